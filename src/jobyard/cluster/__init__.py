@@ -1,0 +1,1 @@
+"""The Kubernetes API as we need it: a thin layer on HTTP that keeps manifests untouched."""

@@ -1,0 +1,224 @@
+"""The Cluster contract over HTTP: raw bytes in, thin structs out, manifests untouched."""
+
+from __future__ import annotations
+
+import asyncio
+import warnings
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from typing import Any
+from urllib.parse import quote
+
+import httpx2
+import msgspec
+
+from jobyard.cluster import errors
+from jobyard.cluster.kubeconfig import Connection, load_client_certificate
+from jobyard.cluster.watch import watch
+from jobyard.contracts import Change
+from jobyard.model.errors import NotFound, Unauthorized, Unavailable
+from jobyard.model.objects import Kind, Manifest, Object, T
+
+PAGE = 500
+CALL_TIMEOUT = 30.0
+_QUIET_LIMIT = 330.0
+"""Seconds of silence after which a stream is given up; the server ends a watch itself before that."""
+
+
+class _ListMeta(Object):
+    resource_version: str = ""
+    continue_: str = msgspec.field(default="", name="continue")
+
+
+class _Page(Object):
+    metadata: _ListMeta = _ListMeta()
+    items: tuple[msgspec.Raw, ...] = ()
+
+
+class InsecureConnection(UserWarning):
+    """the kubeconfig says insecure-skip-tls-verify: nobody checks that the server is the one it says it is"""
+
+
+class HttpCluster:
+    """A cluster reached by a kubeconfig's connection. Made by `open_cluster`."""
+
+    def __init__(self, connection: Connection, calls: httpx2.AsyncClient, streams: httpx2.AsyncClient) -> None:
+        self.connection = connection
+        self._calls = calls
+        self._streams = streams
+
+    async def create(self, kind: Kind[T], namespace: str, manifest: Manifest, *, dry_run: bool = False) -> T:
+        params = {"fieldManager": "jobyard"}
+        if dry_run:
+            params |= {"dryRun": "All", "fieldValidation": "Strict"}
+        name = (manifest.get("metadata") or {}).get("name", "")
+        body = msgspec.json.encode(manifest)
+        answer = await self._call("POST", self._path(kind, namespace), f"create {kind.name} {name}", params=params, body=body)
+        return msgspec.json.decode(answer, type=kind.struct)
+
+    async def get(self, kind: Kind[T], namespace: str, name: str) -> T:
+        return msgspec.json.decode(await self._call("GET", self._path(kind, namespace, name), f"get {kind.name} {name}"), type=kind.struct)
+
+    async def list(self, kind: Kind[T], namespace: str, *, labels: str = "", fields: str = "") -> list[T]:
+        return (await self.list_at(kind, namespace, labels=labels, fields=fields))[0]
+
+    async def list_at(self, kind: Kind[T], namespace: str, *, labels: str, fields: str) -> tuple[list[T], str]:
+        """All objects, page by page, and the resource version that they are of."""
+        params = {"limit": str(PAGE), **_selectors(labels, fields)}
+        decoder = msgspec.json.Decoder(kind.struct)
+        items: list[T] = []
+        while True:
+            page = msgspec.json.decode(await self._call("GET", self._path(kind, namespace), f"list {kind.plural}", params=params), type=_Page)
+            items.extend(decoder.decode(item) for item in page.items)
+            if not page.metadata.continue_:
+                return items, page.metadata.resource_version
+            params["continue"] = page.metadata.continue_
+
+    async def patch(self, kind: Kind[T], namespace: str, name: str, change: Mapping[str, Any]) -> T:
+        body, media = msgspec.json.encode(change), "application/merge-patch+json"
+        answer = await self._call("PATCH", self._path(kind, namespace, name), f"patch {kind.name} {name}", body=body, media=media)
+        return msgspec.json.decode(answer, type=kind.struct)
+
+    async def delete(self, kind: Kind[T], namespace: str, name: str, *, uid: str = "") -> None:
+        options: dict[str, Any] = {"apiVersion": "v1", "kind": "DeleteOptions", "propagationPolicy": "Background"}
+        if uid:
+            options["preconditions"] = {"uid": uid}
+        try:
+            await self._call("DELETE", self._path(kind, namespace, name), f"delete {kind.name} {name}", body=msgspec.json.encode(options))
+        except NotFound:
+            return
+
+    def watch(self, kind: Kind[T], namespace: str, *, labels: str = "", fields: str = "") -> AsyncIterator[Change[T]]:
+        return watch(self, kind, namespace, labels, fields)
+
+    @asynccontextmanager
+    async def stream_changes(
+        self, kind: Kind[T], namespace: str, labels: str, fields: str, version: str, seconds: int
+    ) -> AsyncIterator[AsyncIterator[str]]:
+        """The lines of one watch stream, from `version` on."""
+        params = {
+            "watch": "true",
+            "allowWatchBookmarks": "true",
+            "resourceVersion": version,
+            "timeoutSeconds": str(seconds),
+            **_selectors(labels, fields),
+        }
+        async with self._stream(self._path(kind, namespace), f"watch {kind.plural}", params) as lines:
+            yield lines
+
+    async def logs(
+        self, namespace: str, pod: str, *, container: str = "", tail: int | None = None, follow: bool = False, timestamps: bool = False
+    ) -> AsyncIterator[str]:
+        params = {"container": container} if container else {}
+        if tail is not None:
+            params["tailLines"] = str(tail)
+        if follow:
+            params["follow"] = "true"
+        if timestamps:
+            params["timestamps"] = "true"
+        path = f"/api/v1/namespaces/{quote(namespace)}/pods/{quote(pod)}/log"
+        async with self._stream(path, f"read the log of pod {pod}", params) as lines:
+            async for line in lines:
+                yield line
+
+    # --- one call, one stream ---
+
+    def _path(self, kind: Kind[Any], namespace: str, name: str = "") -> str:
+        path = f"/{kind.api}/namespaces/{quote(namespace, safe='')}/{kind.plural}"
+        return f"{path}/{quote(name, safe='')}" if name else path
+
+    async def _headers(self, media: str = "application/json") -> dict[str, str]:
+        headers = {"Accept": "application/json", "Content-Type": media}
+        authorization = await self.connection.credentials.header()
+        if authorization:
+            headers["Authorization"] = authorization
+        return headers
+
+    async def _call(
+        self, method: str, path: str, action: str, *, params: Mapping[str, str] | None = None, body: bytes | None = None, media: str = "application/json"
+    ) -> bytes:
+        for last in (False, True):
+            try:
+                answer = await self._calls.request(
+                    method, self.connection.server + path, params=params, content=body, headers=await self._headers(media)
+                )
+            except (httpx2.TransportError, OSError) as error:
+                raise self._unavailable(error) from error
+            if answer.status_code == 401 and not last:
+                self.connection.credentials.expire()  # it may have been renewed: ask once more
+                continue
+            if answer.status_code >= 400:
+                raise self._error(action, answer.status_code, answer.content, answer.headers.get("Retry-After"))
+            return answer.content
+        raise Unauthorized(action=action, status=401, reason="Unauthorized", message="")
+
+    @asynccontextmanager
+    async def _stream(self, path: str, action: str, params: Mapping[str, str]) -> AsyncIterator[AsyncIterator[str]]:
+        try:
+            async with self._streams.stream("GET", self.connection.server + path, params=params, headers=await self._headers()) as answer:
+                if answer.status_code >= 400:
+                    if answer.status_code == 401:
+                        self.connection.credentials.expire()
+                    raise self._error(action, answer.status_code, await answer.aread(), answer.headers.get("Retry-After"))
+                yield _lines(answer)
+        except (httpx2.TransportError, OSError) as error:
+            raise self._unavailable(error) from error
+
+    def _error(self, action: str, code: int, body: bytes, retry_after: str | None) -> Exception:
+        return errors.error(server=self.connection.server, action=action, code=code, body=body, retry_after=retry_after)
+
+    def _unavailable(self, error: Exception) -> Unavailable:
+        return Unavailable(server=self.connection.server, what=_transport_words(error), remedy="check that it runs and that the address is right")
+
+
+async def _lines(answer: httpx2.Response) -> AsyncIterator[str]:
+    """The lines of a body as they come. Only \\n ends a line: a log may hold any other character."""
+    rest = b""
+    async for chunk in answer.aiter_bytes():
+        *whole, rest = (rest + chunk).split(b"\n")
+        for line in whole:
+            yield line.decode(errors="replace")
+    if rest:
+        yield rest.decode(errors="replace")
+
+
+def _selectors(labels: str, fields: str) -> dict[str, str]:
+    return {**({"labelSelector": labels} if labels else {}), **({"fieldSelector": fields} if fields else {})}
+
+
+def _transport_words(error: Exception) -> str:
+    if isinstance(error, httpx2.ConnectError):
+        detail = str(error) or "no connection"
+        if "CERTIFICATE_VERIFY_FAILED" in detail:
+            return f"shows a certificate that is not trusted ({detail})"
+        return f"can't be reached ({detail})"
+    if isinstance(error, httpx2.TimeoutException):
+        return f"gave no answer in {CALL_TIMEOUT:.0f} s"
+    return f"broke off the connection ({type(error).__name__})"
+
+
+@asynccontextmanager
+async def open_cluster(connection: Connection) -> AsyncIterator[HttpCluster]:
+    """A cluster to talk to; leaving closes its connections. Calls and streams have pools of their own, so neither starves the other."""
+    tls: Any = False
+    if connection.server.startswith("https://"):
+        tls = connection.tls()
+        if connection.insecure:
+            warnings.warn(InsecureConnection(InsecureConnection.__doc__), stacklevel=2)
+        certificate = await connection.credentials.certificate()
+        if certificate:
+            await asyncio.to_thread(load_client_certificate, tls, *certificate)
+    shared: dict[str, Any] = {"verify": tls, "proxy": connection.proxy, "trust_env": connection.proxy is None and not _is_loopback(connection.server)}
+    call_time = httpx2.Timeout(CALL_TIMEOUT, connect=10.0)
+    stream_time = httpx2.Timeout(_QUIET_LIMIT, connect=10.0)
+    async with (
+        httpx2.AsyncClient(timeout=call_time, limits=httpx2.Limits(max_connections=32, max_keepalive_connections=32), **shared) as calls,
+        httpx2.AsyncClient(timeout=stream_time, limits=httpx2.Limits(max_connections=None, max_keepalive_connections=0), **shared) as streams,
+    ):
+        yield HttpCluster(connection, calls, streams)
+
+
+def _is_loopback(server: str) -> bool:
+    return httpx2.URL(server).host in ("127.0.0.1", "localhost", "::1")
+
+

@@ -1,0 +1,53 @@
+"""A Status of Kubernetes becomes an error of ours, once, from its structured fields."""
+
+from __future__ import annotations
+
+import msgspec
+
+from jobyard.model.errors import Conflict, NoRoom, NotFound, Rejected, Unauthorized, Unavailable, WatchExpired
+from jobyard.model.objects import Object
+
+_MAYBE = {408, 429, 500, 502, 503, 504}
+"""Answers after which the same call may be repeated: slow down (429), and those that do not say whether the call was done."""
+
+
+class Cause(Object):
+    field: str = ""
+    message: str = ""
+    reason: str = ""
+
+
+class Details(Object):
+    retry_after_seconds: int | None = None
+    causes: tuple[Cause, ...] = ()
+
+
+class Status(Object):
+    message: str = ""
+    reason: str = ""
+    code: int = 0
+    details: Details | None = None
+
+
+def read_status(body: bytes) -> Status | None:
+    """The Status in an answer's body; None when it is something else (a proxy's page)."""
+    try:
+        return msgspec.json.decode(body, type=Status)
+    except msgspec.MsgspecError:
+        return None
+
+
+def error(*, server: str, action: str, code: int, body: bytes, retry_after: str | None) -> Rejected | Unavailable:
+    """The error of ours that an answer of 400 or more stands for."""
+    status = read_status(body) or Status()
+    message = status.message or body[:200].decode(errors="replace").strip() or f"HTTP {code}"
+    if code in _MAYBE:
+        details = status.details or Details()
+        asked = float(retry_after) if retry_after and retry_after.isdigit() else details.retry_after_seconds
+        what = "asks us to slow down" if code == 429 else f"answered {code} ({message})"
+        return Unavailable(server=server, what=what, retry_after=asked)
+    kind: type[Rejected] = {401: Unauthorized, 404: NotFound, 409: Conflict, 410: WatchExpired}.get(code, Rejected)
+    if code == 403 and "exceeded quota" in message:
+        # Quota and lack of rights are both "Forbidden", and nothing but the words tells them apart.
+        kind = NoRoom
+    return kind(action=action, status=code, reason=status.reason, message=message)

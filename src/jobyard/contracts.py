@@ -1,0 +1,91 @@
+"""The product on one screen: what a trigger is handed, and what the engine needs of a cluster.
+
+Triggers, the service and the page come later; each is a call site of `Engine`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, Generic, Literal, Protocol
+
+from jobyard.model.objects import Kind, Manifest, T
+from jobyard.model.run import Outcome, Run, RunRequest
+
+
+class Clock(Protocol):
+    """What time it is. Everything that decides is handed `now`; only shells hold a Clock."""
+
+    def now(self) -> datetime:
+        """The time, in UTC."""
+        ...
+
+
+class Engine(Protocol):
+    """The narrow waist between what wants a run and what makes it."""
+
+    async def submit(self, request: RunRequest) -> Run:
+        """The run that the request's trigger and key stand for; made if there is none, else the one there is (`existed`).
+
+        When it returns, the run's record is in the cluster: the source may let go. Raises Rejected (never: set it aside) or
+        Unavailable (leave it where it is). Cancelled at any point, it may be called again with the same request.
+        """
+        ...
+
+    async def outcome(self, run: Run) -> Outcome:
+        """Drives the run and waits for its end. Any number of callers, processes and restarts may wait for the same run."""
+        ...
+
+    async def runs(self, trigger: str) -> list[Run]:
+        """The runs of a trigger that have not ended, the oldest first."""
+        ...
+
+    async def release(self, run: Run) -> None:
+        """The source has let go: Kubernetes may now delete the run's Jobs by their own TTL. Safe to repeat."""
+        ...
+
+
+@dataclass(frozen=True)
+class Change(Generic[T]):
+    """What a watch saw: an object as it now is, or (GONE) as it was last. SYNCED says that all that existed has been told."""
+
+    type: Literal["SEEN", "GONE", "SYNCED", "LOST_TOUCH"]
+    object: T | None = None
+    why: str = ""
+
+
+class Cluster(Protocol):
+    """The Kubernetes API as we need it.
+
+    Every method raises Rejected (a definite no, by class: NotFound, Conflict, NoRoom) or Unavailable (maybe; the same call may be
+    repeated). Manifests go through untouched.
+    """
+
+    async def create(self, kind: Kind[T], namespace: str, manifest: Manifest, *, dry_run: bool = False) -> T:
+        """Creates the object. With `dry_run`, only asks whether it could be, with strict field validation."""
+        ...
+
+    async def get(self, kind: Kind[T], namespace: str, name: str) -> T: ...
+
+    async def list(self, kind: Kind[T], namespace: str, *, labels: str = "", fields: str = "") -> list[T]:
+        """All objects that the selectors match. A failed list is an error, never an empty list."""
+        ...
+
+    async def patch(self, kind: Kind[T], namespace: str, name: str, change: Mapping[str, Any]) -> T:
+        """Applies a JSON merge patch."""
+        ...
+
+    async def delete(self, kind: Kind[T], namespace: str, name: str, *, uid: str = "") -> None:
+        """Deletes the object and what it owns, in the background. Gone already is fine; another object of that name is left alone."""
+        ...
+
+    def watch(self, kind: Kind[T], namespace: str, *, labels: str = "", fields: str = "") -> AsyncIterator[Change[T]]:
+        """Every object there is, SYNCED, then every change, until cancelled. Survives closed streams, 410 and outages (LOST_TOUCH)."""
+        ...
+
+    def logs(
+        self, namespace: str, pod: str, *, container: str = "", tail: int | None = None, follow: bool = False, timestamps: bool = False
+    ) -> AsyncIterator[str]:
+        """The log's lines, without line ends."""
+        ...

@@ -1,0 +1,1 @@
+"""What makes runs go on: observe, decide, act, in a loop."""

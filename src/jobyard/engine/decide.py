@@ -1,0 +1,445 @@
+"""What to do next for a run: a pure function from what is observed, and the time, to a decision.
+
+Read it as four questions. Where does each step stand (`_stands`)? May the run go on, or is it halted (`_halt`)? Which steps are due, and
+is there room (`_start`)? Has it ended, and what is to be recorded? `wake_at` is how a timeout or a back-off asks to be looked at again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from datetime import datetime, timedelta
+
+from jobyard.model.run import Reason, Role, State, StepResult, StepView
+from jobyard.model.workflow import Cleanup, OnFailure, Retry, Step, When, Workflow
+
+RECORD_AFTER = timedelta(seconds=1)
+"""How long a step's news may wait to be recorded, so that a busy run writes once a second. Until then the Job itself is the record."""
+
+Slot = tuple[Role, str]
+"""A step, or the revert of a step."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Attempt:
+    """One Job of the run, as observed."""
+
+    role: Role
+    step: str
+    number: int
+    job: str
+    state: State
+    reason: str = ""
+    message: str = ""
+    created: datetime
+    started: datetime | None = None
+    finished: datetime | None = None
+    stopping: bool = False
+    deleting: bool = False
+    outputs: Mapping[str, object] | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Refusal:
+    """The cluster's answer to a create that it did not do. `until` is None when the answer is final."""
+
+    reason: str
+    message: str
+    until: datetime | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Observed:
+    """All that a decision may depend on, beside the workflow and the time."""
+
+    created: datetime
+    state: State = State.PENDING
+    reason: str = ""
+    finished: datetime | None = None
+    cancelled: bool = False
+    recorded: Mapping[Slot, StepResult] = field(default_factory=dict)
+    attempts: Mapping[Slot, tuple[Attempt, ...]] = field(default_factory=dict)
+    refusals: Mapping[tuple[Role, str, int], Refusal] = field(default_factory=dict)
+
+
+
+@dataclass(frozen=True, kw_only=True)
+class Create:
+    """Create the Job of this attempt."""
+
+    role: Role
+    step: str
+    attempt: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class Stop:
+    """Suspend this Job, and write on it why."""
+
+    job: str
+    reason: Reason
+
+
+@dataclass(frozen=True, kw_only=True)
+class Record:
+    """Write these results on the run's record; with `state`, that the run has ended."""
+
+    results: Mapping[Slot, StepResult]
+    state: State | None = None
+    reason: str = ""
+    finished: datetime | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Delete:
+    """Delete these Jobs, pods and all: the run is over and wants no traces."""
+
+    jobs: tuple[str, ...]
+
+
+Action = Create | Stop | Record | Delete
+
+
+@dataclass(frozen=True, kw_only=True)
+class Decision:
+    """What to do, how the run stands, and when to look again though nothing changes."""
+
+    actions: tuple[Action, ...]
+    state: State
+    reason: str
+    finished: datetime | None
+    steps: tuple[StepView, ...]
+    wake_at: datetime | None
+
+
+def decide(workflow: Workflow, observed: Observed, now: datetime) -> Decision:
+    """The next actions of a run. Deterministic; the same observation at the same time gives the same decision."""
+    return _Look(workflow, observed, now).decide()
+
+
+class _Look:
+    """One look at a run: gathers actions and the earliest time to look again."""
+
+    def __init__(self, workflow: Workflow, observed: Observed, now: datetime) -> None:
+        self.workflow = workflow
+        self.observed = observed
+        self.now = now
+        self.actions: list[Action] = []
+        self.wakes: list[datetime] = []
+        self.views: dict[Slot, StepView] = {}
+
+    def decide(self) -> Decision:
+        if self.observed.state.is_end:
+            return self._over()
+        for step in self.workflow.ordered:
+            self._stands(step)
+        halt = self._halt()
+        self._stop_what_must(halt)
+        self._start(halt)
+        self._revert(halt)
+        state, reason = self._conclude(halt)
+        finished = self.now if state.is_end else None
+        self._record(state, reason, finished)
+        if state.is_end:
+            self._clean(state)
+        elif self.workflow.look_every:
+            self.wakes.append(self.now + self.workflow.look_every)
+        return self._decision(state, reason, finished)
+
+    def _decision(self, state: State, reason: str, finished: datetime | None) -> Decision:
+        shown = [self.views[Role.STEP, step.name] for step in self.workflow.jobs]
+        shown += [view for slot, view in self.views.items() if slot[0] is Role.REVERT]
+        return Decision(
+            actions=tuple(self.actions),
+            state=state,
+            reason=reason,
+            finished=finished,
+            steps=tuple(shown),
+            wake_at=min(self.wakes, default=None),
+        )
+
+    # --- a run that is over: what its record says; at most there is something left to clean ---
+
+    def _over(self) -> Decision:
+        for step in self.workflow.steps:
+            for role in (Role.STEP, Role.REVERT):
+                result = self.observed.recorded.get((role, step.name))
+                if result is not None:
+                    self.views[role, step.name] = _view(step, role, result)
+            self.views.setdefault((Role.STEP, step.name), StepView(name=step.name, state=State.SKIPPED, needs=step.needs))
+        self._clean(self.observed.state)
+        return self._decision(self.observed.state, self.observed.reason, self.observed.finished)
+
+    def _clean(self, state: State) -> None:
+        wanted = self.workflow.cleanup
+        if wanted is Cleanup.ALWAYS or (wanted is Cleanup.SUCCEEDED and state is State.SUCCEEDED):
+            jobs = [attempt.job for attempts in self.observed.attempts.values() for attempt in attempts if not attempt.deleting]
+            if jobs:
+                self.actions.append(Delete(jobs=tuple(jobs)))
+
+    # --- where each step stands ---
+
+    def _stands(self, step: Step) -> None:
+        view = self._gate(step) if step.is_gate else self._observe(step, Role.STEP)
+        self.views[Role.STEP, step.name] = view or StepView(
+            name=step.name, state=State.PENDING, reason=Reason.WAITING_FOR_STEP, needs=step.needs
+        )
+
+    def _observe(self, step: Step, role: Role) -> StepView | None:
+        """The step by its recorded end, else by its newest Job; None when it has not begun."""
+        slot = (role, step.name)
+        recorded = self.observed.recorded.get(slot)
+        if recorded and recorded.state.is_end:
+            return _view(step, role, recorded)
+        attempts = self.observed.attempts.get(slot, ())
+        newest = attempts[-1] if attempts else None
+        if recorded and (newest is None or newest.number < recorded.attempt):
+            message = f"Its Job {recorded.job} was there and is gone, and nobody saw it end."
+            lost = replace(recorded, state=State.LOST, reason=Reason.JOB_VANISHED, message=message, finished=self.now)
+            return _view(step, role, lost)
+        next_number = (newest.number if newest else 0) + 1
+        refusal = self.observed.refusals.get((role, step.name, next_number))
+        if refusal and refusal.until is None:
+            return _view(step, role, StepResult(state=State.FAILED, reason=refusal.reason, message=refusal.message, attempt=next_number))
+        if newest is None:
+            return None
+        started = attempts[0].started or attempts[0].created
+        view = StepView(
+            name=step.name,
+            role=role,
+            state=newest.state,
+            reason=newest.reason,
+            message=newest.message,
+            attempt=newest.number,
+            job=newest.job,
+            started=started,
+            finished=newest.finished or (self.now if newest.state.is_end else None),
+            needs=step.needs,
+            outputs=newest.outputs if newest.state is State.SUCCEEDED else None,
+        )
+        if newest.state is State.FAILED and newest.number <= step.retry.limit:
+            return replace(view, state=State.PENDING, reason=Reason.RETRY_BACK_OFF)
+        return view
+
+    def _gate(self, step: Step) -> StepView:
+        needs = [self.views[Role.STEP, need] for need in step.needs]
+        view = StepView(name=step.name, state=State.PENDING, reason=Reason.WAITING_FOR_STEP, needs=step.needs)
+        if any(not need.state.is_end for need in needs):
+            return view
+        bad = next((need for need in needs if need.state is not State.SUCCEEDED), None)
+        if bad:
+            reason = Reason.NEEDS_FAILED if _counts_as_failure(bad) else bad.reason
+            return replace(view, state=State.SKIPPED, reason=reason)
+        return replace(view, state=State.SUCCEEDED, reason="", finished=max((n.finished for n in needs if n.finished), default=None))
+
+    # --- may the run go on? ---
+
+    def _halt(self) -> Reason | None:
+        """Why nothing new may start, if so."""
+        if self.observed.cancelled:
+            return Reason.CANCELLED
+        if self.workflow.timeout is not None:
+            deadline = self.observed.created + self.workflow.timeout
+            if self.now >= deadline:
+                return Reason.TIMEOUT
+            self.wakes.append(deadline)
+        if self.workflow.on_failure is not OnFailure.FINISH and any(_failed(view) for view in self.views.values()):
+            return Reason.RUN_FAILED
+        return None
+
+    def _stop_what_must(self, halt: Reason | None) -> None:
+        for (role, name), attempts in self.observed.attempts.items():
+            newest = attempts[-1]
+            if newest.state.is_end or newest.stopping:
+                continue
+            if halt is Reason.CANCELLED or (halt is Reason.TIMEOUT and role is Role.STEP):
+                self.actions.append(Stop(job=newest.job, reason=halt))
+                continue
+            timeout = self.workflow.by_name[name].timeout
+            if timeout is not None and role is Role.STEP:
+                deadline = newest.created + timeout
+                if self.now >= deadline:
+                    self.actions.append(Stop(job=newest.job, reason=Reason.TIMEOUT))
+                else:
+                    self.wakes.append(deadline)
+
+    # --- what is due ---
+
+    def _start(self, halt: Reason | None) -> None:
+        limit = self.workflow.parallelism
+        room = limit - self._active() if limit else None
+        for step in self.workflow.ordered:
+            slot = (Role.STEP, step.name)
+            view = self.views[slot]
+            if view.state.is_end or (view.state is State.RUNNING) or self._has_live_job(slot):
+                continue
+            if step.is_gate:
+                self.views[slot] = self._gate(step)
+                continue
+            verdict = self._turn(step, view, halt)
+            if verdict is not None:
+                self.views[slot] = verdict
+                continue
+            if room is not None and room <= 0:
+                self.views[slot] = replace(view, state=State.PENDING, reason=Reason.WAITING_FOR_LIMIT)
+                continue
+            if self._create(Role.STEP, step, view) and room is not None:
+                room -= 1
+
+    def _turn(self, step: Step, view: StepView, halt: Reason | None) -> StepView | None:
+        """The step as it stands when it may not start now; None when it is due."""
+        if halt in (Reason.CANCELLED, Reason.TIMEOUT):
+            if view.attempt:  # a retry that will not come: the last attempt's end is the step's
+                return self._last_attempt(step)
+            state = State.CANCELLED if halt is Reason.CANCELLED else State.SKIPPED
+            return replace(view, state=state, reason=halt)
+        if view.reason == Reason.RETRY_BACK_OFF:
+            if halt:
+                return self._last_attempt(step)
+            attempts = self.observed.attempts[Role.STEP, step.name]
+            due = (attempts[-1].finished or attempts[-1].created) + step.retry.delay(len(attempts))
+            if due > self.now:
+                self.wakes.append(due)
+                return view
+            return None
+        needs = [self.views[Role.STEP, need] for need in step.needs]
+        waits = any(not need.state.is_end for need in needs)
+        failed = next((need for need in needs if _counts_as_failure(need)), None)
+        other = next((need for need in needs if need.state is not State.SUCCEEDED and need.state.is_end), None)
+        skip: Reason | None = None
+        match step.when:
+            case When.SUCCEEDED:
+                skip = Reason.NEEDS_FAILED if failed else Reason.NOT_NEEDED if other else Reason.RUN_FAILED if halt else None
+            case When.FAILED if not waits and not failed:
+                skip = Reason.NOT_NEEDED
+        if skip:
+            return replace(view, state=State.SKIPPED, reason=skip)
+        if waits:
+            return replace(view, reason=Reason.WAITING_FOR_STEP)
+        return None
+
+    def _last_attempt(self, step: Step) -> StepView:
+        once = replace(step, retry=Retry())
+        view = self._observe(once, Role.STEP)
+        return view if view is not None else self.views[Role.STEP, step.name]
+
+    def _create(self, role: Role, step: Step, view: StepView | None) -> bool:
+        """Asks for the step's next Job, unless the cluster said to wait."""
+        number = (view.attempt if view else 0) + 1
+        refusal = self.observed.refusals.get((role, step.name, number))
+        base = view or StepView(name=step.name, role=role, state=State.PENDING, needs=step.needs)
+        if refusal and refusal.until and refusal.until > self.now:
+            self.wakes.append(refusal.until)
+            self.views[role, step.name] = replace(base, state=State.PENDING, reason=refusal.reason, message=refusal.message)
+            return False
+        self.actions.append(Create(role=role, step=step.name, attempt=number))
+        self.views[role, step.name] = replace(base, state=State.PENDING, reason=Reason.WAITING_FOR_POD)
+        return True
+
+    def _has_live_job(self, slot: Slot) -> bool:
+        attempts = self.observed.attempts.get(slot, ())
+        return bool(attempts) and not attempts[-1].state.is_end
+
+    def _active(self) -> int:
+        return sum(not attempts[-1].state.is_end for attempts in self.observed.attempts.values())
+
+    # --- revert: one at a time, the last to complete first ---
+
+    def _revert(self, halt: Reason | None) -> None:
+        if self.workflow.on_failure is not OnFailure.REVERT:
+            return
+        steps = [view for (role, _), view in self.views.items() if role is Role.STEP]
+        wanted = halt is not Reason.CANCELLED and all(view.state.is_end for view in steps) and any(_failed(view) for view in steps)
+        done = [view for view in steps if view.state is State.SUCCEEDED and self.workflow.by_name[view.name].revert]
+        done.sort(key=lambda view: (view.finished or self.observed.created, view.started or self.observed.created), reverse=True)
+        waiting = False
+        for finished in done:
+            step = replace(self.workflow.by_name[finished.name], needs=(), retry=Retry())
+            view = self._observe(step, Role.REVERT)
+            if view is None and not wanted:
+                continue
+            slot = (Role.REVERT, step.name)
+            self.views[slot] = view or StepView(name=step.name, role=Role.REVERT, state=State.PENDING, reason=Reason.WAITING_FOR_STEP)
+            if view is None and not waiting:
+                self._create(Role.REVERT, step, None)
+            waiting = waiting or not self.views[slot].state.is_end
+
+    # --- the end ---
+
+    def _conclude(self, halt: Reason | None) -> tuple[State, str]:
+        views = self.views.values()
+        if all(view.state.is_end for view in views):
+            if halt is Reason.CANCELLED and any(view.state is State.CANCELLED for view in views):
+                return State.CANCELLED, Reason.CANCELLED
+            if halt is Reason.TIMEOUT and any(view.state is not State.SUCCEEDED for view in views):
+                return State.FAILED, Reason.TIMEOUT
+            if any(view.state is State.CANCELLED for view in views):
+                return State.CANCELLED, Reason.CANCELLED
+            if any(_failed(view) for view in views):
+                return State.FAILED, Reason.STEP_FAILED
+            return State.SUCCEEDED, ""
+        if any(view.state is State.RUNNING or (view.state.is_end and view.state is not State.SKIPPED) for view in views):
+            return State.RUNNING, ""
+        reasons = [view.reason for view in views if view.reason and view.reason != Reason.WAITING_FOR_STEP]
+        return State.PENDING, reasons[0] if reasons else ""
+
+    def _record(self, state: State, reason: str, finished: datetime | None) -> None:
+        news: dict[Slot, StepResult] = {}
+        due = self.now
+        for slot, view in self.views.items():
+            if self.workflow.by_name[view.name].is_gate:
+                continue
+            result = _result(view)
+            known = self.observed.recorded.get(slot)
+            if result is None or (known and (known.state, known.attempt) == (result.state, result.attempt)):
+                continue
+            news[slot] = result
+            due = min(due, view.finished or view.started or self.now)
+        if state.is_end:
+            self.actions.append(Record(results=news, state=state, reason=reason, finished=finished))
+        elif news:
+            if due + RECORD_AFTER <= self.now:
+                self.actions.append(Record(results=news))
+            else:
+                self.wakes.append(due + RECORD_AFTER)
+
+
+def _failed(view: StepView) -> bool:
+    return view.state in (State.FAILED, State.LOST)
+
+
+def _counts_as_failure(view: StepView) -> bool:
+    """Whether a step that needs this one, `when: failed`, has its turn: this failed, or was skipped because another did."""
+    return _failed(view) or (view.state is State.SKIPPED and view.reason in (Reason.NEEDS_FAILED, Reason.RUN_FAILED))
+
+
+def _view(step: Step, role: Role, result: StepResult) -> StepView:
+    return StepView(
+        name=step.name,
+        role=role,
+        state=result.state,
+        reason=result.reason,
+        message=result.message,
+        attempt=result.attempt,
+        job=result.job,
+        started=result.started,
+        finished=result.finished,
+        needs=step.needs if role is Role.STEP else (),
+        outputs=result.outputs,
+    )
+
+
+def _result(view: StepView) -> StepResult | None:
+    """What the record keeps of a step; None when it has nothing to tell yet."""
+    if not view.job and not view.state.is_end:
+        return None
+    return StepResult(
+        state=view.state if view.state.is_end else State.RUNNING,
+        reason=view.reason if view.state.is_end else "",
+        message=view.message if view.state.is_end else "",
+        attempt=view.attempt,
+        job=view.job,
+        started=view.started,
+        finished=view.finished if view.state.is_end else None,
+        outputs=view.outputs,
+    )

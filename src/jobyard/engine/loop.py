@@ -1,0 +1,283 @@
+"""The engine: one watch per kind and namespace marks runs dirty; one worker a run looks, decides and acts."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import random
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field, replace
+
+from jobyard.contracts import Clock, Cluster
+from jobyard.engine import record as records
+from jobyard.engine.act import Actor, retry_delay, seconds_until
+from jobyard.engine.decide import Decision, decide
+from jobyard.engine.observe import JOB_NAME_LABEL, Sight, show
+from jobyard.model import names
+from jobyard.model.errors import Conflict, JobyardError, NoSuchRun, NotFound, Rejected, Unavailable
+from jobyard.model.objects import CONFIG_MAPS, EVENTS, JOBS, PODS, ConfigMap, Kind, T
+from jobyard.model.parameters import resolve
+from jobyard.model.run import Outcome, Reason, Run, RunRequest, RunView, State
+
+
+class Signal:
+    """Wakes whoever waits for the next change; many changes are one wake."""
+
+    def __init__(self) -> None:
+        self._event = asyncio.Event()
+
+    def set(self) -> None:
+        self._event.set()
+
+    async def wait(self, seconds: float | None = None) -> None:
+        """Returns at the next `set`, or one that nobody has waited for yet, or after `seconds`."""
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
+                await self._event.wait()
+        self._event.clear()
+
+
+@dataclass
+class _Driven:
+    """A run that this process drives."""
+
+    run: Run
+    actor: Actor
+    dirty: Signal = field(default_factory=Signal)
+    watchers: set[Signal] = field(default_factory=set)
+    decision: Decision | None = None
+    unreachable: str = ""
+    outcome: asyncio.Future[Outcome] = field(default_factory=lambda: asyncio.get_running_loop().create_future())
+
+
+class ClusterEngine:
+    """The Engine whose memory is the cluster. Made by `open_engine`."""
+
+    def __init__(self, cluster: Cluster, clock: Clock, namespace: str, tasks: asyncio.TaskGroup) -> None:
+        self._cluster = cluster
+        self._clock = clock
+        self._namespace = namespace
+        self._tasks = tasks
+        self._sight = Sight()
+        self._driven: dict[str, _Driven] = {}
+        self._out_of_touch: dict[str, str] = {}
+        self._open: list[asyncio.Task[None]] = []
+
+    # --- the waist ---
+
+    async def submit(self, request: RunRequest) -> Run:
+        values = resolve(request.workflow.parameters, request.inputs)
+        request = replace(request, workflow=replace(request.workflow, values=values))
+        try:
+            made = await self._cluster.create(CONFIG_MAPS, self._namespace, records.write(request))
+            existed = False
+        except Conflict:
+            made, existed = await self._cluster.get(CONFIG_MAPS, self._namespace, request.run_id), True
+        run = self._run(made, existed)
+        if run is None:
+            raise Rejected(
+                action=f"create the record {request.run_id}",
+                status=409,
+                reason=Reason.NAME_TAKEN,
+                message="a ConfigMap of this name is there already and is not a run's record",
+            )
+        self._sight.see(made)
+        self._drive(run)
+        return run
+
+    async def outcome(self, run: Run) -> Outcome:
+        return await asyncio.shield(self._drive(run).outcome)
+
+    async def runs(self, trigger: str) -> list[Run]:
+        selector = f"{names.RECORD_SELECTOR},{names.TRIGGER}={names.label_value(trigger)},{names.STATE} in (pending,running)"
+        found = [self._run(record, existed=True) for record in await self._cluster.list(CONFIG_MAPS, self._namespace, labels=selector)]
+        return sorted((run for run in found if run), key=lambda run: run.created)
+
+    async def release(self, run: Run) -> None:
+        for name, job in self._sight.jobs[run.id].items():
+            ttl = job.metadata.annotations.get(names.TTL)
+            if ttl is None or not ttl.isdigit():
+                continue
+            change = {"metadata": {"annotations": {names.TTL: None}}, "spec": {"ttlSecondsAfterFinished": int(ttl)}}
+            with contextlib.suppress(NotFound):
+                await self._cluster.patch(JOBS, self._namespace, name, change)
+        now = self._clock.now().isoformat()
+        with contextlib.suppress(NotFound):
+            await self._cluster.patch(CONFIG_MAPS, self._namespace, run.id, {"metadata": {"annotations": {names.RELEASED: now}}})
+
+    # --- beside the waist: for a face that shows runs ---
+
+    async def find(self, run_id: str) -> Run:
+        """The run of this id. Raises NoSuchRun."""
+        try:
+            record = await self._cluster.get(CONFIG_MAPS, self._namespace, run_id)
+        except NotFound:
+            raise NoSuchRun(run=run_id, namespace=self._namespace, hint="") from None
+        run = self._run(record, existed=True)
+        if run is None:
+            raise NoSuchRun(run=run_id, namespace=self._namespace, hint=": the ConfigMap of that name is no run's record")
+        self._sight.see(record)
+        return run
+
+    async def cancel(self, run: Run) -> None:
+        """Asks for the run's end: whoever drives it stops its Jobs and starts no other. Safe to repeat."""
+        change = {"metadata": {"annotations": {names.CANCEL: self._clock.now().isoformat()}}}
+        self._mark(self._sight.see(await self._cluster.patch(CONFIG_MAPS, self._namespace, run.id, change)))
+
+    def view(self, run: Run) -> RunView | None:
+        """The run as it stood at the last look; None before the first."""
+        driven = self._driven.get(run.id)
+        if driven is None or driven.decision is None:
+            return None
+        return show(self._sight, run.id, run.workflow, self._namespace, driven.decision, run.created, driven.unreachable)
+
+    @asynccontextmanager
+    async def changes(self, run: Run) -> AsyncIterator[Signal]:
+        """A signal that is set whenever the run's view may have changed."""
+        driven = self._drive(run)
+        signal = Signal()
+        signal.set()
+        driven.watchers.add(signal)
+        try:
+            yield signal
+        finally:
+            driven.watchers.discard(signal)
+
+    # --- the loop ---
+
+    def _run(self, record: ConfigMap, existed: bool) -> Run | None:
+        workflow = records.workflow(record)
+        if workflow is None or record.metadata.labels.get(names.RUN) != record.metadata.name:
+            return None
+        return Run(
+            id=record.metadata.name,
+            uid=record.metadata.uid,
+            trigger=record.metadata.labels.get(names.TRIGGER, ""),
+            workflow=workflow,
+            created=record.metadata.creation_timestamp or self._clock.now(),
+            existed=existed,
+        )
+
+    def _drive(self, run: Run) -> _Driven:
+        driven = self._driven.get(run.id)
+        if driven is None:
+            actor = Actor(self._cluster, self._clock, self._namespace, self._sight, run)
+            driven = self._driven[run.id] = _Driven(run=run, actor=actor)
+            self._open.append(self._tasks.create_task(self._work(driven), name=f"run {run.id}"))
+        return driven
+
+    async def _work(self, driven: _Driven) -> None:
+        """One run's worker. What goes wrong with one run is told to whoever awaits it, and stops no other."""
+        try:
+            outcome = await self._until_the_end(driven)
+        except JobyardError as error:
+            del self._driven[driven.run.id]
+            driven.outcome.set_exception(error)
+        else:
+            driven.outcome.set_result(outcome)
+        driven.outcome.exception()  # nobody need be waiting
+        self._tell(driven)
+
+    async def _until_the_end(self, driven: _Driven) -> Outcome:
+        """Looks, decides, acts, until the run has ended and all that was decided is done."""
+        failures = 0
+        while True:
+            wait: float | None
+            try:
+                decision = await self._look(driven)
+                refused = dict(driven.actor.refusals)
+                await driven.actor.act(decision.actions)
+                failures, driven.unreachable = 0, self._touch()
+                if decision.state.is_end:
+                    self._tell(driven)
+                    view = show(self._sight, driven.run.id, driven.run.workflow, self._namespace, decision, driven.run.created)
+                    return Outcome(state=decision.state, reason=decision.reason, view=view)
+                wait = 0.0 if driven.actor.refusals != refused else seconds_until(decision.wake_at, self._clock.now())
+            except Unavailable as error:
+                failures += 1
+                driven.unreachable = str(error)
+                wait = retry_delay(failures, random.random, error.retry_after)
+            except (Conflict, NotFound):  # the cluster moved on meanwhile: look again
+                failures += 1
+                wait = retry_delay(failures, random.random, None)
+            self._tell(driven)
+            await driven.dirty.wait(wait)
+
+    async def _look(self, driven: _Driven) -> Decision:
+        for job in self._sight.unexplained(driven.run.id):
+            for pod in await self._cluster.list(PODS, self._namespace, labels=f"{JOB_NAME_LABEL}={job.metadata.name}"):
+                self._sight.see(pod)
+        observed = self._sight.observe(driven.run.id, driven.actor.refusals)
+        if observed is None:
+            # Somebody deleted the record: its Jobs go with it. There is nothing left to drive, and nothing to write on.
+            last = driven.decision
+            steps = last.steps if last else ()
+            return Decision(
+                actions=(), state=State.LOST, reason=Reason.JOB_VANISHED, finished=self._clock.now(), steps=steps, wake_at=None
+            )
+        driven.decision = decide(driven.run.workflow, observed, self._clock.now())
+        return driven.decision
+
+    def _tell(self, driven: _Driven) -> None:
+        for watcher in driven.watchers:
+            watcher.set()
+
+    def _mark(self, run: str) -> None:
+        driven = self._driven.get(run)
+        if driven:
+            driven.dirty.set()
+
+    def _touch(self) -> str:
+        return next(iter(self._out_of_touch.values()), "")
+
+    async def _watch(self, kind: Kind[T], labels: str, fields: str, synced: asyncio.Event) -> None:
+        async for change in self._cluster.watch(kind, self._namespace, labels=labels, fields=fields):
+            match change.type:
+                case "SYNCED":
+                    synced.set()
+                    if self._out_of_touch.pop(kind.plural, None) is not None:
+                        self._reach()
+                case "LOST_TOUCH":
+                    self._out_of_touch[kind.plural] = change.why
+                    self._reach()
+                case "SEEN" if change.object is not None:
+                    self._mark(self._sight.see(change.object))
+                case "GONE" if change.object is not None:
+                    self._mark(self._sight.forget(change.object))
+
+    def _reach(self) -> None:
+        for driven in self._driven.values():
+            driven.unreachable = self._touch()
+            self._tell(driven)
+
+    async def start(self) -> None:
+        """Opens the watches; returns when all have told what there is."""
+        events = [asyncio.Event() for _ in range(4)]
+        watches = [
+            self._watch(CONFIG_MAPS, names.RECORD_SELECTOR, "", events[0]),
+            self._watch(JOBS, names.SELECTOR, "", events[1]),
+            self._watch(PODS, names.SELECTOR, "", events[2]),
+            self._watch(EVENTS, "", "type=Warning", events[3]),
+        ]
+        for watch in watches:
+            self._open.append(self._tasks.create_task(watch))
+        for event in events:
+            await event.wait()
+
+    def close(self) -> None:
+        """Ends the watches and the workers. The runs' Jobs go on."""
+        for task in self._open:
+            task.cancel()
+
+
+@asynccontextmanager
+async def open_engine(cluster: Cluster, clock: Clock, namespace: str) -> AsyncIterator[ClusterEngine]:
+    """An engine for one namespace, its watches open. Leaving ends its tasks; the runs' Jobs go on."""
+    async with asyncio.TaskGroup() as tasks:
+        engine = ClusterEngine(cluster, clock, namespace, tasks)
+        try:
+            await engine.start()
+            yield engine
+        finally:
+            engine.close()

@@ -1,0 +1,58 @@
+"""Where a file's paths lead: the files beside it, read once each."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from jobyard.files.document import SIZE_LIMIT, Document, load
+from jobyard.model.finding import Finding, Position
+
+SUFFIXES = (".yaml", ".yml", ".json")
+
+
+@dataclass
+class Folder:
+    """A folder to read from; what was found wrong gathers in `findings`."""
+
+    path: Path
+    findings: list[Finding] = field(default_factory=list)
+
+    def resolve(self, relative: str) -> Path:
+        """A path as a file in this folder means it; for those written for another working directory, as this process means it."""
+        beside = self.path / relative
+        return Path(relative) if not beside.exists() and Path(relative).exists() else beside
+
+    def documents(self, path: Path) -> list[Document]:
+        """The documents of one file. A file that can't be read is a finding."""
+        shown = show(path)
+        try:
+            with path.open("rb") as stream:
+                data = stream.read(SIZE_LIMIT + 1)
+        except OSError as error:
+            remedy = "check the path" if isinstance(error, FileNotFoundError) else ""
+            self.findings.append(
+                Finding(position=Position(file=shown), what=f"can't be read ({error.strerror})", expected="a readable file", remedy=remedy)
+            )
+            return []
+        documents, findings = load(data, shown)
+        self.findings += findings
+        return documents
+
+
+def manifests(path: Path) -> list[Path]:
+    """Every manifest under a folder, nested ones too, sorted by path; hidden ones are left alone."""
+    found = []
+    for base, folders, names in os.walk(path):
+        folders[:] = sorted(name for name in folders if not name.startswith("."))
+        found += [Path(base) / name for name in names if name.endswith(SUFFIXES) and not name.startswith(".")]
+    return sorted(found)
+
+
+def show(path: Path) -> str:
+    """A path as a person here would write it."""
+    try:
+        return str(path.resolve().relative_to(Path.cwd())) if path.is_absolute() else os.path.normpath(path)
+    except ValueError:
+        return str(path)

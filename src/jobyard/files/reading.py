@@ -1,0 +1,85 @@
+"""What comes of reading a file: a workflow, what was found wrong, and what the file says of its surroundings."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from jobyard.files.document import Document
+from jobyard.files.folder import Folder, show
+from jobyard.files.graph_check import check_graph
+from jobyard.files.manifest import JobSource
+from jobyard.model.errors import InvalidFiles
+from jobyard.model.finding import Finding, Position
+from jobyard.model.workflow import Workflow
+
+
+@dataclass(kw_only=True)
+class Reading:
+    """A file as it was read. `workflow` is None when nothing sensible could be made of it."""
+
+    workflow: Workflow | None
+    findings: list[Finding] = field(default_factory=list)
+    jobs: list[JobSource] = field(default_factory=list)
+    places: dict[str, tuple[Document, tuple[str | int, ...]]] = field(default_factory=dict)
+    """Where each step stands in its file."""
+    in_cluster: bool | None = None
+    quiet_tls: bool = False
+
+    @property
+    def errors(self) -> list[Finding]:
+        return [finding for finding in self.findings if finding.is_error]
+
+    def require(self) -> Workflow:
+        """The workflow. Raises InvalidFiles when anything is wrong with it."""
+        if self.errors or self.workflow is None:
+            raise InvalidFiles(self.findings)
+        return self.workflow
+
+
+@dataclass(frozen=True, kw_only=True)
+class Reader:
+    """Reads one kind of file, which it knows by its content, never by its name."""
+
+    recognises: Callable[[Any], bool]
+    read: Callable[[Folder, Path, Document], Reading]
+
+
+DEFAULT_NAMES = ("jobermodel.yaml", "workflow.yaml", "workflow.yml", "jobyard.yaml", "jobyard.yml")
+"""What is run in a folder when only the folder is named."""
+
+
+def read(path: Path, readers: Sequence[Reader], plain: Callable[[Folder, Path], Reading]) -> Reading:
+    """Reads a workflow, a model, or plain manifests. A folder stands for the workflow in it, or for all manifests under it."""
+    if path.is_dir():
+        inside = next((path / name for name in DEFAULT_NAMES if (path / name).is_file()), None)
+        if inside is not None:
+            path = inside
+    folder = Folder(path.parent if not path.is_dir() else path)
+    if not path.exists():
+        finding = Finding(position=Position(file=show(path)), what="there is no such file", expected="a workflow, a model or a Job manifest")
+        return Reading(workflow=None, findings=[finding])
+    reading = _read(path, folder, readers, plain)
+    reading.findings[:0] = folder.findings
+    if reading.workflow is not None:
+        reading.findings += check_graph(reading.workflow, reading.places, reading.jobs)
+    reading.findings.sort(key=lambda found: (found.position.file, found.position.line, found.position.column))
+    return reading
+
+
+def _read(path: Path, folder: Folder, readers: Sequence[Reader], plain: Callable[[Folder, Path], Reading]) -> Reading:
+    if path.is_dir():
+        return plain(folder, path)
+    peek = Folder(folder.path)
+    documents = peek.documents(path)
+    for document in documents:
+        for reader in readers:
+            if reader.recognises(document.tree):
+                if len(documents) > 1:
+                    position = documents[1].at()
+                    folder.findings.append(Finding(position=position, what="a second document", expected="one workflow a file", remedy="move it to a file of its own"))
+                folder.findings += peek.findings
+                return reader.read(folder, path, document)
+    return plain(folder, path)

@@ -1,0 +1,211 @@
+"""Reads a Jobyard workflow file into a Workflow."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel, ValidationError
+
+from jobyard.files import plain, workflow_schema
+from jobyard.files.document import Document
+from jobyard.files.folder import Folder
+from jobyard.files.manifest import Inspection, JobSource, check_job, read_jobs, spell, word
+from jobyard.files.reading import Reader, Reading
+from jobyard.model.errors import InvalidParameter
+from jobyard.model.finding import did_you_mean
+from jobyard.model.parameters import Parameter, ParameterType
+from jobyard.model.template import Path as TreePath
+from jobyard.model.template import Template
+from jobyard.model.workflow import Cleanup, OnFailure, Retry, Step, When, Workflow
+
+
+def recognises(tree: Any) -> bool:
+    """Whether a document is, or was meant to be, a Jobyard workflow."""
+    if not isinstance(tree, dict):
+        return False
+    return str(tree.get("apiVersion", "")).startswith("jobyard.dev/") or tree.get("kind") == "Workflow"
+
+
+def read(folder: Folder, path: Path, document: Document) -> Reading:
+    """The workflow of a document. Every mistake becomes a finding; what can be read in spite of them is read on."""
+    inspection = Inspection(document)
+    try:
+        file = workflow_schema.WorkflowFile.model_validate(document.tree)
+    except ValidationError as error:
+        _explain(inspection, error)
+        # The manifests are worth checking all the same: all mistakes in one go.
+        for index, step in enumerate(_steps(document.tree)):
+            _jobs_of(folder, document, index, step.get("manifest"), step.get("job"), Inspection(document))
+        folder.findings += inspection.findings
+        return Reading(workflow=None)
+    parameters = tuple(_parameter(inspection, index, each) for index, each in enumerate(file.spec.parameters))
+    _twice(inspection, [each.name for each in file.spec.parameters], "parameter", "parameters")
+    _twice(inspection, [each.name for each in file.spec.steps], "step", "steps")
+    reading = Reading(workflow=None)
+    steps: list[Step] = []
+    for index, each in enumerate(file.spec.steps):
+        steps += _read_step(folder, document, inspection, reading, index, each)
+    folder.findings += inspection.findings
+    reading.findings += plain.different_namespaces(reading.jobs)
+    stem = path.stem if path.stem not in ("workflow", "jobyard") else path.resolve().parent.name
+    reading.workflow = Workflow(
+        name=file.metadata.name or stem,
+        steps=tuple({step.name: step for step in reversed(steps)}.values())[::-1],
+        parameters=parameters,
+        parallelism=file.spec.parallelism,
+        timeout=file.spec.timeout,
+        on_failure=OnFailure(file.spec.onFailure),
+        cleanup=Cleanup(file.spec.cleanup),
+        namespace=file.metadata.namespace or plain.namespace(reading.jobs),
+    )
+    return reading
+
+
+READER = Reader(recognises=recognises, read=read)
+
+
+def _steps(tree: Any) -> list[dict[str, Any]]:
+    spec = tree.get("spec") if isinstance(tree, dict) else None
+    steps = spec.get("steps") if isinstance(spec, dict) else None
+    return [step if isinstance(step, dict) else {} for step in steps] if isinstance(steps, list) else []
+
+
+def _read_step(
+    folder: Folder, document: Document, inspection: Inspection, reading: Reading, index: int, step: workflow_schema.Step
+) -> list[Step]:
+    """The step, or for a folder or a file of several Jobs, a step for each and the gate that bears the name."""
+    path: TreePath = ("spec", "steps", index)
+    jobs = _jobs_of(folder, document, index, step.manifest, step.job, inspection)
+    reverts = _jobs_of(
+        folder,
+        document,
+        index,
+        step.revert if isinstance(step.revert, str) else None,
+        step.revert if isinstance(step.revert, dict) else None,
+        inspection,
+        key="revert",
+    )
+    if len(reverts) > 1:
+        inspection.error((*path, "revert"), f"{len(reverts)} Jobs as revert", "one Job")
+    reading.jobs += jobs + reverts
+    retry = Retry(limit=step.retry.limit, backoff=step.retry.backoff) if step.retry else Retry()
+    if retry.limit:
+        for job in jobs:
+            own = job.template.manifest.get("spec", {}).get("backoffLimit")
+            if isinstance(own, int) and own > 0:
+                inspection.error(
+                    (*path, "retry"),
+                    f"step {step.name} has a retry, and its Job a backoffLimit of {own}: both would retry the same failure",
+                    "one owner of retries",
+                    "remove retry here or backoffLimit there",
+                    key=True,
+                )
+    revert = reverts[0].template if reverts else None
+
+    def make(name: str, job: Template | None, needs: tuple[str, ...], revert: Template | None) -> Step:
+        reading.places[name] = (document, path)
+        return Step(name=name, job=job, needs=needs, when=When(step.when), retry=retry, timeout=step.timeout, revert=revert)
+
+    needs = tuple(dict.fromkeys(step.needs))
+    if len(jobs) == 1 and not (jobs[0].path and jobs[0].path.is_dir()):
+        return [make(step.name, jobs[0].template, needs, revert)]
+    names = [f"{step.name}/{name}" for name in plain.names([job.name for job in jobs])]
+    inside = [make(name, job.template, needs, None) for name, job in zip(names, jobs, strict=True)]
+    reading.places[step.name] = (document, path)
+    return [*inside, Step(name=step.name, job=None, needs=tuple(names) or needs, revert=revert)]
+
+
+def _jobs_of(
+    folder: Folder, document: Document, index: int, manifest: Any, job: Any, inspection: Inspection, key: str = ""
+) -> list[JobSource]:
+    path: TreePath = ("spec", "steps", index)
+    if not key and (manifest is None) == (job is None):
+        inspection.error(path, "a step with " + ("neither manifest nor job" if job is None else "both manifest and job"), "one of the two")
+        return []
+    if isinstance(manifest, str):
+        file = folder.resolve(manifest)
+        if not file.exists():
+            inspection.error((*path, key or "manifest"), f"{manifest} does not exist", "a Job manifest or a folder of them", "paths are relative to this file")
+            return []
+        return read_jobs(folder, file, literal=False)
+    if isinstance(job, dict):
+        part = document.sub((*path, key or "job"))
+        whole = {"apiVersion": "batch/v1", "kind": "Job", **part.tree}
+        return check_job(folder, Document(file=part.file, tree=whole, marks=part.marks, keys=part.keys), needs_name=False)
+    return []
+
+
+def _parameter(inspection: Inspection, index: int, given: workflow_schema.Parameter) -> Parameter:
+    path: TreePath = ("spec", "parameters", index)
+    parameter = Parameter(
+        name=given.name,
+        type=ParameterType(given.type),
+        default=given.default,
+        choices=tuple(given.choices),
+        required=given.required,
+        description=given.description,
+    )
+    if parameter.type is ParameterType.CHOICE and not parameter.choices:
+        inspection.error(path, f"parameter {given.name} is a choice without choices", "choices: [..]")
+    elif given.default is not None:
+        try:
+            parameter.read(given.default)
+        except InvalidParameter:
+            inspection.error((*path, "default"), f"{word(given.default)} as default of parameter {given.name}", parameter.expected)
+    return parameter
+
+
+def _twice(inspection: Inspection, names: list[str], what: str, key: str) -> None:
+    for index, name in enumerate(names):
+        first = names.index(name)
+        if first < index:
+            where = inspection.document.at(("spec", key, first, "name"))
+            inspection.error(("spec", key, index, "name"), f'a second {what} named "{name}"', "a name of its own", f"the first is in line {where.line}")
+
+
+def _explain(inspection: Inspection, error: ValidationError) -> None:
+    """Each of pydantic's findings, at its place and in our words."""
+    said: set[tuple[TreePath, str]] = set()
+    for each in error.errors():
+        path: TreePath = tuple(part for part in each["loc"] if not _is_union_tag(part))
+        name = str(path[-1]) if path else "the file"
+        found = each.get("input")
+        if (path, each["type"]) in said:
+            continue
+        said.add((path, each["type"]))
+        match each["type"]:
+            case "extra_forbidden":
+                hint = did_you_mean(name, _fields(path[:-1])) or f"there are: {', '.join(_fields(path[:-1]))}"
+                inspection.error(path, f'unknown key "{name}" in {spell(path[:-1]) or "the workflow"}', "", hint, key=True)
+            case "missing":
+                inspection.error(path[:-1], f"{spell(path)} is missing", "", "add it")
+            case "literal_error":
+                expected = each["ctx"]["expected"].replace("'", "")
+                inspection.error(path, f"{word(found)} as {spell(path)}", expected, did_you_mean(str(found), expected.replace(" or ", ", ").split(", ")))
+            case "string_pattern_mismatch":
+                inspection.error(path, f"{word(found)} as {spell(path)}", "lower-case letters, digits and -, a letter or digit first and last")
+            case "value_error":
+                inspection.error(path, f"{word(found)} as {spell(path)}", str(each["msg"]).split(" is not ")[-1])
+            case _:
+                expected = str(each["msg"]).removeprefix("Input should be ").replace("a valid ", "a ").replace("dictionary", "mapping").replace("Input", "it")
+                inspection.error(path, f"{word(found)} as {spell(path) or 'a workflow'}", expected)
+
+
+def _is_union_tag(part: str | int) -> bool:
+    return isinstance(part, str) and (part in ("str", "int", "float", "bool") or part.startswith(("dict[", "function-")))
+
+
+def _fields(path: TreePath) -> list[str]:
+    """The keys that the schema knows at `path`."""
+    model: type[BaseModel] = workflow_schema.WorkflowFile
+    inside: dict[str, type[BaseModel]] = {
+        "metadata": workflow_schema.Metadata,
+        "spec": workflow_schema.Spec,
+        "steps": workflow_schema.Step,
+        "parameters": workflow_schema.Parameter,
+        "retry": workflow_schema.Retry,
+    }
+    for part in path:
+        model = inside.get(str(part), model)
+    return list(model.model_fields)

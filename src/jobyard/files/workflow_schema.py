@@ -1,0 +1,98 @@
+"""What a workflow file may say: the one place for its keys, their types and their meaning. `jobyard schema` prints it for editors."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, WithJsonSchema
+
+from jobyard.model import duration
+
+
+class _Part(BaseModel):
+    model_config = ConfigDict(extra="forbid", strict=True, populate_by_name=True)
+
+
+def _duration(value: object) -> timedelta:
+    if not isinstance(value, str):
+        raise ValueError(f"{value!r} is not {duration.EXPECTED}")  # noqa: TRY004 - pydantic wants ValueError
+    return duration.parse(value)
+
+
+Duration = Annotated[
+    timedelta, BeforeValidator(_duration), WithJsonSchema({"type": "string", "examples": ["30s", "15m", "1h30m"], "description": "A duration."})
+]
+Name = Annotated[str, Field(pattern=r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?$", max_length=63)]
+
+
+class Parameter(_Part):
+    """A question that the workflow asks; the answer reaches every container as JOBYARD_PARAM_<NAME>."""
+
+    name: Annotated[str, Field(pattern=r"^[A-Za-z_][A-Za-z0-9_-]*$", max_length=63, description="Also what {{ params.NAME }} names.")]
+    type: Annotated[Literal["string", "integer", "number", "boolean", "date", "choice"], Field(description="What values it takes.")] = "string"
+    default: Annotated[str | int | float | bool | None, Field(description="The value when none is given.")] = None
+    choices: Annotated[list[str], Field(description="The values of a choice.")] = []
+    required: Annotated[bool, Field(description="Whether a run needs a value when there is no default.")] = False
+    description: Annotated[str, Field(description="Shown to who is asked.")] = ""
+
+
+class Retry(_Part):
+    """How often a failed step is tried again. The back-off doubles each time, up to ten minutes."""
+
+    limit: Annotated[int, Field(ge=0, le=100, description="How many times at most, after the first.")]
+    backoff: Annotated[Duration, Field(description="How long to wait before the first retry.")] = timedelta(seconds=10)
+
+
+class Step(_Part):
+    """A node of the workflow. Each attempt of it is one Job."""
+
+    name: Annotated[Name, Field(description="Names the step in needs, in messages and in its Jobs' names.")]
+    manifest: Annotated[str | None, Field(description="A Job manifest, or a folder of them, relative to this file.")] = None
+    job: Annotated[dict[str, Any] | None, Field(description="The Job itself; apiVersion, kind and metadata may be left out.")] = None
+    needs: Annotated[list[str], Field(description="The steps that must end before this one starts.")] = []
+    when: Annotated[
+        Literal["succeeded", "failed", "always"],
+        Field(description="Run when all that it needs succeeded, when something that it needs failed, or in any case."),
+    ] = "succeeded"
+    retry: Annotated[Retry | None, Field(description="Try again when it failed; the Job's backoffLimit is then 0.")] = None
+    timeout: Annotated[Duration | None, Field(description="How long each attempt may take, from the creation of its Job.")] = None
+    revert: Annotated[str | dict[str, Any] | None, Field(description="The Job that undoes this step, for onFailure: revert.")] = None
+
+
+class Spec(_Part):
+    """What to run, and how."""
+
+    parameters: Annotated[list[Parameter], Field(description="What a run may be asked for.")] = []
+    steps: Annotated[list[Step], Field(min_length=1, description="The steps, in the order in which they are shown.")]
+    parallelism: Annotated[int, Field(ge=0, description="How many Jobs of a run may be active at once; 0 means no limit.")] = 0
+    timeout: Annotated[Duration | None, Field(description="How long a run may take.")] = None
+    onFailure: Annotated[  # noqa: N815 - the file's own key
+        Literal["stop", "finish", "revert"],
+        Field(description="When a step failed: start nothing new, go on with what does not need it, or undo what was done."),
+    ] = "stop"
+    cleanup: Annotated[Literal["never", "succeeded", "always"], Field(description="After which ends a run's Jobs and pods are deleted.")] = "never"
+
+
+class Metadata(_Part):
+    """Who the workflow is."""
+
+    name: Annotated[Name | None, Field(description="The workflow's name; left out, its file's or folder's.")] = None
+    namespace: Annotated[str | None, Field(description="Where it runs when the command line does not say.")] = None
+    labels: dict[str, str] = {}
+    annotations: dict[str, str] = {}
+
+
+class WorkflowFile(_Part):
+    """A Jobyard workflow: named steps and what they need."""
+
+    apiVersion: Literal["jobyard.dev/v1"]  # noqa: N815
+    kind: Literal["Workflow"]
+    metadata: Metadata = Metadata()
+    spec: Spec
+
+
+def json_schema() -> dict[str, Any]:
+    """The JSON Schema of a workflow file, for editors."""
+    schema = WorkflowFile.model_json_schema()
+    return {"$schema": "https://json-schema.org/draft/2020-12/schema", "$id": "https://jobyard.dev/schema/workflow-v1.json", **schema}

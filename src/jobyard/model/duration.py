@@ -1,0 +1,36 @@
+"""Durations as people write them: `90s`, `15m`, `1h30m`, `2d`."""
+
+from __future__ import annotations
+
+import re
+from datetime import timedelta
+
+_UNITS = {"ms": 0.001, "s": 1, "m": 60, "h": 3600, "d": 86400}
+_PART = re.compile(r"(\d+(?:\.\d+)?)(ms|s|m|h|d)")
+EXPECTED = 'a duration such as "30s", "15m" or "1h30m"'
+
+
+def parse(text: str) -> timedelta:
+    """`text` as a duration. Raises ValueError when it is none; a bare number is ambiguous, so it is none."""
+    compact = text.strip().replace(" ", "")
+    if not compact or _PART.sub("", compact):
+        raise ValueError(f"{text!r} is not {EXPECTED}")
+    try:
+        return timedelta(seconds=sum(float(number) * _UNITS[unit] for number, unit in _PART.findall(compact)))
+    except OverflowError as error:
+        raise ValueError(f"{text!r} is longer than a program can count") from error
+
+
+def show(duration: timedelta) -> str:
+    """`duration` in the two units that matter: `0.4s`, `12s`, `3m05s`, `2h10m`, `3d4h`."""
+    seconds = max(duration.total_seconds(), 0.0)
+    if seconds < 10 and seconds != int(seconds):
+        return f"{seconds:.1f}s"
+    whole = round(seconds)
+    if whole < 60:
+        return f"{whole}s"
+    if whole < 3600:
+        return f"{whole // 60}m{whole % 60:02d}s"
+    if whole < 86400:
+        return f"{whole // 3600}h{whole % 3600 // 60:02d}m"
+    return f"{whole // 86400}d{whole % 86400 // 3600}h"

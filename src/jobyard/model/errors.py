@@ -1,0 +1,112 @@
+"""Every error of ours: one root, classes by what happens next. A class's docstring is its message; its facts are attributes."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, ClassVar
+
+if TYPE_CHECKING:
+    from jobyard.model.finding import Finding
+
+
+class JobyardError(Exception):
+    """Something went wrong: {detail}"""
+
+    exit_code: ClassVar[int] = 1
+
+    def __init__(self, **facts: object) -> None:
+        for name, value in facts.items():
+            setattr(self, name, value)
+        super().__init__((inspect.getdoc(type(self)) or "").format(**facts))
+
+
+# --- wrong input: nothing was done; the user mends it and tries again ---
+
+
+class WrongInput(JobyardError):
+    """{detail}"""
+
+    exit_code = 2
+
+
+class InvalidFiles(WrongInput):
+    """{count} in {files}; nothing was created."""
+
+    findings: Sequence[Finding]
+
+    def __init__(self, findings: Sequence[Finding]) -> None:
+        errors = [finding for finding in findings if finding.is_error]
+        count = "1 mistake" if len(errors) == 1 else f"{len(errors)} mistakes"
+        super().__init__(count=count, files=", ".join(dict.fromkeys(f.position.file for f in errors)), findings=findings)
+
+
+class InvalidParameter(WrongInput):
+    """parameter {name}: {found}; expected {expected}. {remedy}"""
+
+
+class PlaceholderUnknown(WrongInput):
+    """{{{{ {placeholder} }}}} has no value: {why}"""
+
+
+class NoSuchRun(WrongInput):
+    """no run {run} in namespace {namespace}; `jobyard runs` lists those there are{hint}"""
+
+
+# --- the cluster can't be reached, or won't ---
+
+
+class NoCluster(JobyardError):
+    """no cluster: {why}. Name one by a kubeconfig (--kubeconfig FILE, KUBECONFIG or ~/.kube/config, with --context NAME), or add --local to run on this machine"""
+
+    exit_code = 3
+
+
+class InvalidKubeconfig(JobyardError):
+    """kubeconfig {file}: {what}; expected {expected}. {remedy}"""
+
+    exit_code = 3
+
+
+class Unavailable(JobyardError):
+    """the cluster at {server} {what}; {remedy}"""
+
+    exit_code = 3
+    retry_after: float | None
+    server: str
+    what: str
+
+    def __init__(self, *, server: str, what: str, remedy: str = "tried again by itself", retry_after: float | None = None) -> None:
+        super().__init__(server=server, what=what, remedy=remedy, retry_after=retry_after)
+
+
+class Rejected(JobyardError):
+    """the cluster refused to {action}: {message}"""
+
+    exit_code = 3
+    status: int
+    reason: str
+    message: str
+
+    def __init__(self, *, action: str, status: int, reason: str, message: str) -> None:
+        super().__init__(action=action, status=status, reason=reason, message=message)
+
+
+class Unauthorized(Rejected):
+    """the cluster does not accept the credentials it was given ({action}): {message}. Log in again, or name another context"""
+
+
+class NotFound(Rejected):
+    """not found: {message}"""
+
+
+class Conflict(Rejected):
+    """the object changed meanwhile or exists already: {message}"""
+
+
+class WatchExpired(Rejected):
+    """the watch is too old to go on ({message}); a fresh list follows"""
+
+
+class NoRoom(Rejected):
+    """the namespace's quota has no room: {message}"""

@@ -1,0 +1,162 @@
+"""The parts of Kubernetes objects that we read. Thin on purpose: caches hold these, never whole objects; manifests stay plain dicts.
+
+Field names are Kubernetes' own in snake case. What an object has beside these is skipped while decoding.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, Generic, TypeVar
+
+import msgspec
+
+
+class Object(msgspec.Struct, frozen=True, kw_only=True, rename="camel", omit_defaults=True):
+    """A value decoded from the API server."""
+
+
+class OwnerReference(Object):
+    kind: str = ""
+    name: str = ""
+    uid: str = ""
+
+
+class Metadata(Object):
+    name: str = ""
+    namespace: str = ""
+    uid: str = ""
+    resource_version: str = ""
+    creation_timestamp: datetime | None = None
+    deletion_timestamp: datetime | None = None
+    labels: dict[str, str] = {}
+    annotations: dict[str, str] = {}
+    owner_references: tuple[OwnerReference, ...] = ()
+
+
+class Condition(Object):
+    type: str
+    status: str
+    reason: str | None = None
+    message: str | None = None
+    last_transition_time: datetime | None = None
+
+
+class JobSpec(Object):
+    parallelism: int | None = None
+    completions: int | None = None
+    backoff_limit: int | None = None
+    active_deadline_seconds: int | None = None
+    suspend: bool | None = None
+
+
+class JobStatus(Object):
+    active: int | None = None
+    ready: int | None = None
+    succeeded: int | None = None
+    failed: int | None = None
+    terminating: int | None = None
+    start_time: datetime | None = None
+    completion_time: datetime | None = None
+    conditions: tuple[Condition, ...] = ()
+
+
+class Job(Object):
+    metadata: Metadata
+    spec: JobSpec = JobSpec()
+    status: JobStatus = JobStatus()
+
+
+class Waiting(Object):
+    reason: str | None = None
+    message: str | None = None
+
+
+class Running(Object):
+    started_at: datetime | None = None
+
+
+class Terminated(Object):
+    exit_code: int = 0
+    signal: int | None = None
+    reason: str | None = None
+    message: str | None = None
+    started_at: datetime | None = None
+    finished_at: datetime | None = None
+
+
+class ContainerState(Object):
+    waiting: Waiting | None = None
+    running: Running | None = None
+    terminated: Terminated | None = None
+
+
+class ContainerStatus(Object):
+    name: str = ""
+    restart_count: int = 0
+    state: ContainerState = ContainerState()
+    last_state: ContainerState = ContainerState()
+
+
+class PodStatus(Object):
+    phase: str = "Pending"
+    reason: str | None = None
+    message: str | None = None
+    start_time: datetime | None = None
+    conditions: tuple[Condition, ...] = ()
+    init_container_statuses: tuple[ContainerStatus, ...] = ()
+    container_statuses: tuple[ContainerStatus, ...] = ()
+
+
+class PodSpec(Object):
+    node_name: str = ""
+
+
+class Pod(Object):
+    metadata: Metadata
+    spec: PodSpec = PodSpec()
+    status: PodStatus = PodStatus()
+
+
+class ObjectReference(Object):
+    kind: str = ""
+    name: str = ""
+    uid: str = ""
+
+
+class Event(Object):
+    metadata: Metadata
+    involved_object: ObjectReference = ObjectReference()
+    type: str = "Normal"
+    reason: str | None = None
+    message: str | None = None
+    last_timestamp: datetime | None = None
+    event_time: datetime | None = None
+
+
+class ConfigMap(Object):
+    metadata: Metadata
+    data: dict[str, str] = {}
+    binary_data: dict[str, str] = {}
+
+
+T = TypeVar("T", Job, Pod, Event, ConfigMap)
+
+
+@dataclass(frozen=True)
+class Kind(Generic[T]):
+    """A kind of object: where the API serves it, and the struct that it decodes to."""
+
+    api: str
+    plural: str
+    name: str
+    struct: type[T]
+
+
+JOBS: Kind[Job] = Kind("apis/batch/v1", "jobs", "Job", Job)
+PODS: Kind[Pod] = Kind("api/v1", "pods", "Pod", Pod)
+EVENTS: Kind[Event] = Kind("api/v1", "events", "Event", Event)
+CONFIG_MAPS: Kind[ConfigMap] = Kind("api/v1", "configmaps", "ConfigMap", ConfigMap)
+
+Manifest = dict[str, Any]
+"""A Kubernetes object as its author wrote it, parsed. Never changed in place."""

@@ -1,0 +1,153 @@
+"""RunRequest, Run, Outcome; State and Reason."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from enum import StrEnum
+from typing import TYPE_CHECKING, Any
+
+from jobyard.model import names
+
+if TYPE_CHECKING:
+    from jobyard.model.diagnosis import Diagnosis
+    from jobyard.model.workflow import Workflow
+
+
+class State(StrEnum):
+    """Where a run or a step stands. The last five are ends; an end never changes.
+
+    A crash of ours moves nothing: state is read from the cluster, so a restarted process sees what the dead one would have seen.
+    """
+
+    PENDING = "pending"
+    """In: the run's record exists, or the step waits (for a step, a limit, a back-off, a pod). Out: a pod runs, or an end."""
+    RUNNING = "running"
+    """In: a pod of the Job is ready or has ended. Out: Kubernetes says Complete or Failed, somebody stops it, or the Job vanishes."""
+    SUCCEEDED = "succeeded"
+    """In: the condition Complete is True (a run: every step that had to run succeeded)."""
+    FAILED = "failed"
+    """In: the condition Failed is True, ours or its own deadline passed, or the cluster refused the Job for good; retries are used up."""
+    CANCELLED = "cancelled"
+    """In: somebody asked to, and the Job was stopped or never made."""
+    LOST = "lost"
+    """In: the Job that we know was made is gone, and nobody saw it end."""
+    SKIPPED = "skipped"
+    """Steps only. In: its `when` did not come true, or the run ended before its turn."""
+
+    @property
+    def is_end(self) -> bool:
+        return self not in (State.PENDING, State.RUNNING)
+
+
+class Reason(StrEnum):
+    """Why, in one stable word. Kubernetes' own reasons (`BackoffLimitExceeded`, `ImagePullBackOff`) stand beside these as they are."""
+
+    WAITING_FOR_STEP = "WaitingForStep"
+    WAITING_FOR_LIMIT = "WaitingForLimit"
+    WAITING_FOR_POD = "WaitingForPod"
+    RETRY_BACK_OFF = "RetryBackOff"
+    QUOTA_EXCEEDED = "QuotaExceeded"
+    SUSPENDED = "Suspended"
+    CANCELLED = "Cancelled"
+    TIMEOUT = "Timeout"
+    STEP_FAILED = "StepFailed"
+    NEEDS_FAILED = "NeedsFailed"
+    NOT_NEEDED = "NotNeeded"
+    RUN_FAILED = "RunFailed"
+    NAME_TAKEN = "NameTaken"
+    REFUSED = "Refused"
+    OUTPUT_MISSING = "OutputMissing"
+    JOB_VANISHED = "JobVanished"
+
+
+class Role(StrEnum):
+    """What a Job is for."""
+
+    STEP = "step"
+    REVERT = "revert"
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunRequest:
+    """What a trigger asks for. The same trigger and key mean the same run, whatever else is asked."""
+
+    trigger: str
+    key: str
+    workflow: Workflow
+    inputs: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def run_id(self) -> str:
+        return names.run_id(self.workflow.name, self.trigger, self.key)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Run:
+    """One execution of a workflow. `existed`: the key was known before this submit."""
+
+    id: str
+    uid: str
+    trigger: str
+    workflow: Workflow
+    created: datetime
+    existed: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class StepResult:
+    """What the run's record keeps of a step (or of its revert Job). Kept while it runs too: a Job that is known and gone is lost."""
+
+    state: State
+    reason: str = ""
+    message: str = ""
+    attempt: int = 0
+    job: str = ""
+    started: datetime | None = None
+    finished: datetime | None = None
+    outputs: Mapping[str, Any] | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class StepView:
+    """A step as it stands: what is shown, written as JSON, and asked for by `why`."""
+
+    name: str
+    role: Role = Role.STEP
+    state: State
+    reason: str = ""
+    message: str = ""
+    attempt: int = 0
+    job: str = ""
+    started: datetime | None = None
+    finished: datetime | None = None
+    needs: tuple[str, ...] = ()
+    outputs: Mapping[str, Any] | None = None
+    diagnosis: Diagnosis | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunView:
+    """A run as it stands."""
+
+    id: str
+    workflow: str
+    namespace: str
+    trigger: str
+    state: State
+    reason: str = ""
+    started: datetime
+    finished: datetime | None = None
+    steps: tuple[StepView, ...] = ()
+    unreachable: str = ""
+    """Why the cluster can't be asked just now; empty while it can."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Outcome:
+    """How a run ended, with a diagnosis for each step that did not succeed."""
+
+    state: State
+    reason: str
+    view: RunView
