@@ -1,0 +1,284 @@
+"""The API over HTTP: one ASGI application that finds what a path names and does what the verb says."""
+
+from __future__ import annotations
+
+import base64
+import hmac
+from collections.abc import AsyncIterator, Awaitable, Callable, MutableMapping
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from typing import Any
+
+import msgspec
+
+from jobyard.local import discovery, patches, selectors, status, times
+from jobyard.local.kubelet import Kubelet
+from jobyard.local.logs import LogQuery, select, strip
+from jobyard.local.objects import Objects
+from jobyard.local.requests import BODY_LIMIT, Request, Target, decode, query, target
+from jobyard.local.resources import PODS
+from jobyard.local.status import ApiError
+from jobyard.local.watching import stream
+
+Tree = dict[str, Any]
+Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
+Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
+
+
+@dataclass
+class Answer:
+    """What goes back: an object, or a stream of bytes."""
+
+    body: Any = None
+    code: int = 200
+    media: str = "application/json"
+    warnings: list[str] = field(default_factory=list)
+    chunks: AsyncIterator[bytes] | None = None
+
+
+class Api:
+    """The application. Whoever knows the token may do everything; it stands in the Authorization header or before the path.
+
+    Before the path, because kubectl sends no credentials over plain HTTP: the kubeconfig's server is `http://127.0.0.1:PORT/TOKEN`.
+    """
+
+    def __init__(self, objects: Objects, kubelet: Kubelet, token: str) -> None:
+        self._objects = objects
+        self._kubelet = kubelet
+        self._token = token
+
+    async def __call__(self, scope: MutableMapping[str, Any], receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            return
+        try:
+            answer = await self._answer(await self._read(scope, receive))
+        except ApiError as error:
+            answer = Answer(error.body(), error.code)
+        await self._send(answer, send)
+
+    async def _read(self, scope: MutableMapping[str, Any], receive: Receive) -> Request:
+        headers = {name.decode("latin-1").lower(): value.decode("latin-1") for name, value in scope["headers"]}
+        path, prefix = scope["path"], ""
+        if self._is_token(path.split("/")[1]):
+            prefix = f"/{self._token}"
+            path = path[len(prefix) :] or "/"
+        elif not self._is_token(headers.get("authorization", "").removeprefix("Bearer ")) and path not in ("/healthz", "/livez", "/readyz"):
+            raise ApiError(401, "Unauthorized")
+        body, more = b"", True
+        while more:
+            message = await receive()
+            body += message.get("body", b"")
+            more = message.get("more_body", False)
+            if len(body) > BODY_LIMIT:
+                raise ApiError(413, f"Request entity too large: limit is {BODY_LIMIT}")
+        return Request(method=scope["method"], path=path, query=query(scope["query_string"]), headers=headers, body=body, prefix=prefix)
+
+    def _is_token(self, given: str) -> bool:
+        return hmac.compare_digest(given.encode(), self._token.encode())
+
+    async def _send(self, answer: Answer, send: Send) -> None:
+        headers = [(b"content-type", answer.media.encode())]
+        headers += [(b"warning", f'299 - "{_quoted(text)}"'.encode()) for text in answer.warnings]
+        if answer.chunks is None:
+            body = answer.body if isinstance(answer.body, bytes) else msgspec.json.encode(answer.body)
+            headers.append((b"content-length", str(len(body)).encode()))
+            await send({"type": "http.response.start", "status": answer.code, "headers": headers})
+            await send({"type": "http.response.body", "body": body})
+            return
+        await send({"type": "http.response.start", "status": answer.code, "headers": headers})
+        await send({"type": "http.response.body", "body": b"", "more_body": True})
+        async for chunk in answer.chunks:
+            await send({"type": "http.response.body", "body": chunk, "more_body": True})
+        await send({"type": "http.response.body", "body": b""})
+
+    # --- what is asked ---
+
+    async def _answer(self, request: Request) -> Answer:
+        about = self._about(request)
+        if about is not None:
+            return about
+        what = target(request.path.rstrip("/"))
+        if what is None:
+            raise ApiError(404, "the server could not find the requested resource", details={})
+        if what.subresource == "log":
+            return self._log(request, what)
+        match request.method:
+            case "GET" if what.name:
+                return Answer(self._objects.get(what.resource, what.namespace, what.name))
+            case "GET" if request.flag("watch"):
+                return Answer(chunks=stream(self._objects, request, what), media="application/json")
+            case "GET":
+                return Answer(self._list(request, what))
+            case "POST" if not what.name:
+                return self._create(request, what)
+            case "PUT" if what.name:
+                return self._replace(request, what)
+            case "PATCH" if what.name:
+                return self._patch(request, what)
+            case "DELETE":
+                return self._delete(request, what)
+        raise ApiError(405, "the server does not allow this method on the requested resource")
+
+    def _about(self, request: Request) -> Answer | None:
+        """What the server tells of itself."""
+        path = request.path.rstrip("/")
+        match path.split("/")[1:]:
+            case ["healthz" | "livez" | "readyz", *_]:
+                return Answer(b"ok", media="text/plain")
+            case ["version"]:
+                return Answer(discovery.version())
+            case ["api"]:
+                return Answer(discovery.core_versions(request.headers.get("host", "")))
+            case ["apis"]:
+                return Answer(discovery.groups())
+            case ["apis", group] if any(each["name"] == group for each in discovery.groups()["groups"]):
+                return Answer(discovery.group(group))
+            case ["api", "v1"]:
+                return Answer(discovery.resources("", "v1"))
+            case ["apis", group, version] if (found := discovery.resources(group, version)) is not None:
+                return Answer(found)
+            case ["openapi", "v3"]:
+                return Answer(discovery.openapi_index(request.prefix))
+            case ["openapi", "v3", *rest] if (document := discovery.openapi("/".join(rest))) is not None:
+                return Answer(document)
+        return None
+
+    # --- verbs ---
+
+    def _matches(self, request: Request, what: Target) -> Callable[[Tree], bool]:
+        by_label = selectors.labels(request.query.get("labelSelector", ""))
+        by_field = selectors.fields(what.resource, request.query.get("fieldSelector", ""))
+        return lambda tree: by_label(tree) and by_field(tree)
+
+    def _list(self, request: Request, what: Target) -> Tree:
+        matches = self._matches(request, what)
+        items = [tree for tree in self._objects.list(what.resource, what.namespace) if matches(tree)]
+        version, after = str(self._objects.store.version), ("", "")
+        if token := request.query.get("continue"):
+            version, after = _read_continue(token)
+            items = [tree for tree in items if _place(tree) > after]
+        metadata: Tree = {"resourceVersion": version}
+        limit = int(request.query.get("limit") or 0)
+        if limit and len(items) > limit:
+            metadata["remainingItemCount"] = len(items) - limit
+            items = items[:limit]
+            metadata["continue"] = _write_continue(version, _place(items[-1]))
+        return {"kind": f"{what.resource.kind}List", "apiVersion": what.resource.api_version, "metadata": metadata, "items": items}
+
+    def _create(self, request: Request, what: Target) -> Answer:
+        tree, warnings = decode(what.resource, request.tree(), request.query.get("fieldValidation", "Warn"))
+        made = self._objects.create(what.resource, what.namespace, tree, dry_run=request.dry_run)
+        return Answer(made, 201, warnings=warnings)
+
+    def _replace(self, request: Request, what: Target) -> Answer:
+        tree, warnings = decode(what.resource, request.tree(), request.query.get("fieldValidation", "Warn"))
+        old = self._objects.get(what.resource, what.namespace, what.name)
+        return Answer(self._objects.update(what.resource, old, tree, subresource=what.subresource, dry_run=request.dry_run), warnings=warnings)
+
+    def _patch(self, request: Request, what: Target) -> Answer:
+        old = self._objects.get(what.resource, what.namespace, what.name)
+        patched = patches.apply(what.resource, old, request.value(), request.media)
+        tree, warnings = decode(what.resource, patched, request.query.get("fieldValidation", "Warn"))
+        return Answer(self._objects.update(what.resource, old, tree, subresource=what.subresource, dry_run=request.dry_run), warnings=warnings)
+
+    def _delete(self, request: Request, what: Target) -> Answer:
+        options = request.tree() if request.body else {}
+        policy = options.get("propagationPolicy") or request.query.get("propagationPolicy")
+        if policy not in (None, "Background", "Foreground", "Orphan"):
+            raise ApiError(422, f'DeleteOptions.meta.k8s.io "" is invalid: propagationPolicy: Unsupported value: "{policy}": supported values: "Background", "Foreground", "Orphan"')
+        if policy is None and options.get("orphanDependents") is not None:
+            policy = "Orphan" if options["orphanDependents"] else "Background"
+        grace = options.get("gracePeriodSeconds", request.query.get("gracePeriodSeconds"))
+        seconds = int(grace) if grace is not None else None
+        if what.name:
+            tree = self._objects.get(what.resource, what.namespace, what.name)
+            _check_preconditions(what, tree, options.get("preconditions") or {})
+            left = self._objects.delete(what.resource, tree, policy=policy, grace=seconds, dry_run=request.dry_run or bool(options.get("dryRun")))
+            return Answer(left if left is not None else status.success(what.resource, tree))
+        listed = self._list(request, what)
+        for tree in listed["items"]:
+            self._objects.delete(what.resource, tree, policy=policy, grace=seconds, dry_run=request.dry_run)
+        return Answer(listed)
+
+    # --- logs ---
+
+    def _log(self, request: Request, what: Target) -> Answer:
+        pod = self._objects.get(PODS, what.namespace, what.name)
+        names = [each["name"] for each in [*(pod["spec"].get("initContainers") or []), *pod["spec"]["containers"]]]
+        wanted = request.query.get("container") or (names[0] if len(names) == 1 else "")
+        if not wanted:
+            raise ApiError(400, f"a container name must be specified for pod {what.name}, choose one of: [{' '.join(names)}]")
+        if wanted not in names:
+            raise ApiError(400, f"container {wanted} is not valid for pod {what.name}")
+        waits = _why_no_log(pod, wanted)
+        if waits:
+            raise ApiError(400, f'container "{wanted}" in pod "{what.name}" is waiting to start: {waits}')
+        path = self._kubelet.log(pod, wanted, request.flag("previous"))
+        wish = _log_query(request)
+        lines, position = select(path, wish)
+        if not request.flag("follow"):
+            text = b"".join(lines)
+            return Answer(text[: wish.limit_bytes] if wish.limit_bytes else text, media="text/plain")
+        return Answer(chunks=self._follow(pod, wanted, lines, position, wish.timestamps), media="text/plain")
+
+    async def _follow(self, pod: Tree, container: str, lines: list[bytes], position: int, timestamps: bool) -> AsyncIterator[bytes]:
+        if lines:
+            yield b"".join(lines)
+        worker = self._kubelet.worker(pod)
+        log = worker.logs.get(container) if worker else None
+        if log is None:
+            return
+        rest = b""
+        async for chunk in log.follow(position):
+            *whole, rest = (rest + chunk).split(b"\n")
+            yield b"".join(strip(line + b"\n", timestamps) for line in whole)
+
+
+def _quoted(text: str) -> str:
+    return text.replace("\\", "\\\\").replace('"', '\\"').replace("\n", " ")
+
+
+def _place(tree: Tree) -> tuple[str, str]:
+    return tree["metadata"].get("namespace", ""), tree["metadata"]["name"]
+
+
+def _write_continue(version: str, place: tuple[str, str]) -> str:
+    return base64.urlsafe_b64encode(msgspec.json.encode([version, *place])).decode()
+
+
+def _read_continue(token: str) -> tuple[str, tuple[str, str]]:
+    try:
+        version, namespace, name = msgspec.json.decode(base64.urlsafe_b64decode(token), type=tuple[str, str, str])
+    except (ValueError, msgspec.MsgspecError):
+        raise ApiError(400, "continue key is not valid") from None
+    return version, (namespace, name)
+
+
+def _check_preconditions(what: Target, tree: Tree, wanted: Tree) -> None:
+    for key, field_name in (("uid", "UID"), ("resourceVersion", "ResourceVersion")):
+        has = tree["metadata"][key]
+        if wanted.get(key) and wanted[key] != has:
+            raise status.conflict(what.resource, what.name, f"Precondition failed: {field_name} in precondition: {wanted[key]}, {field_name} in object meta: {has}")
+
+
+def _why_no_log(pod: Tree, container: str) -> str:
+    if pod["status"].get("phase") in ("Succeeded", "Failed"):
+        return ""
+    statuses = [*(pod["status"].get("initContainerStatuses") or []), *(pod["status"].get("containerStatuses") or [])]
+    known = next((each for each in statuses if each["name"] == container), None)
+    if known is None:
+        return "ContainerCreating"
+    waiting = known["state"].get("waiting")
+    return str(waiting["reason"]) if waiting and not known["restartCount"] else ""
+
+
+def _log_query(request: Request) -> LogQuery:
+    try:
+        seconds, since = request.query.get("sinceSeconds"), request.query.get("sinceTime")
+        start = times.now() - timedelta(seconds=int(seconds)) if seconds else datetime.fromisoformat(since) if since else None
+        tail, limit = request.query.get("tailLines"), request.query.get("limitBytes")
+        return LogQuery(
+            tail=int(tail) if tail else None, since=start, limit_bytes=int(limit) if limit else None, timestamps=request.flag("timestamps")
+        )
+    except ValueError as error:
+        raise ApiError(400, f"invalid log options: {error}") from None

@@ -1,0 +1,127 @@
+"""The local cluster put together: the store, its controllers, the node, and the API on a loopback port."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import os
+import secrets
+import socket
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import uvicorn
+
+from jobyard.local.api import Api
+from jobyard.local.garbage import Furnisher, GarbageCollector
+from jobyard.local.jobs import JobController
+from jobyard.local.kubelet import Kubelet
+from jobyard.local.objects import Objects
+from jobyard.local.process_runtime import open_warden
+from jobyard.local.resources import NAMESPACES
+from jobyard.local.store import Store
+
+_NAMESPACES = ("default", "kube-system")
+
+
+@dataclass(frozen=True, kw_only=True)
+class LocalCluster:
+    """A local cluster that runs."""
+
+    server: str
+    token: str
+    kubeconfig: Path
+    has_bubblewrap: bool
+    objects: Objects
+
+
+@asynccontextmanager
+async def open_local_cluster(folder: Path, *, keep: bool) -> AsyncIterator[LocalCluster]:
+    """A local cluster for as long as the context lasts; its processes end with it.
+
+    `folder` holds the pods' files, the kubeconfig and, with `keep`, the objects: the next start goes on with them.
+    """
+    folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+    store = Store(folder / "cluster.sqlite" if keep else None)
+    objects = Objects(store)
+    for name in _NAMESPACES:
+        objects.ensure(NAMESPACES, "", {"metadata": {"name": name}})
+        objects.furnish(name)
+    token = secrets.token_urlsafe(24)
+    listener = socket.socket()
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    listener.bind(("127.0.0.1", _last_port(folder) if keep else 0))
+    port = listener.getsockname()[1]
+    async with open_warden() as warden, asyncio.TaskGroup() as group:
+        kubelet = Kubelet(objects, warden, folder / "pods")
+        config = uvicorn.Config(
+            Api(objects, kubelet, token), lifespan="off", log_config=None, access_log=False, ws="none", http="httptools", timeout_graceful_shutdown=1
+        )
+        server = _Server(config)
+        controllers = [
+            group.create_task(part.run()) for part in (JobController(objects), GarbageCollector(objects), Furnisher(objects), kubelet)
+        ]
+        serving = group.create_task(server.serve(sockets=[listener]))
+        while not server.started:
+            await asyncio.sleep(0.001)  # uvicorn has no event for it
+        cluster = LocalCluster(
+            server=f"http://127.0.0.1:{port}",
+            token=token,
+            kubeconfig=_write_kubeconfig(folder, port, token),
+            has_bubblewrap=warden.bwrap is not None,
+            objects=objects,
+        )
+        try:
+            yield cluster
+        finally:
+            cluster.kubeconfig.unlink(missing_ok=True)
+            server.should_exit = True
+            server.force_exit = True
+            for task in controllers:
+                task.cancel()
+            await serving
+    store.close()
+
+
+class _Server(uvicorn.Server):
+    """uvicorn, which leaves signals to whoever runs it."""
+
+    @contextlib.contextmanager
+    def capture_signals(self):  # type: ignore[no-untyped-def]  # noqa: ANN201
+        yield
+
+
+def _last_port(folder: Path) -> int:
+    """The port of the last start, if it is free: a kubeconfig that somebody copied goes on working."""
+    try:
+        port = int((folder / "port").read_text())
+        with socket.socket() as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            probe.bind(("127.0.0.1", port))
+    except (OSError, ValueError):
+        return 0
+    return port
+
+
+def _write_kubeconfig(folder: Path, port: int, token: str) -> Path:
+    """The kubeconfig, readable by its owner alone from the first byte on."""
+    (folder / "port").write_text(str(port))
+    path = folder / "kubeconfig"
+    name = "jobyard-local"
+    config = {
+        "apiVersion": "v1",
+        "kind": "Config",
+        "current-context": name,
+        "contexts": [{"name": name, "context": {"cluster": name, "user": name, "namespace": "default"}}],
+        "clusters": [{"name": name, "cluster": {"server": f"http://127.0.0.1:{port}/{token}"}}],
+        "users": [{"name": name, "user": {"token": token}}],
+    }
+    temporary = path.with_suffix(".new")
+    with os.fdopen(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w") as file:
+        json.dump(config, file, indent=2)
+        file.write("\n")
+    temporary.replace(path)
+    return path

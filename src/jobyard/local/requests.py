@@ -1,0 +1,155 @@
+"""What a request to the API asks for, read from its path, query and body."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+from urllib.parse import parse_qsl, unquote
+
+import msgspec
+import yaml
+
+from jobyard import schema
+from jobyard.local.resources import BY_PATH, Resource
+from jobyard.local.status import ApiError
+
+Tree = dict[str, Any]
+
+BODY_LIMIT = 3 * 1024 * 1024
+_TYPE_WORDS = {"array": "array", "object": "object", "string": "string", "integer": "number", "number": "number", "boolean": "bool"}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Target:
+    """What a path names: a resource, and perhaps a namespace, an object and one of its subresources."""
+
+    resource: Resource
+    namespace: str = ""
+    name: str = ""
+    subresource: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Request:
+    """One HTTP request. `prefix` is what stood before the API's own path."""
+
+    method: str
+    path: str
+    query: Mapping[str, str]
+    headers: Mapping[str, str]
+    body: bytes = field(repr=False, default=b"")
+    prefix: str = ""
+
+    def flag(self, name: str) -> bool:
+        return self.query.get(name, "").lower() in ("true", "1")
+
+    @property
+    def dry_run(self) -> bool:
+        value = self.query.get("dryRun", "")
+        if value not in ("", "All"):
+            raise ApiError(422, f'Invalid value: "{value}": supported values: "All"')
+        return value == "All"
+
+    @property
+    def media(self) -> str:
+        return self.headers.get("content-type", "application/json").split(";")[0].strip()
+
+    def tree(self) -> Tree:
+        """The body as an object. Raises ApiError (400, 415)."""
+        tree = self.value()
+        if not isinstance(tree, dict):
+            raise ApiError(400, "the body of the request is no object")
+        return tree
+
+    def value(self) -> Any:
+        """The body, whatever it is."""
+        if "protobuf" in self.media:
+            raise ApiError(415, f"the body of the request was in an unknown format - accepted media types include: application/json, application/yaml ({self.media})")
+        try:
+            if "yaml" in self.media:
+                return yaml.safe_load(self.body)
+            return msgspec.json.decode(self.body) if self.body else {}
+        except (msgspec.DecodeError, yaml.YAMLError, UnicodeDecodeError) as error:
+            raise ApiError(400, f"couldn't get version/kind; json parse error: {error}") from None
+
+
+def query(text: bytes) -> dict[str, str]:
+    return dict(parse_qsl(text.decode(), keep_blank_values=True))
+
+
+_PATH = re.compile(
+    r"/(?:api/(?P<core>v1)|apis/(?P<group>[^/]+)/(?P<version>[^/]+))"
+    r"(?:/namespaces/(?P<namespace>[^/]+))?(?:/(?P<plural>[^/]+)(?:/(?P<name>[^/]+)(?:/(?P<sub>[^/]+))?)?)?"
+)
+
+
+def target(path: str) -> Target | None:
+    """What a path of the API names; None when it names nothing that there is."""
+    found = _PATH.fullmatch(path)
+    if not found:
+        return None
+    parts = {key: unquote(value) for key, value in found.groupdict(default="").items()}
+    group, version = parts["group"], parts["version"] or "v1"
+    if parts["namespace"] and (not parts["plural"] or (not group and parts["plural"] in ("status", "finalize") and not parts["name"])):
+        # /api/v1/namespaces/NAME is the namespace itself, with its own subresources.
+        resource = BY_PATH.get(("", "v1", "namespaces"))
+        return Target(resource=resource, name=parts["namespace"], subresource=parts["plural"]) if resource and not group else None
+    if path.rstrip("/") == "/api/v1/namespaces":
+        return Target(resource=BY_PATH["", "v1", "namespaces"])
+    resource = BY_PATH.get((group, version, parts["plural"]))
+    if resource is None or (parts["name"] and resource.namespaced and not parts["namespace"]):
+        return None
+    if parts["sub"] and parts["sub"] not in resource.subresources:
+        return None
+    return Target(resource=resource, namespace=parts["namespace"], name=parts["name"], subresource=parts["sub"])
+
+
+def decode(resource: Resource, tree: Tree, validation: str) -> tuple[Tree, list[str]]:
+    """An object as the API server takes it in: unknown fields dropped (Strict: refused), wrong types refused. Returns the warnings."""
+    if resource.schema_kind not in schema.kinds():
+        return tree, []
+    kind = tree.get("kind")
+    if (kind or resource.kind) != resource.kind or (tree.get("apiVersion") or resource.api_version) != resource.api_version:
+        raise ApiError(
+            400,
+            f"{resource.kind} in version {resource.version!r} cannot be handled as a {resource.kind}: no kind {kind!r} is registered for version {tree.get('apiVersion')!r}",
+        )
+    unknown: list[tuple[str | int, ...]] = []
+    head = f'{resource.kind} in version "{resource.version}" cannot be handled as a {resource.kind}'
+    for problem in schema.problems(resource.schema_kind, tree):
+        spelled = ".".join(str(part) for part in problem.path)
+        if problem.kind == "unknown":
+            unknown.append(problem.path)
+        elif problem.kind == "type":
+            found = _TYPE_WORDS.get(_json_type(problem.found), "value")
+            raise ApiError(400, f"{head}: json: cannot unmarshal {found} into Go struct field {spelled} of type {' or '.join(problem.expected)}")
+    if not unknown:
+        return tree, []
+    words = [f'unknown field "{spell(path)}"' for path in unknown]
+    if validation == "Strict":
+        raise ApiError(400, f"{head}: strict decoding error: {', '.join(words)}")
+    return _without(tree, set(unknown)), words if validation != "Ignore" else []
+
+
+def spell(path: tuple[str | int, ...]) -> str:
+    text = ""
+    for part in path:
+        text += f"[{part}]" if isinstance(part, int) else f".{part}" if text else part
+    return text
+
+
+def _json_type(value: object) -> str:
+    for kind, name in ((bool, "boolean"), (str, "string"), (int, "integer"), (float, "number"), (list, "array")):
+        if isinstance(value, kind):
+            return name
+    return "object"
+
+
+def _without(tree: Any, paths: set[tuple[str | int, ...]], path: tuple[str | int, ...] = ()) -> Any:
+    if isinstance(tree, dict):
+        return {key: _without(value, paths, (*path, key)) for key, value in tree.items() if (*path, key) not in paths}
+    if isinstance(tree, list):
+        return [_without(value, paths, (*path, index)) for index, value in enumerate(tree)]
+    return tree

@@ -1,0 +1,141 @@
+"""A pod's volumes as folders of this machine, and how bubblewrap puts them where the container looks for them."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from jobyard.local.pod_env import ConfigError, Lookup, field, values_of
+
+Tree = dict[str, Any]
+
+
+class MountError(Exception):
+    """Why a volume can't be set up, in the kubelet's words."""
+
+
+def prepare(pod: Tree, folder: Path, lookup: Lookup) -> dict[str, Path]:
+    """A folder (or file) for each volume of the pod, made under `folder`. Raises MountError."""
+    found: dict[str, Path] = {}
+    for volume in pod["spec"].get("volumes") or []:
+        name = volume["name"]
+        target = folder / "volumes" / name
+        if volume.get("hostPath"):
+            target = _host_path(volume["hostPath"], name)
+        elif "emptyDir" in volume:
+            target.mkdir(parents=True, exist_ok=True, mode=0o777)
+        else:
+            target.mkdir(parents=True, exist_ok=True)
+            for source in (volume.get("projected") or {}).get("sources") or [volume]:
+                _fill(pod, source, target, name, lookup)
+        found[name] = target
+    return found
+
+
+def _host_path(source: Tree, name: str) -> Path:
+    path = Path(source["path"])
+    if source.get("type") == "DirectoryOrCreate":
+        path.mkdir(parents=True, exist_ok=True)
+    if not path.exists():
+        raise MountError(f'MountVolume.SetUp failed for volume "{name}" : hostPath type check failed: {path} does not exist')
+    return path
+
+
+def _fill(pod: Tree, source: Tree, target: Path, name: str, lookup: Lookup) -> None:
+    for kind, key, field_name in (("Secret", "secret", "secretName"), ("ConfigMap", "configMap", "name")):
+        wanted = source.get(key)
+        if wanted is None:
+            continue
+        object_name = wanted.get(field_name) or wanted.get("name")
+        tree = lookup(kind, object_name)
+        if tree is None:
+            if wanted.get("optional"):
+                return
+            raise MountError(f'MountVolume.SetUp failed for volume "{name}" : {kind.lower()} "{object_name}" not found')
+        _write(values_of(kind, tree), wanted, target, name)
+        return
+    if source.get("downwardAPI") is not None:
+        for item in source["downwardAPI"].get("items") or []:
+            try:
+                _put(target, item["path"], field(pod, (item.get("fieldRef") or {}).get("fieldPath", "metadata.name")).encode(), 0o644)
+            except ConfigError as error:
+                raise MountError(f'MountVolume.SetUp failed for volume "{name}" : {error}') from None
+        return
+    if source.get("serviceAccountToken") is not None:
+        return
+    kind = next((key for key in source if key != "name"), "an unknown kind")
+    raise MountError(f'MountVolume.SetUp failed for volume "{name}" : the local cluster has no volumes of kind {kind}')
+
+
+def _write(values: Mapping[str, bytes], wanted: Tree, target: Path, name: str) -> None:
+    mode = int(wanted.get("defaultMode") or 0o644)
+    items = wanted.get("items")
+    if not items:
+        for key, value in values.items():
+            _put(target, key, value, mode)
+        return
+    for item in items:
+        if item["key"] not in values:
+            if wanted.get("optional"):
+                continue
+            raise MountError(f'MountVolume.SetUp failed for volume "{name}" : references non-existent key: {item["key"]}')
+        _put(target, item["path"], values[item["key"]], int(item.get("mode") or mode))
+
+
+def _put(target: Path, relative: str, value: bytes, mode: int) -> None:
+    path = target / relative
+    if not path.resolve().is_relative_to(target.resolve()):
+        raise MountError(f"a path that leads outside of its volume: {relative}")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.unlink(missing_ok=True)
+    path.touch(mode=mode)
+    path.write_bytes(value)
+    path.chmod(mode)
+
+
+def bubblewrap(*, work: Path, termination: tuple[str, Path], mounts: list[tuple[Path, str, bool]], chdir: str) -> list[str]:
+    """bwrap's arguments: this machine's files, a /dev of its own, and each mount (source, target, read-only) at its place.
+
+    A mount point that is not there is made in a copy of its parent's listing in memory, so nothing is made on the machine itself.
+    """
+    targets = [target for _, target, _ in mounts]
+    shadows = _shadows([*targets, termination[0]])
+    args = ["--bind", "/", "/"] if "/" not in shadows else _shadow("/")
+    for folder in sorted(shadows - {"/"}):
+        args += ["--tmpfs", folder, *_shadow(folder)]
+    args += ["--dev", "/dev"]
+    for source, target, read_only in mounts:
+        args += ["--ro-bind" if read_only else "--bind", str(source), target]
+    return [*args, "--bind", str(work), str(work), "--bind", str(termination[1]), termination[0], "--chdir", chdir, "--die-with-parent"]
+
+
+def _shadows(targets: list[str]) -> set[str]:
+    """The folders that have to be shadowed so that every target can be made."""
+    found = set()
+    for target in targets:
+        path = os.path.normpath(target)
+        if os.path.lexists(path) or path.startswith(("/dev/", "/proc/")):
+            continue
+        parent = os.path.dirname(path)
+        while not os.path.isdir(parent):
+            parent = os.path.dirname(parent)
+        found.add(parent)
+    return found
+
+
+def _shadow(folder: str) -> list[str]:
+    args: list[str] = []
+    for entry in sorted(os.scandir(folder), key=lambda each: each.name):
+        if entry.is_symlink():
+            args += ["--symlink", os.readlink(entry.path), entry.path]
+        elif entry.path not in ("/dev",):
+            args += ["--bind", entry.path, entry.path]
+    return args
+
+
+def remove(folder: Path) -> None:
+    """Takes a pod's folder away, whatever its modes are."""
+    shutil.rmtree(folder, ignore_errors=True)
