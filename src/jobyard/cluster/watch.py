@@ -64,6 +64,8 @@ async def watch(source: Source, kind: Kind[T], namespace: str, labels: str, fiel
                     version, told = _read(kind, line, known, version)
                     if told:
                         yield told
+            # It closed, as streams do. One that closes at once must not be opened in a hot loop.
+            await asyncio.sleep(random.uniform(0, _FIRST_DELAY))  # noqa: S311
         except WatchExpired:
             version = ""
         except Unauthorized:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import hmac
 from collections.abc import AsyncIterator, Awaitable, Callable, MutableMapping
@@ -46,6 +47,8 @@ class Api:
         self._objects = objects
         self._kubelet = kubelet
         self._token = token
+        self.closing = asyncio.Event()
+        """Set before the server stops: streams end by themselves."""
 
     async def __call__(self, scope: MutableMapping[str, Any], receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -54,7 +57,7 @@ class Api:
             answer = await self._answer(await self._read(scope, receive))
         except ApiError as error:
             answer = Answer(error.body(), error.code)
-        await self._send(answer, send)
+        await self._send(answer, receive, send)
 
     async def _read(self, scope: MutableMapping[str, Any], receive: Receive) -> Request:
         headers = {name.decode("latin-1").lower(): value.decode("latin-1") for name, value in scope["headers"]}
@@ -76,7 +79,7 @@ class Api:
     def _is_token(self, given: str) -> bool:
         return hmac.compare_digest(given.encode(), self._token.encode())
 
-    async def _send(self, answer: Answer, send: Send) -> None:
+    async def _send(self, answer: Answer, receive: Receive, send: Send) -> None:
         headers = [(b"content-type", answer.media.encode())]
         headers += [(b"warning", f'299 - "{_quoted(text)}"'.encode()) for text in answer.warnings]
         if answer.chunks is None:
@@ -87,9 +90,27 @@ class Api:
             return
         await send({"type": "http.response.start", "status": answer.code, "headers": headers})
         await send({"type": "http.response.body", "body": b"", "more_body": True})
-        async for chunk in answer.chunks:
-            await send({"type": "http.response.body", "body": chunk, "more_body": True})
-        await send({"type": "http.response.body", "body": b""})
+        await self._pump(answer.chunks, receive, send)
+
+    async def _pump(self, chunks: AsyncIterator[bytes], receive: Receive, send: Send) -> None:
+        """Sends a stream until it ends, the client has gone, or the server stops."""
+
+        async def pump() -> None:
+            async for chunk in chunks:
+                await send({"type": "http.response.body", "body": chunk, "more_body": True})
+            await send({"type": "http.response.body", "body": b""})
+
+        async def gone() -> None:
+            while (await receive())["type"] != "http.disconnect":
+                pass
+
+        tasks = [asyncio.create_task(each) for each in (pump(), gone(), self.closing.wait())]
+        try:
+            await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
 
     # --- what is asked ---
 

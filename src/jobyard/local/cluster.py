@@ -57,8 +57,9 @@ async def open_local_cluster(folder: Path, *, keep: bool) -> AsyncIterator[Local
     port = listener.getsockname()[1]
     async with open_warden() as warden, asyncio.TaskGroup() as group:
         kubelet = Kubelet(objects, warden, folder / "pods")
+        api = Api(objects, kubelet, token)
         config = uvicorn.Config(
-            Api(objects, kubelet, token), lifespan="off", log_config=None, access_log=False, ws="none", http="httptools", timeout_graceful_shutdown=1
+            api, lifespan="off", log_config=None, access_log=False, ws="none", http="httptools", timeout_graceful_shutdown=1
         )
         server = _Server(config)
         controllers = [
@@ -78,8 +79,8 @@ async def open_local_cluster(folder: Path, *, keep: bool) -> AsyncIterator[Local
             yield cluster
         finally:
             cluster.kubeconfig.unlink(missing_ok=True)
+            api.closing.set()
             server.should_exit = True
-            server.force_exit = True
             for task in controllers:
                 task.cancel()
             await serving

@@ -53,6 +53,10 @@ class NoSuchRun(WrongInput):
     """no run {run} in namespace {namespace}; `jobyard runs` lists those there are{hint}"""
 
 
+class NoSuchStep(WrongInput):
+    """run {run} has no step {step}; {hint}"""
+
+
 # --- the cluster can't be reached, or won't ---
 
 

@@ -1,0 +1,68 @@
+"""What the cluster itself says of a workflow's Jobs, before any is created: a strict dry run of each."""
+
+from __future__ import annotations
+
+from jobyard.cli.target import Target, open_target
+from jobyard.cli.target_options import TargetOptions
+from jobyard.files.reading import Reading
+from jobyard.model.errors import InvalidParameter, JobyardError, NoCluster, NotFound, PlaceholderUnknown, Rejected
+from jobyard.model.finding import Finding, Position
+from jobyard.model.job import Owner, render
+from jobyard.model.objects import JOBS
+from jobyard.model.parameters import resolve
+from jobyard.model.run import Role
+from jobyard.model.template import lookup
+from jobyard.model.workflow import Workflow
+
+
+async def ask_cluster(options: TargetOptions, reading: Reading) -> list[Finding]:
+    """What the cluster refuses. Nothing when there is no cluster; a warning when one was meant and can't be asked."""
+    if reading.workflow is None:
+        return []
+    try:
+        async with open_target(options, wanted=reading.workflow.namespace, in_cluster=reading.in_cluster, quiet_tls=True) as target:
+            return await _dry_run(target, reading.workflow, reading)
+    except NoCluster as error:
+        if not options.local:
+            return []
+        return [_unasked(reading, error)]
+    except (JobyardError, OSError) as error:
+        if options.context or options.kubeconfig:
+            raise
+        return [_unasked(reading, error)]
+
+
+def _unasked(reading: Reading, error: Exception) -> Finding:
+    document, _ = next(iter(reading.places.values()))
+    return Finding(position=Position(file=document.file), what=f"not asked of a cluster: {error}", is_error=False)
+
+
+async def _dry_run(target: Target, workflow: Workflow, reading: Reading) -> list[Finding]:
+    try:
+        values = resolve(workflow.parameters, {})
+    except InvalidParameter:
+        return []  # it needs values that only a run has
+    documents = {id(job.template.manifest): job.document for job in reading.jobs}
+    found: list[Finding] = []
+    for step in workflow.jobs:
+        template = step.job
+        if template is None:
+            continue
+        try:
+            manifest = template.fill(lookup(values, {}))
+        except PlaceholderUnknown:
+            continue  # it needs outputs that only a run has
+        owner = Owner(run="check", uid="00000000-0000-0000-0000-000000000000", trigger="cli")
+        job = render(manifest, owner=owner, role=Role.STEP, step=step.name, attempt=1, env=[], owns_retries=False)
+        job["metadata"] = {key: value for key, value in job["metadata"].items() if key != "ownerReferences"}
+        try:
+            await target.cluster.create(JOBS, target.namespace, job, dry_run=True)
+        except NotFound as refused:
+            return [*found, Finding(position=next(iter(reading.places.values()))[0].at(), what=f"the cluster says: {refused.message}")]
+        except Rejected as refused:
+            document = documents.get(id(template.manifest)) or reading.places[step.name][0]
+            said = refused.message.replace(job["metadata"]["name"], str(manifest.get("metadata", {}).get("name", step.name)))
+            found.append(Finding(position=document.at(), what=f"the cluster refuses it: {said}"))
+    return found
+
+

@@ -1,0 +1,56 @@
+"""`jobyard check` and `jobyard schema`."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+
+import rich_click as click
+
+from jobyard.cli.options import cluster_options, output_option
+from jobyard.cli.target_options import TargetOptions
+
+
+@click.command()
+@click.argument("files", nargs=-1, required=True, type=click.Path(path_type=Path), metavar="FILE...")
+@cluster_options
+@output_option
+def check(files: tuple[Path, ...], target: TargetOptions, output: str) -> None:
+    """Find every mistake in workflows, models and manifests.
+
+    All that can be found without a cluster; with one, it is asked too (a strict dry run of each Job). Exit code 2 when anything is wrong.
+    """
+    import json
+
+    from jobyard.cli.asking import ask_cluster
+    from jobyard.cli.reading import read_file
+    from jobyard.cli.render import finding_json
+    from jobyard.files.manifest import without_command
+    from jobyard.model.finding import Finding
+
+    findings: list[Finding] = []
+    for file in files:
+        reading = read_file(file)
+        findings += reading.findings
+        findings += without_command(reading.jobs)
+        if not reading.errors:
+            findings += asyncio.run(ask_cluster(target, reading))
+    findings = list(dict.fromkeys(findings))
+    wrong = sum(finding.is_error for finding in findings)
+    for finding in findings:
+        click.echo(json.dumps(finding_json(finding)) if output == "json" else str(finding))
+    if output == "text":
+        names = ", ".join(map(str, files))
+        click.echo(f"{names}: {'1 mistake' if wrong == 1 else f'{wrong} mistakes'}" if wrong else f"{names}: all good", err=bool(wrong))
+    if wrong:
+        raise click.exceptions.Exit(2)
+
+
+@click.command()
+def schema() -> None:
+    """Print the JSON Schema of workflow files, for editors."""
+    import json
+
+    from jobyard.files.workflow_schema import json_schema
+
+    click.echo(json.dumps(json_schema(), indent=2))

@@ -1,0 +1,121 @@
+"""Drives a run and shows it until it ends, or until the person at the terminal has had enough."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import signal
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+from jobyard.cli.screens import Screen
+from jobyard.cli.tails import Tails
+from jobyard.cli.target import Target
+from jobyard.contracts import Clock
+from jobyard.engine.loop import ClusterEngine, Signal
+from jobyard.model.run import Outcome, Run
+
+SECOND_CHANCE = 3.0
+"""Seconds in which a second Ctrl-C cancels the run."""
+
+
+@dataclass
+class Followed:
+    """How following ended. `outcome` is None when the person left before the run did."""
+
+    outcome: Outcome | None
+    interrupted: bool
+    tails: Tails
+
+
+class Interrupts:
+    """Counts Ctrl-C and SIGTERM, and wakes who waits for them."""
+
+    def __init__(self) -> None:
+        self.count = 0
+        self.news = Signal()
+
+    def more(self) -> None:
+        self.count += 1
+        self.news.set()
+
+
+@contextmanager
+def catch_interrupts() -> Iterator[Interrupts]:
+    """Ctrl-C and SIGTERM are counted instead of ending the process."""
+    interrupts, loop = Interrupts(), asyncio.get_running_loop()
+    numbers = (signal.SIGINT, signal.SIGTERM)
+    for number in numbers:
+        with contextlib.suppress(NotImplementedError):
+            loop.add_signal_handler(number, interrupts.more)
+    try:
+        yield interrupts
+    finally:
+        for number in numbers:
+            loop.remove_signal_handler(number)
+
+
+async def follow(engine: ClusterEngine, run: Run, target: Target, screen: Screen, clock: Clock, come_back: str) -> Followed:
+    """Shows the run until it ends. The first Ctrl-C leaves it to itself and says how to come back; a second one soon after cancels it."""
+    async with asyncio.TaskGroup() as tasks:
+        tails = Tails(target.cluster, target.namespace, tasks)
+        drawing = tasks.create_task(_draw(engine, run, tails, screen, clock))
+        ending = tasks.create_task(_outcome(engine, run))
+        try:
+            with catch_interrupts() as interrupts:
+                interrupted = await _until_end_or_interrupt(engine, run, target, screen, interrupts, ending, come_back)
+            result = ending.result() if ending.done() else None
+        finally:
+            drawing.cancel()
+            ending.cancel()
+            tails.close()
+    if isinstance(result, Exception):
+        raise result
+    if result is not None:
+        screen.show(result.view, {}, clock.now())
+    return Followed(outcome=result, interrupted=interrupted, tails=tails)
+
+
+async def _outcome(engine: ClusterEngine, run: Run) -> Outcome | Exception:
+    """The outcome, or what kept us from it: told as a value, so that the screen is put away first."""
+    try:
+        return await engine.outcome(run)
+    except Exception as error:  # noqa: BLE001 - raised by `follow`
+        return error
+
+
+async def _draw(engine: ClusterEngine, run: Run, tails: Tails, screen: Screen, clock: Clock) -> None:
+    async with engine.changes(run) as changed:
+        while True:
+            await changed.wait(screen.every)
+            view = engine.view(run)
+            if view is None:
+                continue
+            if screen.wants_logs:
+                tails.see(view)
+            screen.show(view, tails.last_lines(), clock.now())
+            if screen.every:
+                await asyncio.sleep(0.1)  # nobody reads more than ten frames a second
+
+
+async def _until_end_or_interrupt(
+    engine: ClusterEngine, run: Run, target: Target, screen: Screen, interrupts: Interrupts, ending: asyncio.Task[Outcome | Exception], come_back: str
+) -> bool:
+    """True when the person interrupted."""
+    ending.add_done_callback(lambda _: interrupts.news.set())
+    while not ending.done() and not interrupts.count:
+        await interrupts.news.wait()
+    if ending.done():
+        return False
+    if not target.ends_with_us:
+        screen.say(f"Interrupted. The Jobs go on; come back with: {come_back}\nCtrl-C again within {SECOND_CHANCE:.0f} s cancels the run.")
+        await interrupts.news.wait(SECOND_CHANCE)
+        if interrupts.count < 2:
+            return True
+    screen.say("Cancelling the run: its Jobs are asked to stop. Ctrl-C once more leaves at once.")
+    seen = interrupts.count
+    await engine.cancel(run)
+    while not ending.done() and interrupts.count == seen:
+        await interrupts.news.wait()
+    return True

@@ -1,0 +1,19 @@
+"""`jobyard graph`: a workflow as text, mermaid or SVG."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import rich_click as click
+
+
+@click.command()
+@click.argument("file", type=click.Path(path_type=Path), metavar="FILE")
+@click.option("-f", "--format", "form", type=click.Choice(["text", "mermaid", "svg"]), default="text", show_default=True)
+def graph(file: Path, form: str) -> None:
+    """Draw the workflow of FILE."""
+    from jobyard.cli import draw
+    from jobyard.cli.reading import read_file
+
+    workflow = read_file(file).require()
+    click.echo({"text": draw.text, "mermaid": draw.mermaid, "svg": draw.svg}[form](workflow), nl=form != "svg")

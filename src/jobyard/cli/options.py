@@ -1,0 +1,89 @@
+"""Options that many commands share."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+import rich_click as click
+
+from jobyard.cli.target_options import TargetOptions
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+
+def cluster_options(command: F) -> F:
+    """--local, --context, --kubeconfig and -n, handed over as one TargetOptions; and -v."""
+
+    @click.option("--local", is_flag=True, help="Use the local cluster of this machine.")
+    @click.option("--context", metavar="NAME", help="The kubeconfig's context to use.", shell_complete=_contexts)
+    @click.option("--kubeconfig", metavar="FILE", type=click.Path(), help="The kubeconfig to use, instead of KUBECONFIG or ~/.kube/config.")
+    @click.option("-n", "--namespace", metavar="NAME", help="The namespace to work in.")
+    @click.option("-v", "--verbose", count=True, help="Say more: each call to the cluster.")
+    @functools.wraps(command)
+    def wrapped(local: bool, context: str | None, kubeconfig: str | None, namespace: str | None, verbose: int, **rest: Any) -> Any:
+        if local and (context or kubeconfig):
+            raise click.UsageError("--local names a cluster, and so does --context or --kubeconfig: use one of them")
+        if verbose:
+            _log_calls()
+        target = TargetOptions(local=local, context=context, kubeconfig=kubeconfig, namespace=namespace)
+        return command(target=target, **rest)
+
+    return wrapped  # type: ignore[return-value]
+
+
+def output_option(command: F) -> F:
+    """--output text|json."""
+    return click.option(
+        "-o", "--output", type=click.Choice(["text", "json"]), default="text", show_default=True, help="For people, or for programs."
+    )(command)
+
+
+def _log_calls() -> None:
+    import logging
+    import sys
+
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(logging.Formatter("%(asctime)s %(message)s", "%H:%M:%S"))
+    logger = logging.getLogger("jobyard")
+    logger.addHandler(handler)
+    logger.setLevel(logging.DEBUG)
+
+
+def _contexts(context: click.Context, parameter: click.Parameter, incomplete: str) -> list[str]:
+    import os
+    from pathlib import Path
+
+    import yaml
+
+    path = context.params.get("kubeconfig") or os.environ.get("KUBECONFIG", "~/.kube/config").split(os.pathsep)[0]
+    try:
+        tree = yaml.safe_load(Path(path).expanduser().read_text())
+        return [each["name"] for each in tree["contexts"] if each["name"].startswith(incomplete)]
+    except (OSError, yaml.YAMLError, KeyError, TypeError):
+        return []
+
+
+def complete_run(context: click.Context, parameter: click.Parameter, incomplete: str) -> list[str]:
+    """Completes the id of a run from the cluster that the line so far names; nothing when it can't be asked."""
+    import asyncio
+
+    from jobyard.cli.target import open_target
+    from jobyard.model.errors import JobyardError
+    from jobyard.model.names import RECORD_SELECTOR
+    from jobyard.model.objects import CONFIG_MAPS
+
+    options = TargetOptions(
+        local=bool(context.params.get("local")), context=context.params.get("context"), kubeconfig=context.params.get("kubeconfig"), namespace=context.params.get("namespace")
+    )
+
+    async def ask() -> list[str]:
+        async with asyncio.timeout(3), open_target(options) as target:
+            records = await target.cluster.list(CONFIG_MAPS, target.namespace, labels=RECORD_SELECTOR)
+            return [record.metadata.name for record in records if record.metadata.name.startswith(incomplete)]
+
+    try:
+        return asyncio.run(ask())
+    except (JobyardError, TimeoutError, OSError):
+        return []

@@ -1,0 +1,117 @@
+"""The answer to "why?": one plain sentence for a run, a step or a Job, and what to do. Pure."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from jobyard.cli.render import diagnosis_json, title
+from jobyard.model.diagnosis import Diagnosis
+from jobyard.model.job import read
+from jobyard.model.objects import Job
+from jobyard.model.run import Reason, RunView, State, StepView
+
+
+@dataclass(frozen=True, kw_only=True)
+class Answer:
+    """A sentence about something, and what is behind it."""
+
+    about: str
+    sentence: str
+    remedy: str = ""
+    detail: str = ""
+    diagnosis: Diagnosis | None = None
+
+
+def as_text(answer: Answer) -> list[str]:
+    lines = [answer.sentence]
+    lines += [f"  {part}" for part in (answer.detail, answer.remedy) if part]
+    return lines
+
+
+def as_json(answer: Answer) -> dict[str, Any]:
+    found: dict[str, Any] = {"about": answer.about, "sentence": answer.sentence, "detail": answer.detail, "remedy": answer.remedy}
+    if answer.diagnosis:
+        found["diagnosis"] = diagnosis_json(answer.diagnosis)
+    return found
+
+
+def of_run(view: RunView) -> list[Answer]:
+    """Why a run stands where it stands: the steps that matter, or a word that all is well."""
+    failed = [step for step in view.steps if step.state in (State.FAILED, State.LOST)]
+    if failed:
+        return [_of_step(step, view) for step in failed]
+    if view.state is State.SUCCEEDED:
+        return [Answer(about=view.id, sentence=f"Run {view.id} succeeded: all its steps did.")]
+    if view.state is State.CANCELLED:
+        return [Answer(about=view.id, sentence=f"Run {view.id} was cancelled.", remedy="Run the workflow again to start over.")]
+    if view.state is State.FAILED:
+        return [Answer(about=view.id, sentence=f"Run {view.id} failed: {_run_reason(view.reason)}.")]
+    stuck = [step for step in view.steps if step.state is State.PENDING and step.diagnosis]
+    if stuck:
+        return [_of_step(step, view) for step in stuck]
+    running = [step for step in view.steps if step.state is State.RUNNING]
+    if running:
+        names = ", ".join(title(step) for step in running[:5]) + (f" and {len(running) - 5} more" if len(running) > 5 else "")
+        return [Answer(about=view.id, sentence=f"Run {view.id} is running: {names}.")]
+    waiting = [step for step in view.steps if step.state is State.PENDING]
+    return [_of_step(step, view) for step in waiting[:1]] or [Answer(about=view.id, sentence=f"Run {view.id} has only just begun.")]
+
+
+def _run_reason(reason: str) -> str:
+    return "its timeout passed" if reason == Reason.TIMEOUT else reason or "nobody knows why"
+
+
+def _of_step(step: StepView, view: RunView) -> Answer:
+    about = f"{view.id}/{step.name}"
+    head = f"Step {title(step)} "
+    if step.state in (State.FAILED, State.LOST):
+        sentence = step.diagnosis.sentence if step.diagnosis else step.message or f"it is {step.state} ({step.reason})"
+        remedy = (step.diagnosis.remedy if step.diagnosis else "") or _remedy(step)
+        detail = step.diagnosis.detail if step.diagnosis else ""
+        return Answer(about=about, sentence=f"{head}failed: {_lower(sentence)}", remedy=remedy, detail=detail, diagnosis=step.diagnosis)
+    if step.diagnosis:
+        return Answer(
+            about=about,
+            sentence=f"{head}is not running: {_lower(step.diagnosis.sentence)}",
+            remedy=step.diagnosis.remedy,
+            detail=step.diagnosis.detail,
+            diagnosis=step.diagnosis,
+        )
+    unfinished = [need for need in step.needs if any(each.name == need and not each.state.is_end for each in view.steps)]
+    words = {
+        Reason.WAITING_FOR_STEP: f"waits for {', '.join(unfinished or step.needs) or 'another step'}.",
+        Reason.WAITING_FOR_LIMIT: "waits because as many Jobs of this run are active as its parallelism allows.",
+        Reason.WAITING_FOR_POD: "waits for its pod to start.",
+        Reason.RETRY_BACK_OFF: f"failed at attempt {step.attempt} and waits before the next.",
+        Reason.QUOTA_EXCEEDED: "waits because the namespace's quota has no room for its Job.",
+    }
+    sentence = head + words.get(Reason(step.reason), f"waits ({step.reason}).") if step.reason in list(Reason) else f"{head}waits ({step.reason})."
+    return Answer(about=about, sentence=sentence, detail=step.message, remedy=f"If nothing drives the run any more: jobyard run --resume {view.id}")
+
+
+def _remedy(step: StepView) -> str:
+    return {
+        Reason.NAME_TAKEN: "Delete or rename the other Job, then run the workflow again.",
+        Reason.REFUSED: "Correct the manifest; `jobyard check FILE` asks the cluster beforehand.",
+        Reason.OUTPUT_MISSING: "Write a JSON object with that key to /dev/termination-log in the step that is asked.",
+        Reason.JOB_VANISHED: "Somebody or something deleted it; run the workflow again.",
+    }.get(step.reason, "")  # type: ignore[call-overload, no-any-return]
+
+
+def of_job(job: Job, diagnosis: Diagnosis | None) -> Answer:
+    """Why a Job of any origin stands where it stands."""
+    name, ending = job.metadata.name, read(job)
+    if diagnosis:
+        verb = "failed" if ending.state.is_end else "is not running"
+        return Answer(
+            about=name, sentence=f"Job {name} {verb}: {_lower(diagnosis.sentence)}", remedy=diagnosis.remedy, detail=diagnosis.detail, diagnosis=diagnosis
+        )
+    words = {State.SUCCEEDED: "succeeded", State.RUNNING: "is running", State.PENDING: "waits for its pods to start"}
+    return Answer(about=name, sentence=f"Job {name} {words.get(ending.state, str(ending.state))}.")
+
+
+def _lower(sentence: str) -> str:
+    """A sentence as it goes on after a colon."""
+    first = sentence.split(" ", 1)[0]
+    return sentence if first.isupper() or first in ("ConfigMap", "Secret", "ServiceAccount", "PersistentVolumeClaim") else sentence[:1].lower() + sentence[1:]

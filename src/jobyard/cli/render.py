@@ -1,0 +1,182 @@
+"""Runs as text and as JSON. Pure: from values to strings."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from typing import Any
+
+from jobyard.model import duration
+from jobyard.model.diagnosis import Diagnosis
+from jobyard.model.finding import Finding
+from jobyard.model.run import Reason, Role, RunView, State, StepView
+
+MARKS = {
+    State.PENDING: "·",
+    State.RUNNING: "▸",
+    State.SUCCEEDED: "✔",
+    State.FAILED: "✘",
+    State.CANCELLED: "⊘",
+    State.LOST: "?",
+    State.SKIPPED: "-",
+}
+STYLES = {
+    State.PENDING: "dim",
+    State.RUNNING: "cyan",
+    State.SUCCEEDED: "green",
+    State.FAILED: "bold red",
+    State.CANCELLED: "yellow",
+    State.LOST: "bold red",
+    State.SKIPPED: "dim",
+}
+
+
+def time(moment: datetime | None) -> str | None:
+    """RFC 3339, in UTC, to the second."""
+    return moment.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ") if moment else None
+
+
+def run_json(view: RunView) -> dict[str, Any]:
+    """A run as one JSON object: the same shape in `run`, `runs` and `show`."""
+    return {
+        "id": view.id,
+        "workflow": view.workflow,
+        "namespace": view.namespace,
+        "trigger": view.trigger,
+        "state": view.state,
+        "reason": view.reason,
+        "started": time(view.started),
+        "finished": time(view.finished),
+        "steps": [step_json(step) for step in view.steps],
+    }
+
+
+def step_json(step: StepView) -> dict[str, Any]:
+    found: dict[str, Any] = {
+        "name": step.name,
+        "state": step.state,
+        "reason": step.reason,
+        "message": step.message,
+        "attempt": step.attempt,
+        "job": step.job,
+        "started": time(step.started),
+        "finished": time(step.finished),
+        "needs": list(step.needs),
+        "outputs": dict(step.outputs) if step.outputs is not None else None,
+        "diagnosis": diagnosis_json(step.diagnosis) if step.diagnosis else None,
+    }
+    if step.role is Role.REVERT:
+        found["reverts"] = True
+    return found
+
+
+def diagnosis_json(diagnosis: Diagnosis) -> dict[str, Any]:
+    return {
+        "reason": diagnosis.reason,
+        "sentence": diagnosis.sentence,
+        "detail": diagnosis.detail,
+        "remedy": diagnosis.remedy,
+        "pod": diagnosis.pod,
+        "container": diagnosis.container,
+        "exitCode": diagnosis.exit_code,
+    }
+
+
+def finding_json(finding: Finding) -> dict[str, Any]:
+    return {
+        "file": finding.position.file,
+        "line": finding.position.line,
+        "column": finding.position.column,
+        "severity": "error" if finding.is_error else "warning",
+        "what": finding.what,
+        "expected": finding.expected,
+        "remedy": finding.remedy,
+    }
+
+
+def title(step: StepView) -> str:
+    """The step's name as a person reads it."""
+    return f"{step.name} (revert)" if step.role is Role.REVERT else step.name
+
+
+def lasted(step: StepView | RunView, now: datetime) -> str:
+    """How long it took, or has taken so far; empty before it started."""
+    if step.started is None:
+        return ""
+    return duration.show((step.finished or now) - step.started)
+
+
+def why(step: StepView) -> str:
+    """The short reason behind a step's state: what is wrong first, then what it waits for."""
+    if step.diagnosis and step.state is not State.RUNNING:
+        return step.diagnosis.reason
+    if step.state in (State.SUCCEEDED, State.RUNNING) or step.reason in (Reason.WAITING_FOR_POD, ""):
+        return ""
+    return str(step.reason)
+
+
+def change_line(step: StepView, now: datetime) -> str:
+    """One line for one change: state, name, duration, attempt, reason."""
+    parts = [f"{MARKS[step.state]} {title(step)} {step.state}"]
+    if step.state.is_end and step.started:
+        parts.append(f"in {lasted(step, now)}")
+    if step.attempt > 1:
+        parts.append(f"(attempt {step.attempt})")
+    if reason := why(step):
+        parts.append(f"[{reason}]")
+    return " ".join(parts)
+
+
+def summary(view: RunView) -> str:
+    """How the run stands, in a line."""
+    counts: dict[State, int] = {}
+    for step in view.steps:
+        counts[step.state] = counts.get(step.state, 0) + 1
+    parts = ", ".join(f"{counts[state]} {state}" for state in State if state in counts)
+    reason = f" ({view.reason})" if view.reason and view.state is not State.RUNNING else ""
+    return f"{view.state}{reason}: {parts}" if parts else f"{view.state}{reason}"
+
+
+def explain(step: StepView, log: Sequence[str], tail: int = 20) -> list[str]:
+    """Why a step failed, for the end of a run: sentence, detail, remedy, and the last lines of its log."""
+    lines = [f"{title(step)}: {_sentence(step)}"]
+    diagnosis = step.diagnosis
+    if diagnosis:
+        if diagnosis.detail:
+            lines.append(f"  {diagnosis.detail}")
+        if diagnosis.pod:
+            code = f", exit code {diagnosis.exit_code}" if diagnosis.exit_code is not None else ""
+            lines.append(f"  pod {diagnosis.pod}: {diagnosis.reason}{code}")
+        if diagnosis.remedy:
+            lines.append(f"  {diagnosis.remedy}")
+    if log:
+        shown = list(log)[-tail:]
+        lines.append(f"  its last {len(shown)} log lines:" if len(shown) > 1 else "  its log:")
+        lines += [f"    {line}" for line in shown]
+    return lines
+
+
+def _sentence(step: StepView) -> str:
+    if step.diagnosis:
+        return step.diagnosis.sentence
+    return step.message or f"{step.state} ({step.reason})"
+
+
+def table(view: RunView, now: datetime) -> list[tuple[str, str, str, str, str]]:
+    """Rows for the end of a run: mark and name, state, duration, attempts, reason."""
+    return [
+        (f"{MARKS[step.state]} {title(step)}", str(step.state), lasted(step, now), str(step.attempt or ""), why(step)) for step in view.steps
+    ]
+
+
+def plain_table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
+    """Columns of text, as wide as they need to be."""
+    widths = [max(len(row[column]) for row in [head, *rows]) for column in range(len(head))]
+    return ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in [head, *rows]]
+
+
+def outputs(step: StepView) -> str:
+    """A step's outputs in a line."""
+    return " ".join(f"{key}={value}" for key, value in (step.outputs or {}).items())
+
+

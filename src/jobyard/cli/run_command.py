@@ -1,0 +1,215 @@
+"""`jobyard run`."""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import rich_click as click
+
+from jobyard.cli.options import cluster_options, complete_run, output_option
+from jobyard.cli.target_options import TargetOptions
+
+if TYPE_CHECKING:
+    from jobyard.cli.screens import Screen
+    from jobyard.files.reading import Reading
+    from jobyard.model.run import Outcome, Run
+    from jobyard.model.workflow import Workflow
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunOptions:
+    """What `jobyard run` was asked."""
+
+    file: Path
+    target: TargetOptions
+    output: str
+    given: dict[str, str]
+    dry_run: bool
+    timeout: str | None
+    parallelism: int | None
+    cleanup: str | None
+    resume: str | None
+
+
+@click.command()
+@click.argument("file", type=click.Path(path_type=Path), default=".", metavar="FILE", required=False)
+@cluster_options
+@output_option
+@click.option("--set", "given", multiple=True, metavar="NAME=VALUE", help="Give a parameter a value; may be repeated.")
+@click.option("--dry-run", is_flag=True, help="Say what would run, and create nothing.")
+@click.option("--timeout", metavar="DURATION", help="How long the run may take, as 30s, 15m or 1h30m.")
+@click.option("--parallelism", type=click.IntRange(min=0), metavar="N", help="How many Jobs may be active at once; 0 means no limit.")
+@click.option("--cleanup", type=click.Choice(["never", "succeeded", "always"]), help="After which ends the run's Jobs are deleted.")
+@click.option("--resume", metavar="RUN", help="Go on with this run instead of starting one.", shell_complete=complete_run)
+def run(given: tuple[str, ...], **options: Any) -> None:
+    """Run a workflow, a Jobernetes model or plain Job manifests; wait, and show it live.
+
+    FILE may be a folder: the workflow or model in it is run, or all manifests under it.
+    Ctrl-C leaves the Jobs alone and says how to come back; twice cancels the run.
+    """
+    values = {}
+    for each in given:
+        name, equals, value = each.partition("=")
+        if not equals:
+            raise click.UsageError(f"--set {each}: expected NAME=VALUE")
+        values[name] = value
+    asked = RunOptions(given=values, **options)
+    if asked.resume is None:
+        code = asyncio.run(_run_file(asked))
+    else:
+        if asked.given or asked.dry_run or asked.timeout or asked.cleanup or asked.parallelism is not None:
+            raise click.UsageError("--resume goes on with a run as it was started: leave --set, --dry-run, --timeout, --parallelism and --cleanup out")
+        code = asyncio.run(_resume(asked))
+    if code:
+        raise click.exceptions.Exit(code)
+
+
+def _workflow(options: RunOptions, reading: Reading) -> Workflow:
+    """The workflow as the file and the command line want it."""
+    from jobyard.model import duration
+    from jobyard.model.parameters import resolve
+    from jobyard.model.workflow import Cleanup
+
+    workflow = reading.require()
+    resolve(workflow.parameters, options.given)
+    if options.timeout is not None:
+        try:
+            workflow = replace(workflow, timeout=duration.parse(options.timeout))
+        except ValueError as error:
+            raise click.UsageError(f"--timeout: {error}") from None
+    if options.parallelism is not None:
+        workflow = replace(workflow, parallelism=options.parallelism)
+    if options.cleanup is not None:
+        workflow = replace(workflow, cleanup=Cleanup(options.cleanup))
+    return workflow
+
+
+async def _run_file(options: RunOptions) -> int:
+    import uuid
+
+    from jobyard.cli.reading import read_file
+    from jobyard.cli.target import open_target
+    from jobyard.engine.clock import SystemClock
+    from jobyard.engine.loop import open_engine
+    from jobyard.files.manifest import without_command
+    from jobyard.model.run import RunRequest
+
+    reading = read_file(options.file)
+    workflow = _workflow(options, reading)
+    warnings = [finding for finding in reading.findings if not finding.is_error]
+    for warning in [*warnings, *(without_command(reading.jobs) if options.target.local else [])]:
+        click.echo(str(warning), err=True)
+    if options.dry_run:
+        return _dry_run(options, workflow)
+    async with open_target(
+        options.target, wanted=workflow.namespace, in_cluster=reading.in_cluster, quiet_tls=reading.quiet_tls, make=True
+    ) as target:
+        if target.is_local:
+            await _furnish(target.cluster, target.namespace)
+            whose = "It ends with this command." if target.ends_with_us else "It goes on after this command."
+            click.echo(f"On the local cluster: containers run as processes of this machine, images are not used. {whose}", err=True)
+        async with open_engine(target.cluster, SystemClock(), target.namespace) as engine:
+            request = RunRequest(trigger="cli", key=uuid.uuid4().hex, workflow=workflow, inputs=options.given)
+            started = await engine.submit(request)
+            return await _watch(engine, started, target, options)
+
+
+async def _resume(options: RunOptions) -> int:
+    from jobyard.cli.target import open_target
+    from jobyard.engine.clock import SystemClock
+    from jobyard.engine.loop import open_engine
+
+    async with (
+        open_target(options.target) as target,
+        open_engine(target.cluster, SystemClock(), target.namespace) as engine,
+    ):
+        started = await engine.find(options.resume or "")
+        return await _watch(engine, started, target, options)
+
+
+async def _furnish(cluster: Any, namespace: str) -> None:
+    """The local cluster makes the namespace that a file names; on others that is for who runs them."""
+    from jobyard.model.errors import Conflict
+
+    try:
+        await cluster.create_namespace(namespace)
+    except Conflict:
+        return
+
+
+async def _watch(engine: Any, started: Run, target: Any, options: RunOptions) -> int:
+    from jobyard.cli.follow import follow
+    from jobyard.engine.clock import SystemClock
+    from jobyard.model.run import State
+
+    words = replace(options.target, namespace=target.namespace).as_words()
+    come_back = f"jobyard run --resume {started.id}{words}"
+    screen = _screen(options.output)
+    if options.output == "text":
+        screen.say(f"Run {started.id}: {len(started.workflow.jobs)} step{'s' if len(started.workflow.jobs) != 1 else ''} in namespace {target.namespace}")
+    try:
+        followed = await follow(engine, started, target, screen, SystemClock(), come_back)
+    finally:
+        screen.close()
+    if followed.outcome is None:
+        return 130
+    await engine.release(started)
+    if options.output == "text":
+        await _tell_end(followed.outcome, followed.tails, target)
+    if followed.interrupted:
+        return 130
+    return 0 if followed.outcome.state is State.SUCCEEDED else 1
+
+
+def _screen(output: str) -> Screen:
+    from jobyard.cli.screens import JsonLines, Lines, LiveTree
+
+    if output == "json":
+        return JsonLines(click.echo, lambda text: click.echo(text, err=True))
+    return LiveTree() if sys.stdout.isatty() else Lines(click.echo)
+
+
+async def _tell_end(outcome: Outcome, tails: Any, target: Any) -> None:
+    from jobyard.cli import render
+    from jobyard.cli.tails import last_lines
+    from jobyard.engine.clock import SystemClock
+    from jobyard.model.run import State
+
+    now, view = SystemClock().now(), outcome.view
+    rows = render.table(view, now)
+    if len(rows) > 200:
+        rows = [row for row in rows if row[1] != State.SUCCEEDED]
+    click.echo()
+    if rows:
+        lines = render.plain_table(("STEP", "STATE", "DURATION", "ATTEMPT", "REASON"), rows)
+        for line, style in zip(lines, [None, *(row[1] for row in rows)], strict=True):
+            colour = {"succeeded": "green", "failed": "red", "lost": "red", "cancelled": "yellow"}.get(style or "")
+            click.secho(line, fg=colour, bold=style is None)
+    for step in view.steps:
+        if step.state in (State.FAILED, State.LOST):
+            log = await last_lines(target.cluster, target.namespace, step, tails.kept(step.name))
+            click.echo()
+            for line in render.explain(step, log):
+                click.echo(line)
+    click.echo()
+    mark = render.MARKS[outcome.state]
+    click.secho(f"{mark} Run {view.id} {render.summary(view)}, in {render.lasted(view, now)}", fg="green" if outcome.state is State.SUCCEEDED else "red")
+
+
+def _dry_run(options: RunOptions, workflow: Workflow) -> int:
+    import json
+
+    from jobyard.cli import draw
+
+    if options.output == "json":
+        for step in workflow.ordered:
+            if step.job is not None:
+                click.echo(json.dumps({"step": step.name, "needs": list(step.needs), "manifest": step.job.manifest}))
+    else:
+        click.echo(draw.text(workflow))
+        click.echo("Nothing was created (--dry-run).")
+    return 0

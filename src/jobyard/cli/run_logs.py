@@ -1,0 +1,104 @@
+"""The logs of a run, step by step, or all at once while it goes on."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from jobyard.cli.tails import pods_of
+from jobyard.cli.target import Target, open_target
+from jobyard.cli.target_options import TargetOptions
+from jobyard.engine import record
+from jobyard.engine.clock import SystemClock
+from jobyard.engine.look import look
+from jobyard.model import names
+from jobyard.model.errors import NoSuchStep, Rejected, Unavailable
+from jobyard.model.finding import did_you_mean
+from jobyard.model.objects import CONFIG_MAPS, PODS, Pod
+from jobyard.model.run import Role, RunView
+
+Say = Callable[[str], None]
+
+
+@dataclass(frozen=True, kw_only=True)
+class LogOptions:
+    """What `jobyard logs` was asked."""
+
+    run: str
+    step: str | None
+    follow: bool
+    tail: int | None
+    timestamps: bool
+
+
+async def print_logs(options: TargetOptions, asked: LogOptions, say: Say) -> None:
+    """Prints what was asked for. A line is headed by its step when there are several."""
+    async with open_target(options) as target:
+        view = (await look(target.cluster, SystemClock(), target.namespace, asked.run))[0]
+        steps = [step.name for step in view.steps]
+        if asked.step is not None and not any(name == asked.step or name.startswith(f"{asked.step}/") for name in steps):
+            raise NoSuchStep(run=asked.run, step=asked.step, hint=did_you_mean(asked.step, steps) or f"it has: {', '.join(steps[:12])}")
+        printer = _Printer(target, asked, say, alone=asked.step in steps or len(steps) == 1)
+        if asked.follow and not view.state.is_end:
+            await printer.follow()
+        else:
+            await printer.print_all(view)
+
+
+class _Printer:
+    def __init__(self, target: Target, asked: LogOptions, say: Say, *, alone: bool) -> None:
+        self._target, self._asked, self._say, self._alone = target, asked, say, alone
+
+    async def print_all(self, view: RunView) -> None:
+        for step in sorted(view.steps, key=lambda each: str(each.started or "~")):
+            if step.job and self._wanted(step.name):
+                for pod in await pods_of(self._target.cluster, self._target.namespace, step.job):
+                    await self._print_pod(pod, step.name if step.role is Role.STEP else f"{step.name} (revert)", follow=False)
+
+    async def follow(self) -> None:
+        """Follows each pod of the run from its start, until the run has ended."""
+        async with asyncio.TaskGroup() as tasks:
+            pods = tasks.create_task(self._follow_pods(tasks))
+            await self._until_the_end()
+            # What ended last may still have lines to give: a pod's log ends by itself.
+            pods.cancel()
+
+    async def _until_the_end(self) -> None:
+        selector = f"{names.RECORD_SELECTOR},{names.RUN}={self._asked.run}"
+        async for change in self._target.cluster.watch(CONFIG_MAPS, self._target.namespace, labels=selector):
+            if change.type == "GONE" or (change.object is not None and record.end(change.object)):
+                return
+
+    async def _follow_pods(self, tasks: asyncio.TaskGroup) -> None:
+        seen: set[str] = set()
+        selector = f"{names.SELECTOR},{names.RUN}={self._asked.run}"
+        async for change in self._target.cluster.watch(PODS, self._target.namespace, labels=selector):
+            pod = change.object
+            if pod is None or change.type != "SEEN" or pod.metadata.uid in seen or pod.status.phase == "Pending":
+                continue
+            step = pod.metadata.labels.get(names.STEP, "")
+            if self._wanted(step):
+                seen.add(pod.metadata.uid)
+                tasks.create_task(self._print_pod(pod, step, follow=True))
+
+    def _wanted(self, step: str) -> bool:
+        asked = self._asked.step
+        return asked is None or step in (asked, names.label_value(asked)) or step.startswith(f"{asked}/")
+
+    async def _print_pod(self, pod: Pod, step: str, *, follow: bool) -> None:
+        head = "" if self._alone else f"{step} | "
+        for status in pod.status.container_statuses:
+            try:
+                lines = self._target.cluster.logs(
+                    self._target.namespace,
+                    pod.metadata.name,
+                    container=status.name,
+                    tail=self._asked.tail,
+                    follow=follow,
+                    timestamps=self._asked.timestamps,
+                )
+                async for line in lines:
+                    self._say(f"{head}{line}")
+            except (Rejected, Unavailable) as error:
+                self._say(f"{head}(its log can't be had: {error})")

@@ -1,0 +1,169 @@
+"""Ways to show a run while it goes on: plain lines, JSON lines, and a live tree on a terminal."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Callable, Mapping
+from datetime import datetime
+from typing import Any, Protocol
+
+from jobyard.cli import render
+from jobyard.model.run import Role, RunView, State, StepView
+
+Say = Callable[[str], None]
+
+
+class Screen(Protocol):
+    """Shows a run's changes. `wants_logs`: it shows the last line of what runs; `every`: redraw at least so often, in seconds."""
+
+    wants_logs: bool
+    every: float | None
+
+    def show(self, view: RunView, last_lines: Mapping[str, str], now: datetime) -> None: ...
+
+    def say(self, text: str) -> None: ...
+
+    def close(self) -> None: ...
+
+
+class Lines:
+    """Plain lines, one a change: for pipes and CI."""
+
+    wants_logs = False
+    every = None
+
+    def __init__(self, echo: Say) -> None:
+        self._echo = echo
+        self._shown: dict[tuple[Role, str], tuple[State, int, str]] = {}
+        self._unreachable = ""
+
+    def show(self, view: RunView, last_lines: Mapping[str, str], now: datetime) -> None:
+        if view.unreachable != self._unreachable:
+            self._unreachable = view.unreachable
+            self._echo(f"{_clock(now)} reconnecting: {view.unreachable}" if view.unreachable else f"{_clock(now)} connected again")
+        for step in view.steps:
+            seen = (step.state, step.attempt, render.why(step))
+            before = self._shown.get((step.role, step.name))
+            if seen == before:
+                continue
+            self._shown[step.role, step.name] = seen
+            waits = step.state is State.PENDING and not step.job and step.attempt == 0
+            if (before is None and waits) or (step.state is State.PENDING and not render.why(step)):
+                continue
+            self._echo(f"{_clock(now)} {render.change_line(step, now)}")
+            if step.state is State.PENDING and step.diagnosis and (before is None or before[2] != seen[2]):
+                self._echo(f"         {step.diagnosis.sentence} {step.diagnosis.remedy}".rstrip())
+
+    def say(self, text: str) -> None:
+        self._echo(text)
+
+    def close(self) -> None:
+        return
+
+
+class JsonLines:
+    """One JSON object a line, the whole run at each change."""
+
+    wants_logs = False
+    every = None
+
+    def __init__(self, echo: Say, note: Say) -> None:
+        self._echo, self._note = echo, note
+        self._last: dict[str, Any] = {}
+
+    def show(self, view: RunView, last_lines: Mapping[str, str], now: datetime) -> None:
+        tree = render.run_json(view)
+        if tree != self._last:
+            self._last = tree
+            self._echo(json.dumps(tree))
+
+    def say(self, text: str) -> None:
+        self._note(text)
+
+    def close(self) -> None:
+        return
+
+
+class LiveTree:
+    """The steps as a tree that is drawn anew: state, duration, retries, reason, and the last log line of what runs."""
+
+    wants_logs = True
+    every = 0.5
+
+    def __init__(self) -> None:
+        from rich.console import Console
+        from rich.live import Live
+
+        self._console = Console(highlight=False)
+        self._live = Live(console=self._console, auto_refresh=False, transient=True)
+        self._live.start()
+        self._depths: dict[str, int] = {}
+
+    def show(self, view: RunView, last_lines: Mapping[str, str], now: datetime) -> None:
+        from rich.table import Table
+        from rich.text import Text
+
+        height = shutil.get_terminal_size().lines
+        grid = Table.grid(padding=(0, 2))
+        grid.add_column(no_wrap=True)
+        grid.add_column(no_wrap=True, justify="right")
+        grid.add_column(no_wrap=True, overflow="ellipsis", ratio=1)
+        if not self._depths:
+            self._depths = depths(view.steps)
+        chosen = choose(view.steps, max(height - 5, 5))
+        for step in chosen:
+            style = render.STYLES[step.state]
+            name = "  " * min(self._depths.get(step.name, 0), 8) + f"{render.MARKS[step.state]} {render.title(step)}"
+            attempt = f" attempt {step.attempt}" if step.attempt > 1 else ""
+            note = Text(f"{render.why(step)}{attempt}".strip(), style="yellow")
+            if step.state is State.RUNNING and last_lines.get(step.name):
+                note = Text.assemble(note, " " if note else "", (_plain(last_lines[step.name]), "dim"))
+            elif step.diagnosis and step.state is State.PENDING:
+                note = Text.assemble(note, " ", (step.diagnosis.sentence, "dim"))
+            elif step.outputs:
+                note = Text.assemble(note, (render.outputs(step), "dim"))
+            grid.add_row(Text(name, style=style), Text(render.lasted(step, now), style="dim"), note)
+        head = Text.assemble((view.id, "bold"), "  ", (render.summary(view), render.STYLES[view.state]), "  ", (render.lasted(view, now), "dim"))
+        whole = Table.grid()
+        whole.add_row(head)
+        whole.add_row(grid)
+        if len(chosen) < len(view.steps):
+            whole.add_row(Text(f"… and {len(view.steps) - len(chosen)} more steps", style="dim"))
+        if view.unreachable:
+            whole.add_row(Text(f"reconnecting: {view.unreachable}", style="yellow"))
+        self._live.update(whole, refresh=True)
+
+    def say(self, text: str) -> None:
+        self._console.print(text, markup=False)
+
+    def close(self) -> None:
+        self._live.stop()
+
+
+def depths(steps: tuple[StepView, ...]) -> dict[str, int]:
+    """How deep each step stands in the tree: one below the deepest that it needs, gates passed over."""
+    found: dict[str, int] = {}
+    for step in steps:
+        inside = [depth for name, depth in found.items() if any(name == need or name.startswith(f"{need}/") for need in step.needs)]
+        unknown = any(need not in found for need in step.needs) and not inside
+        found[step.name] = max(inside) + 1 if inside else max(found.values(), default=-1) + 1 if unknown and found else 0
+    return found
+
+
+def choose(steps: tuple[StepView, ...], room: int) -> list[StepView]:
+    """As many steps as there is room for: what failed and what runs first, then what waits, in the order of the file."""
+    if len(steps) <= room:
+        return list(steps)
+    weight = {State.FAILED: 0, State.LOST: 0, State.RUNNING: 1, State.CANCELLED: 2, State.PENDING: 3, State.SUCCEEDED: 4, State.SKIPPED: 5}
+    ranked = sorted(range(len(steps)), key=lambda index: (weight[steps[index].state], index))[: room - 1]
+    return [steps[index] for index in sorted(ranked)]
+
+
+def _clock(now: datetime) -> str:
+    return now.astimezone().strftime("%H:%M:%S")
+
+
+def _plain(line: str) -> str:
+    """A log line without what could disturb a terminal."""
+    return "".join(character for character in line if character.isprintable())

@@ -1,0 +1,179 @@
+"""The local cluster as a process of its own: `python -m jobyard.local.daemon FOLDER READY_FD`, and how to start, find and stop it."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import fcntl
+import os
+import select
+import shutil
+import signal
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+from jobyard.model.errors import JobyardError
+
+START_TIMEOUT, STOP_TIMEOUT = 30.0, 45.0
+
+
+class LocalClusterFailed(JobyardError):
+    """the local cluster {what}; its log is {log}"""
+
+    exit_code = 3
+
+
+def data_folder() -> Path:
+    """Where the local cluster keeps its state: JOBYARD_DATA, else the user's data folder."""
+    if os.environ.get("JOBYARD_DATA"):
+        return Path(os.environ["JOBYARD_DATA"]) / "local"
+    base = os.environ.get("XDG_DATA_HOME") or "~/.local/share"
+    return Path(base).expanduser() / "jobyard" / "local"
+
+
+def running_pid(folder: Path) -> int | None:
+    """The process of the local cluster in `folder`; None when none runs. Its lock tells: a killed process holds none."""
+    try:
+        with (folder / "lock").open("r+") as lock:
+            try:
+                fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
+            except BlockingIOError:
+                return int(lock.read().strip() or 0) or None
+    except (OSError, ValueError):
+        return None
+    return None
+
+
+def start(folder: Path) -> int:
+    """Starts a local cluster that stays, and returns its process once it is ready. Raises LocalClusterFailed."""
+    log = folder / "log"
+    try:
+        folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+        output = log.open("ab")
+    except OSError as error:
+        raise LocalClusterFailed(what=f"can't be kept in {folder} ({error.strerror}): set JOBYARD_DATA to a folder of yours", log=log) from None
+    ready_read, ready_write = os.pipe()
+    with output:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "jobyard.local.daemon", str(folder), str(ready_write)],
+            pass_fds=[ready_write],
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=output,
+            start_new_session=True,
+            cwd="/",
+        )
+    os.close(ready_write)
+    try:
+        ready, _, _ = select.select([ready_read], [], [], START_TIMEOUT)
+        if not ready or os.read(ready_read, 1) != b"1":
+            process.kill()
+            process.wait()
+            raise LocalClusterFailed(what="did not start" + (f" in {START_TIMEOUT:.0f} s" if not ready else ""), log=log)
+    finally:
+        os.close(ready_read)
+    process.returncode = 0  # it stays, and is nobody's child
+    return process.pid
+
+
+def stop(folder: Path) -> bool:
+    """Stops the local cluster, and with it its Jobs; its state stays. False when none ran. Raises LocalClusterFailed."""
+    pid = running_pid(folder)
+    if pid is None:
+        return False
+    os.kill(pid, signal.SIGTERM)
+    ended = threading.Event()
+
+    def wait() -> None:
+        with (folder / "lock").open("r+") as lock:
+            fcntl.flock(lock, fcntl.LOCK_SH)
+        ended.set()
+
+    threading.Thread(target=wait, daemon=True).start()
+    if not ended.wait(STOP_TIMEOUT):
+        os.kill(pid, signal.SIGKILL)
+        if not ended.wait(5):
+            raise LocalClusterFailed(what=f"(process {pid}) does not end", log=folder / "log")
+    return True
+
+
+def reset(folder: Path) -> None:
+    """Stops the local cluster and forgets all it knew."""
+    stop(folder)
+    shutil.rmtree(folder, ignore_errors=True)
+
+
+@contextmanager
+def in_this_process() -> Iterator[Path]:
+    """A local cluster in a thread of this process, for as long as the context lasts; yields its kubeconfig."""
+    # Imported here: who uses a running cluster need not load one.
+    from jobyard.local.cluster import open_local_cluster
+
+    started = threading.Event()
+    found: list[Path] = []
+    failed: list[BaseException] = []
+    loop = asyncio.new_event_loop()
+    end = asyncio.Event()
+
+    async def serve(folder: Path) -> None:
+        async with open_local_cluster(folder, keep=False) as cluster:
+            found.append(cluster.kubeconfig)
+            started.set()
+            await end.wait()
+
+    def thread(folder: Path) -> None:
+        try:
+            with asyncio.Runner(loop_factory=lambda: loop) as runner:
+                runner.run(serve(folder))
+        except BaseException as error:  # noqa: BLE001 - told to whoever waits for the start
+            failed.append(error)
+        finally:
+            started.set()
+
+    with TemporaryDirectory(prefix="jobyard-local-") as folder:
+        worker = threading.Thread(target=thread, args=[Path(folder)], name="local cluster")
+        worker.start()
+        started.wait()
+        try:
+            if failed:
+                raise LocalClusterFailed(what=f"did not start ({failed[0]})", log="above")
+            yield found[0]
+        finally:
+            with contextlib.suppress(RuntimeError):
+                loop.call_soon_threadsafe(end.set)
+            worker.join()
+
+
+async def _serve(folder: Path, ready: int) -> None:
+    from jobyard.local.cluster import open_local_cluster
+
+    end = asyncio.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        asyncio.get_running_loop().add_signal_handler(number, end.set)
+    async with open_local_cluster(folder, keep=True):
+        os.write(ready, b"1")
+        os.close(ready)
+        await end.wait()
+
+
+def main() -> None:
+    folder, ready = Path(sys.argv[1]), int(sys.argv[2])
+    folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+    lock = (folder / "lock").open("a+")
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        sys.exit("another local cluster runs here already")
+    lock.truncate(0)
+    lock.write(str(os.getpid()))
+    lock.flush()
+    asyncio.run(_serve(folder, ready))
+
+
+if __name__ == "__main__":
+    main()
