@@ -64,5 +64,3 @@ async def _dry_run(target: Target, workflow: Workflow, reading: Reading) -> list
             said = refused.message.replace(job["metadata"]["name"], str(manifest.get("metadata", {}).get("name", step.name)))
             found.append(Finding(position=document.at(), what=f"the cluster refuses it: {said}"))
     return found
-
-

@@ -6,6 +6,7 @@ import asyncio
 from pathlib import Path
 
 import rich_click as click
+from click.exceptions import Exit
 
 from jobyard.cli.options import cluster_options, output_option
 from jobyard.cli.target_options import TargetOptions
@@ -43,7 +44,7 @@ def check(files: tuple[Path, ...], target: TargetOptions, output: str) -> None:
         names = ", ".join(map(str, files))
         click.echo(f"{names}: {'1 mistake' if wrong == 1 else f'{wrong} mistakes'}" if wrong else f"{names}: all good", err=bool(wrong))
     if wrong:
-        raise click.exceptions.Exit(2)
+        raise Exit(2)
 
 
 @click.command()

@@ -100,7 +100,13 @@ async def _draw(engine: ClusterEngine, run: Run, tails: Tails, screen: Screen, c
 
 
 async def _until_end_or_interrupt(
-    engine: ClusterEngine, run: Run, target: Target, screen: Screen, interrupts: Interrupts, ending: asyncio.Task[Outcome | Exception], come_back: str
+    engine: ClusterEngine,
+    run: Run,
+    target: Target,
+    screen: Screen,
+    interrupts: Interrupts,
+    ending: asyncio.Task[Outcome | Exception],
+    come_back: str,
 ) -> bool:
     """True when the person interrupted."""
     ending.add_done_callback(lambda _: interrupts.news.set())

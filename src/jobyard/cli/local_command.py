@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import rich_click as click
+from click.exceptions import Exit
 
 
 @click.group()
@@ -45,8 +46,10 @@ def status() -> None:
     pid = daemon.running_pid(folder)
     if pid is None:
         click.echo(f"No local cluster runs. Its state would be in {folder}")
-        raise click.exceptions.Exit(1)
-    click.echo(f"The local cluster runs (process {pid}).\n  state       {folder}\n  kubeconfig  {folder / 'kubeconfig'}\n  log         {folder / 'log'}")
+        raise Exit(1)
+    click.echo(
+        f"The local cluster runs (process {pid}).\n  state       {folder}\n  kubeconfig  {folder / 'kubeconfig'}\n  log         {folder / 'log'}"
+    )
 
 
 @local.command()

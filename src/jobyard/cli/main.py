@@ -6,6 +6,7 @@ import sys
 from collections.abc import Iterator
 
 import rich_click as click
+from click.exceptions import Abort, Exit
 
 from jobyard import __version__
 from jobyard.cli.check_command import check, schema
@@ -56,12 +57,12 @@ def main() -> None:
     """The entry point. Exit codes: 0 done, 1 a run failed, 2 wrong input or usage, 3 no cluster or it refuses, 130 interrupted."""
     try:
         sys.exit(cli.main(prog_name="jobyard", standalone_mode=False) or 0)
-    except click.exceptions.Exit as leave:
+    except Exit as leave:
         sys.exit(leave.exit_code)
     except click.ClickException as error:
         error.show()
         sys.exit(error.exit_code)
-    except (click.exceptions.Abort, KeyboardInterrupt):
+    except (Abort, KeyboardInterrupt):
         sys.exit(INTERRUPTED)
     except BrokenPipeError:
         sys.stderr.close()

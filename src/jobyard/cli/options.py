@@ -75,7 +75,10 @@ def complete_run(context: click.Context, parameter: click.Parameter, incomplete:
     from jobyard.model.objects import CONFIG_MAPS
 
     options = TargetOptions(
-        local=bool(context.params.get("local")), context=context.params.get("context"), kubeconfig=context.params.get("kubeconfig"), namespace=context.params.get("namespace")
+        local=bool(context.params.get("local")),
+        context=context.params.get("context"),
+        kubeconfig=context.params.get("kubeconfig"),
+        namespace=context.params.get("namespace"),
     )
 
     async def ask() -> list[str]:

@@ -67,7 +67,7 @@ def _of_step(step: StepView, view: RunView) -> Answer:
     head = f"Step {title(step)} "
     if step.state in (State.FAILED, State.LOST):
         sentence = step.diagnosis.sentence if step.diagnosis else step.message or f"it is {step.state} ({step.reason})"
-        remedy = (step.diagnosis.remedy if step.diagnosis else "") or _remedy(step)
+        remedy = (step.diagnosis.remedy if step.diagnosis else "") or _REMEDIES.get(step.reason, "")
         detail = step.diagnosis.detail if step.diagnosis else ""
         return Answer(about=about, sentence=f"{head}failed: {_lower(sentence)}", remedy=remedy, detail=detail, diagnosis=step.diagnosis)
     if step.diagnosis:
@@ -86,17 +86,20 @@ def _of_step(step: StepView, view: RunView) -> Answer:
         Reason.RETRY_BACK_OFF: f"failed at attempt {step.attempt} and waits before the next.",
         Reason.QUOTA_EXCEEDED: "waits because the namespace's quota has no room for its Job.",
     }
-    sentence = head + words.get(Reason(step.reason), f"waits ({step.reason}).") if step.reason in list(Reason) else f"{head}waits ({step.reason})."
-    return Answer(about=about, sentence=sentence, detail=step.message, remedy=f"If nothing drives the run any more: jobyard run --resume {view.id}")
+    sentence = (
+        head + words.get(Reason(step.reason), f"waits ({step.reason}).") if step.reason in list(Reason) else f"{head}waits ({step.reason})."
+    )
+    return Answer(
+        about=about, sentence=sentence, detail=step.message, remedy=f"If nothing drives the run any more: jobyard run --resume {view.id}"
+    )
 
 
-def _remedy(step: StepView) -> str:
-    return {
-        Reason.NAME_TAKEN: "Delete or rename the other Job, then run the workflow again.",
-        Reason.REFUSED: "Correct the manifest; `jobyard check FILE` asks the cluster beforehand.",
-        Reason.OUTPUT_MISSING: "Write a JSON object with that key to /dev/termination-log in the step that is asked.",
-        Reason.JOB_VANISHED: "Somebody or something deleted it; run the workflow again.",
-    }.get(step.reason, "")  # type: ignore[call-overload, no-any-return]
+_REMEDIES: dict[str, str] = {
+    Reason.NAME_TAKEN: "Delete or rename the other Job, then run the workflow again.",
+    Reason.REFUSED: "Correct the manifest; `jobyard check FILE` asks the cluster beforehand.",
+    Reason.OUTPUT_MISSING: "Write a JSON object with that key to /dev/termination-log in the step that is asked.",
+    Reason.JOB_VANISHED: "Somebody or something deleted it; run the workflow again.",
+}
 
 
 def of_job(job: Job, diagnosis: Diagnosis | None) -> Answer:
@@ -105,7 +108,11 @@ def of_job(job: Job, diagnosis: Diagnosis | None) -> Answer:
     if diagnosis:
         verb = "failed" if ending.state.is_end else "is not running"
         return Answer(
-            about=name, sentence=f"Job {name} {verb}: {_lower(diagnosis.sentence)}", remedy=diagnosis.remedy, detail=diagnosis.detail, diagnosis=diagnosis
+            about=name,
+            sentence=f"Job {name} {verb}: {_lower(diagnosis.sentence)}",
+            remedy=diagnosis.remedy,
+            detail=diagnosis.detail,
+            diagnosis=diagnosis,
         )
     words = {State.SUCCEEDED: "succeeded", State.RUNNING: "is running", State.PENDING: "waits for its pods to start"}
     return Answer(about=name, sentence=f"Job {name} {words.get(ending.state, str(ending.state))}.")
@@ -114,4 +121,8 @@ def of_job(job: Job, diagnosis: Diagnosis | None) -> Answer:
 def _lower(sentence: str) -> str:
     """A sentence as it goes on after a colon."""
     first = sentence.split(" ", 1)[0]
-    return sentence if first.isupper() or first in ("ConfigMap", "Secret", "ServiceAccount", "PersistentVolumeClaim") else sentence[:1].lower() + sentence[1:]
+    return (
+        sentence
+        if first.isupper() or first in ("ConfigMap", "Secret", "ServiceAccount", "PersistentVolumeClaim")
+        else sentence[:1].lower() + sentence[1:]
+    )

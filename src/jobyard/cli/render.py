@@ -165,7 +165,8 @@ def _sentence(step: StepView) -> str:
 def table(view: RunView, now: datetime) -> list[tuple[str, str, str, str, str]]:
     """Rows for the end of a run: mark and name, state, duration, attempts, reason."""
     return [
-        (f"{MARKS[step.state]} {title(step)}", str(step.state), lasted(step, now), str(step.attempt or ""), why(step)) for step in view.steps
+        (f"{MARKS[step.state]} {title(step)}", str(step.state), lasted(step, now), str(step.attempt or ""), why(step))
+        for step in view.steps
     ]
 
 
@@ -178,5 +179,3 @@ def plain_table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]
 def outputs(step: StepView) -> str:
     """A step's outputs in a line."""
     return " ".join(f"{key}={value}" for key, value in (step.outputs or {}).items())
-
-

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import rich_click as click
+from click.exceptions import Exit
 
 from jobyard.cli.options import cluster_options, complete_run, output_option
 from jobyard.cli.target_options import TargetOptions
@@ -62,10 +63,12 @@ def run(given: tuple[str, ...], **options: Any) -> None:
         code = asyncio.run(_run_file(asked))
     else:
         if asked.given or asked.dry_run or asked.timeout or asked.cleanup or asked.parallelism is not None:
-            raise click.UsageError("--resume goes on with a run as it was started: leave --set, --dry-run, --timeout, --parallelism and --cleanup out")
+            raise click.UsageError(
+                "--resume goes on with a run as it was started: leave --set, --dry-run, --timeout, --parallelism and --cleanup out"
+            )
         code = asyncio.run(_resume(asked))
     if code:
-        raise click.exceptions.Exit(code)
+        raise Exit(code)
 
 
 def _workflow(options: RunOptions, reading: Reading) -> Workflow:
@@ -150,7 +153,9 @@ async def _watch(engine: Any, started: Run, target: Any, options: RunOptions) ->
     come_back = f"jobyard run --resume {started.id}{words}"
     screen = _screen(options.output)
     if options.output == "text":
-        screen.say(f"Run {started.id}: {len(started.workflow.jobs)} step{'s' if len(started.workflow.jobs) != 1 else ''} in namespace {target.namespace}")
+        screen.say(
+            f"Run {started.id}: {len(started.workflow.jobs)} step{'s' if len(started.workflow.jobs) != 1 else ''} in namespace {target.namespace}"
+        )
     try:
         followed = await follow(engine, started, target, screen, SystemClock(), come_back)
     finally:
@@ -197,7 +202,10 @@ async def _tell_end(outcome: Outcome, tails: Any, target: Any) -> None:
                 click.echo(line)
     click.echo()
     mark = render.MARKS[outcome.state]
-    click.secho(f"{mark} Run {view.id} {render.summary(view)}, in {render.lasted(view, now)}", fg="green" if outcome.state is State.SUCCEEDED else "red")
+    click.secho(
+        f"{mark} Run {view.id} {render.summary(view)}, in {render.lasted(view, now)}",
+        fg="green" if outcome.state is State.SUCCEEDED else "red",
+    )
 
 
 def _dry_run(options: RunOptions, workflow: Workflow) -> int:

@@ -41,7 +41,17 @@ def runs(target: TargetOptions, output: str) -> None:
     if not views:
         click.echo("No runs yet. `jobyard run FILE` starts one.", err=True)
         return
-    rows = [(view.id, view.workflow, str(view.state), view.started.astimezone().strftime("%Y-%m-%d %H:%M:%S"), render.lasted(view, now), view.reason) for view in views]
+    rows = [
+        (
+            view.id,
+            view.workflow,
+            str(view.state),
+            view.started.astimezone().strftime("%Y-%m-%d %H:%M:%S"),
+            render.lasted(view, now),
+            view.reason,
+        )
+        for view in views
+    ]
     for line in render.plain_table(("RUN", "WORKFLOW", "STATE", "STARTED", "DURATION", "REASON"), rows):
         click.echo(line)
 

@@ -17,8 +17,11 @@ Say = Callable[[str], None]
 class Screen(Protocol):
     """Shows a run's changes. `wants_logs`: it shows the last line of what runs; `every`: redraw at least so often, in seconds."""
 
-    wants_logs: bool
-    every: float | None
+    @property
+    def wants_logs(self) -> bool: ...
+
+    @property
+    def every(self) -> float | None: ...
 
     def show(self, view: RunView, last_lines: Mapping[str, str], now: datetime) -> None: ...
 
@@ -31,7 +34,7 @@ class Lines:
     """Plain lines, one a change: for pipes and CI."""
 
     wants_logs = False
-    every = None
+    every: float | None = None
 
     def __init__(self, echo: Say) -> None:
         self._echo = echo
@@ -66,7 +69,7 @@ class JsonLines:
     """One JSON object a line, the whole run at each change."""
 
     wants_logs = False
-    every = None
+    every: float | None = None
 
     def __init__(self, echo: Say, note: Say) -> None:
         self._echo, self._note = echo, note
@@ -89,7 +92,7 @@ class LiveTree:
     """The steps as a tree that is drawn anew: state, duration, retries, reason, and the last log line of what runs."""
 
     wants_logs = True
-    every = 0.5
+    every: float | None = 0.5
 
     def __init__(self) -> None:
         from rich.console import Console
@@ -124,7 +127,9 @@ class LiveTree:
             elif step.outputs:
                 note = Text.assemble(note, (render.outputs(step), "dim"))
             grid.add_row(Text(name, style=style), Text(render.lasted(step, now), style="dim"), note)
-        head = Text.assemble((view.id, "bold"), "  ", (render.summary(view), render.STYLES[view.state]), "  ", (render.lasted(view, now), "dim"))
+        head = Text.assemble(
+            (view.id, "bold"), "  ", (render.summary(view), render.STYLES[view.state]), "  ", (render.lasted(view, now), "dim")
+        )
         whole = Table.grid()
         whole.add_row(head)
         whole.add_row(grid)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import builtins
 import logging
 import warnings
 from collections.abc import AsyncIterator, Mapping
@@ -28,12 +29,12 @@ _QUIET_LIMIT = 330.0
 """Seconds of silence after which a stream is given up; the server ends a watch itself before that."""
 
 
-class _ListMeta(Object):
+class _ListMeta(Object, frozen=True, kw_only=True):
     resource_version: str = ""
     continue_: str = msgspec.field(default="", name="continue")
 
 
-class _Page(Object):
+class _Page(Object, frozen=True, kw_only=True):
     metadata: _ListMeta = _ListMeta()
     items: tuple[msgspec.Raw, ...] = ()
 
@@ -69,13 +70,15 @@ class HttpCluster:
     async def list(self, kind: Kind[T], namespace: str, *, labels: str = "", fields: str = "") -> list[T]:
         return (await self.list_at(kind, namespace, labels=labels, fields=fields))[0]
 
-    async def list_at(self, kind: Kind[T], namespace: str, *, labels: str, fields: str) -> tuple[list[T], str]:
+    async def list_at(self, kind: Kind[T], namespace: str, *, labels: str, fields: str) -> tuple[builtins.list[T], str]:
         """All objects, page by page, and the resource version that they are of."""
         params = {"limit": str(PAGE), **_selectors(labels, fields)}
         decoder = msgspec.json.Decoder(kind.struct)
-        items: list[T] = []
+        items: builtins.list[T] = []
         while True:
-            page = msgspec.json.decode(await self._call("GET", self._path(kind, namespace), f"list {kind.plural}", params=params), type=_Page)
+            page = msgspec.json.decode(
+                await self._call("GET", self._path(kind, namespace), f"list {kind.plural}", params=params), type=_Page
+            )
             items.extend(decoder.decode(item) for item in page.items)
             if not page.metadata.continue_:
                 return items, page.metadata.resource_version
@@ -147,7 +150,14 @@ class HttpCluster:
         return headers
 
     async def _call(
-        self, method: str, path: str, action: str, *, params: Mapping[str, str] | None = None, body: bytes | None = None, media: str = "application/json"
+        self,
+        method: str,
+        path: str,
+        action: str,
+        *,
+        params: Mapping[str, str] | None = None,
+        body: bytes | None = None,
+        media: str = "application/json",
     ) -> bytes:
         for last in (False, True):
             try:
@@ -229,17 +239,21 @@ async def open_cluster(connection: Connection) -> AsyncIterator[HttpCluster]:
         certificate = await connection.credentials.certificate()
         if certificate:
             await asyncio.to_thread(load_client_certificate, tls, *certificate)
-    shared: dict[str, Any] = {"verify": tls, "proxy": connection.proxy, "trust_env": connection.proxy is None and not _is_loopback(connection.server)}
+    shared: dict[str, Any] = {
+        "verify": tls,
+        "proxy": connection.proxy,
+        "trust_env": connection.proxy is None and not _is_loopback(connection.server),
+    }
     call_time = httpx2.Timeout(CALL_TIMEOUT, connect=10.0)
     stream_time = httpx2.Timeout(_QUIET_LIMIT, connect=10.0)
     async with (
         httpx2.AsyncClient(timeout=call_time, limits=httpx2.Limits(max_connections=32, max_keepalive_connections=32), **shared) as calls,
-        httpx2.AsyncClient(timeout=stream_time, limits=httpx2.Limits(max_connections=None, max_keepalive_connections=0), **shared) as streams,
+        httpx2.AsyncClient(
+            timeout=stream_time, limits=httpx2.Limits(max_connections=None, max_keepalive_connections=0), **shared
+        ) as streams,
     ):
         yield HttpCluster(connection, calls, streams)
 
 
 def _is_loopback(server: str) -> bool:
     return httpx2.URL(server).host in ("127.0.0.1", "localhost", "::1")
-
-

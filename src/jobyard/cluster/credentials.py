@@ -120,7 +120,11 @@ class ExecPlugin(Credentials):
             }
             spec["cluster"] = {name: self._cluster[key] for key, name in names.items() if key in self._cluster}
         info = {"apiVersion": self._entry.get("apiVersion"), "kind": "ExecCredential", "spec": spec}
-        env = {**os.environ, **{each["name"]: each["value"] for each in self._entry.get("env") or []}, "KUBERNETES_EXEC_INFO": json.dumps(info)}
+        env = {
+            **os.environ,
+            **{each["name"]: each["value"] for each in self._entry.get("env") or []},
+            "KUBERNETES_EXEC_INFO": json.dumps(info),
+        }
         try:
             process = await asyncio.create_subprocess_exec(
                 command, *map(str, self._entry.get("args") or []), env=env, stdin=asyncio.subprocess.DEVNULL, stdout=asyncio.subprocess.PIPE
@@ -138,7 +142,9 @@ class ExecPlugin(Credentials):
                 process.kill()
                 await process.wait()
         if process.returncode:
-            raise self._wrong(f"the credential plugin {command!r} failed with exit code {process.returncode}", "Log in first; its message is above.")
+            raise self._wrong(
+                f"the credential plugin {command!r} failed with exit code {process.returncode}", "Log in first; its message is above."
+            )
         try:
             status = json.loads(out)["status"]
         except (ValueError, KeyError, TypeError):

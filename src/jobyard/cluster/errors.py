@@ -11,18 +11,18 @@ _MAYBE = {408, 429, 500, 502, 503, 504}
 """Answers after which the same call may be repeated: slow down (429), and those that do not say whether the call was done."""
 
 
-class Cause(Object):
+class Cause(Object, frozen=True, kw_only=True):
     field: str = ""
     message: str = ""
     reason: str = ""
 
 
-class Details(Object):
+class Details(Object, frozen=True, kw_only=True):
     retry_after_seconds: int | None = None
     causes: tuple[Cause, ...] = ()
 
 
-class Status(Object):
+class Status(Object, frozen=True, kw_only=True):
     message: str = ""
     reason: str = ""
     code: int = 0

@@ -58,11 +58,16 @@ def load_client_certificate(context: ssl.SSLContext, certificate: str, key: str)
             context.load_cert_chain(path)
         except ssl.SSLError as error:
             raise InvalidKubeconfig(
-                file="(client certificate)", what=f"can't be used ({error.reason})", expected="a PEM certificate and its key", remedy="Renew it."
+                file="(client certificate)",
+                what=f"can't be used ({error.reason})",
+                expected="a PEM certificate and its key",
+                remedy="Renew it.",
             ) from None
 
 
-def connect(*, kubeconfig: str | None = None, context: str | None = None, in_cluster: bool | None = None, env: Mapping[str, str] = os.environ) -> Connection:
+def connect(
+    *, kubeconfig: str | None = None, context: str | None = None, in_cluster: bool | None = None, env: Mapping[str, str] = os.environ
+) -> Connection:
     """The connection that the user means.
 
     In order: an explicit kubeconfig or context; the pod's own service account, when in a pod (`in_cluster` True insists on it, False
@@ -135,7 +140,10 @@ class _Files:
             there = ", ".join(self.named[kind]) or "none"
             where = ", ".join(str(path) for path in self.paths)
             raise InvalidKubeconfig(
-                file=where, what=f"has no {kind[:-1]} {name!r} ({wanted_by})", expected=f"one of: {there}", remedy="`kubectl config get-contexts` lists them."
+                file=where,
+                what=f"has no {kind[:-1]} {name!r} ({wanted_by})",
+                expected=f"one of: {there}",
+                remedy="`kubectl config get-contexts` lists them.",
             )
         return self.named[kind][name]
 
@@ -150,7 +158,9 @@ def _from_files(paths: list[Path], wanted: str | None) -> Connection:
     user, user_file = files.get("users", str(context.get("user")), f"of context {name}") if context.get("user") else ({}, paths[0])
     server = str(cluster.get("server") or "")
     if not server.startswith(("http://", "https://")):
-        raise InvalidKubeconfig(file=cluster_file, what=f"server {server!r} of cluster {context.get('cluster')}", expected="an http or https URL", remedy="")
+        raise InvalidKubeconfig(
+            file=cluster_file, what=f"server {server!r} of cluster {context.get('cluster')}", expected="an http or https URL", remedy=""
+        )
     return Connection(
         server=server.rstrip("/"),
         namespace=str(context.get("namespace") or "default"),

@@ -32,12 +32,12 @@ class Source(Protocol):
     ) -> AbstractAsyncContextManager[AsyncIterator[str]]: ...
 
 
-class _Envelope(Object):
+class _Envelope(Object, frozen=True, kw_only=True):
     type: str
     object: msgspec.Raw
 
 
-class _Versioned(Object):
+class _Versioned(Object, frozen=True, kw_only=True):
     metadata: Metadata = Metadata()
 
 

@@ -89,7 +89,7 @@ class _Model:
             return _Config()
         self._unknown(given, _CONFIG_KEYS, path)
         values: dict[str, Any] = {}
-        rules = {
+        rules: dict[str, tuple[Any, str]] = {
             "cleanup": (bool, "true or false"),
             "ssl_insecure_warnings": (bool, "true or false"),
             "incluster": (bool, "true or false"),
@@ -188,18 +188,27 @@ class _Model:
                 known.append(str(need))
                 continue
             hint = did_you_mean(str(need), siblings) or "phases already wait for each other; inside one, only its own jobs can be named"
-            self.inspection.error((*path, "depends_on", index), f"{name} depends on {need}, which is not in this phase", "a job of the same phase", hint)
+            self.inspection.error(
+                (*path, "depends_on", index), f"{name} depends on {need}, which is not in this phase", "a job of the same phase", hint
+            )
         return tuple(dict.fromkeys(known))
 
     def _sources(self, job: dict[str, Any], path: TreePath) -> list[JobSource]:
         given = job.get("job_path")
         if not isinstance(given, str) or not given:
-            self.inspection.error((*path, "job_path") if "job_path" in job else path, f"{word(given)} as job_path", "the path of a Job manifest")
+            self.inspection.error(
+                (*path, "job_path") if "job_path" in job else path, f"{word(given)} as job_path", "the path of a Job manifest"
+            )
             return []
         file = self.folder.resolve(given)
         is_folder = job.get("type") == "directory"
         if not file.exists():
-            self.inspection.error((*path, "job_path"), f"{given} does not exist", "a Job manifest" if not is_folder else "a folder of Job manifests", "paths are relative to the model")
+            self.inspection.error(
+                (*path, "job_path"),
+                f"{given} does not exist",
+                "a Job manifest" if not is_folder else "a folder of Job manifests",
+                "paths are relative to the model",
+            )
             return []
         if file.is_dir() and not is_folder:
             self.inspection.error((*path, "job_path"), f"{given} is a folder", "a file", "add type: directory")
@@ -224,7 +233,9 @@ class _Model:
             self.inspection.error((*path, key), f'"{name}" as {key}', "a name without spaces", f'perhaps "{guess}"' if guess else "")
         if name in self._names:
             where = self.document.at(self._names[name])
-            self.inspection.error((*path, key), f'a second "{name}"', "a name of its own among all phases and jobs", f"the first is in line {where.line}")
+            self.inspection.error(
+                (*path, key), f'a second "{name}"', "a name of its own among all phases and jobs", f"the first is in line {where.line}"
+            )
         self._names.setdefault(name, (*path, key))
         return name
 
@@ -242,6 +253,6 @@ def _labelled(source: JobSource, name: str, phase: int, *, exploded: bool) -> Te
         "jobernetes_exploded": str(exploded),
     }
     manifest = source.template.manifest
-    metadata = manifest.get("metadata") if isinstance(manifest.get("metadata"), dict) else {}
-    own = metadata.get("labels") if isinstance(metadata.get("labels"), dict) else {}
+    metadata: Any = manifest.get("metadata") if isinstance(manifest.get("metadata"), dict) else {}
+    own: Any = metadata.get("labels") if isinstance(metadata.get("labels"), dict) else {}
     return Template({**manifest, "metadata": {**metadata, "labels": {**own, **labels}}}, literal=True)

@@ -41,7 +41,7 @@ class Actor:
 
         One that fails does not hold back the others; the first failure is raised once all were tried.
         """
-        now = [each for each in actions if isinstance(each, Create | Stop)]
+        first: list[Action] = [each for each in actions if isinstance(each, Create | Stop)]
         room = asyncio.Semaphore(IN_FLIGHT)
         failures: list[Exception] = []
 
@@ -53,7 +53,7 @@ class Actor:
                     failures.append(error)
 
         async with asyncio.TaskGroup() as group:
-            for action in now:
+            for action in first:
                 group.create_task(one(action))
         for action in actions:
             if isinstance(action, Record | Delete):
@@ -145,7 +145,7 @@ class Actor:
 
 def retry_delay(failures: int, random: Callable[[], float], asked: float | None) -> float:
     """Seconds to wait before the cluster is tried again after `failures` in a row: full jitter under a doubling bound, at least what it asked for."""
-    bound = min(30.0, 0.2 * 2 ** min(failures, 10))
+    bound: float = min(30.0, 0.2 * 2 ** min(failures, 10))
     return max(asked or 0.0, random() * bound)
 
 

@@ -62,7 +62,6 @@ class Observed:
     refusals: Mapping[tuple[Role, str, int], Refusal] = field(default_factory=dict)
 
 
-
 @dataclass(frozen=True, kw_only=True)
 class Create:
     """Create the Job of this attempt."""

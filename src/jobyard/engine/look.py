@@ -18,7 +18,9 @@ async def look(cluster: Cluster, clock: Clock, namespace: str, run: str = "") ->
     """The runs of a namespace, the newest first; with `run`, that one alone. Raises NoSuchRun."""
     selector = f"{names.SELECTOR},{names.RUN}={run}" if run else names.SELECTOR
     sight = Sight()
-    for record in await cluster.list(CONFIG_MAPS, namespace, labels=f"{names.RECORD_SELECTOR},{names.RUN}={run}" if run else names.RECORD_SELECTOR):
+    for record in await cluster.list(
+        CONFIG_MAPS, namespace, labels=f"{names.RECORD_SELECTOR},{names.RUN}={run}" if run else names.RECORD_SELECTOR
+    ):
         sight.see(record)
     if run and run not in sight.records:
         raise NoSuchRun(run=run, namespace=namespace, hint=await _hint(cluster, namespace, run))

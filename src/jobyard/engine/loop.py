@@ -213,9 +213,7 @@ class ClusterEngine:
             # Somebody deleted the record: its Jobs go with it. There is nothing left to drive, and nothing to write on.
             last = driven.decision
             steps = last.steps if last else ()
-            return Decision(
-                actions=(), state=State.LOST, reason=Reason.JOB_VANISHED, finished=self._clock.now(), steps=steps, wake_at=None
-            )
+            return Decision(actions=(), state=State.LOST, reason=Reason.JOB_VANISHED, finished=self._clock.now(), steps=steps, wake_at=None)
         driven.decision = decide(driven.run.workflow, observed, self._clock.now())
         return driven.decision
 

@@ -64,7 +64,7 @@ class Document:
         )
 
 
-class _Mistake(Exception):  # noqa: N818 - not an error of the program: becomes a Finding
+class _Mistake(Exception):
     def __init__(self, mark: yaml.Mark | None, what: str, expected: str = "", remedy: str = "") -> None:
         super().__init__(what)
         self.line, self.column = (mark.line + 1, mark.column + 1) if mark else (1, 1)
@@ -85,9 +85,7 @@ def load(data: bytes, file: str) -> tuple[list[Document], list[Finding]]:
             builder = _Builder()
             tree = builder.build(node, (), 0)
             if tree is not None:
-                documents.append(
-                    Document(file=file, tree=values if values is not None else tree, marks=builder.marks, keys=builder.keys)
-                )
+                documents.append(Document(file=file, tree=values if values is not None else tree, marks=builder.marks, keys=builder.keys))
     except _Mistake as mistake:
         position = Position(file=file, line=mistake.line, column=mistake.column)
         return documents, [Finding(position=position, what=mistake.what, expected=mistake.expected, remedy=mistake.remedy)]
@@ -99,7 +97,7 @@ def _decode(data: bytes) -> str:
         return data.decode("utf-8-sig")
     except UnicodeDecodeError as error:
         before = data[: error.start]
-        mark = yaml.Mark("", error.start, before.count(b"\n"), len(before) - before.rfind(b"\n") - 1, None, None)
+        mark = yaml.Mark("", error.start, before.count(b"\n"), len(before) - before.rfind(b"\n") - 1, None, 0)
         raise _Mistake(mark, f"byte 0x{data[error.start]:02x} is not UTF-8", "text in UTF-8", "save the file as UTF-8") from None
 
 
@@ -123,7 +121,7 @@ def _compose(text: str) -> Iterator[yaml.Node]:
         raise _Mistake(mark, f"not YAML: {_problem(error)}", _expected(error), _hint(text, mark)) from None
     except yaml.reader.ReaderError as error:
         before = text[: error.position]
-        mark = yaml.Mark("", error.position, before.count("\n"), len(before) - before.rfind("\n") - 1, None, None)
+        mark = yaml.Mark("", error.position, before.count("\n"), len(before) - before.rfind("\n") - 1, None, 0)
         raise _Mistake(mark, f"a character that YAML does not allow ({error.character!r})", "", "remove it") from None
     finally:
         loader.dispose()
@@ -199,7 +197,9 @@ class _Builder:
             key = value if isinstance(value, str) else json.dumps(value)
             if key in own:
                 line = self.keys[*path, key][0]
-                raise _Mistake(mark, f"the key {key!r} stands here twice", f"it once (it is in line {line} already)", "remove one of the two")
+                raise _Mistake(
+                    mark, f"the key {key!r} stands here twice", f"it once (it is in line {line} already)", "remove one of the two"
+                )
             self.keys[*path, key] = (mark.line + 1, mark.column + 1)
             own[key] = self.build(value_node, (*path, key), depth + 1)
         return {**merged, **own}

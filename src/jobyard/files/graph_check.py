@@ -21,13 +21,24 @@ def check_graph(workflow: Workflow, places: Places, jobs: Sequence[JobSource]) -
     if cycle:
         document, path = places[cycle[0]]
         chain = " needs ".join(cycle)
-        findings.append(Finding(position=document.at(path), what=f"a cycle: {chain}", expected="an order in which they can run", remedy="remove one of these needs"))
+        findings.append(
+            Finding(
+                position=document.at(path),
+                what=f"a cycle: {chain}",
+                expected="an order in which they can run",
+                remedy="remove one of these needs",
+            )
+        )
     else:
         for step in workflow.steps:
             why = contradiction(by_name, step.name)
             if why and step.name in places:
                 document, path = places[step.name]
-                findings.append(Finding(position=document.at(path), what=f"step {step.name} can never run: {why}", remedy="change its needs or its `when`"))
+                findings.append(
+                    Finding(
+                        position=document.at(path), what=f"step {step.name} can never run: {why}", remedy="change its needs or its `when`"
+                    )
+                )
         findings += _placeholders(workflow, by_name, jobs)
     return findings
 
@@ -41,7 +52,9 @@ def _unknown_needs(workflow: Workflow, by_name: Mapping[str, Step], places: Plac
             document, path = places[step.name]
             key = "needs" if isinstance(document.tree, dict) and "spec" in document.tree else "depends_on"
             hint = did_you_mean(need, by_name) or f"there are: {', '.join(list(by_name)[:12])}"
-            found.append(Finding(position=document.at((*path, key, index)), what=f"step {step.name} needs {need}, which does not exist", remedy=hint))
+            found.append(
+                Finding(position=document.at((*path, key, index)), what=f"step {step.name} needs {need}, which does not exist", remedy=hint)
+            )
     return found
 
 
@@ -77,7 +90,10 @@ def _of_template(
         elif by_name[asked[0]].is_gate:
             what, remedy = f"{{{{ {name} }}}}: {asked[0]} is several Jobs", "name one of them: " + ", ".join(by_name[asked[0]].needs[:5])
         elif asked[0] not in allowed:
-            what, remedy = f"{{{{ {name} }}}}: step {step.name} does not need {asked[0]}, which may not have ended", f"add {asked[0]} to its needs"
+            what, remedy = (
+                f"{{{{ {name} }}}}: step {step.name} does not need {asked[0]}, which may not have ended",
+                f"add {asked[0]} to its needs",
+            )
         if what:
             found.append(Finding(position=document.at(path), what=what, remedy=remedy))
     return found

@@ -21,7 +21,14 @@ SUBDOMAIN = re.compile(r"[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z
 _LABEL_KEY = re.compile(r"(?:[a-z0-9]([-a-z0-9.]*[a-z0-9])?/)?[A-Za-z0-9]([A-Za-z0-9_.-]{0,61}[A-Za-z0-9])?")
 _LABEL_VALUE = re.compile(r"([A-Za-z0-9]([A-Za-z0-9_.-]{0,61}[A-Za-z0-9])?)?")
 _QUANTITY = re.compile(r"[+-]?(\d+(\.\d*)?|\.\d+)([KMGTPE]i|[numkMGTPE]|[eE][+-]?\d+)?")
-_TYPE_WORDS = {"object": "a mapping", "array": "a list", "string": "a string", "integer": "an integer", "number": "a number", "boolean": "true or false"}
+_TYPE_WORDS = {
+    "object": "a mapping",
+    "array": "a list",
+    "string": "a string",
+    "integer": "an integer",
+    "number": "a number",
+    "boolean": "true or false",
+}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -113,6 +120,10 @@ def _mapping(tree: Any, *keys: str) -> dict[str, Any] | None:
     for key in keys:
         tree = tree.get(key) if isinstance(tree, dict) else None
     return tree if isinstance(tree, dict) else None
+
+
+def _list(value: Any) -> list[Any]:
+    return value if isinstance(value, list) else []
 
 
 def _is_job(inspection: Inspection) -> bool:
@@ -226,19 +237,33 @@ def _plainer(name: str) -> str:
 def _labels(inspection: Inspection, tree: Mapping[str, Any], path: TreePath, keys: tuple[str, ...]) -> None:
     for key, value in (_mapping(tree, *keys) or {}).items():
         if not _LABEL_KEY.fullmatch(key):
-            inspection.error((*path, key), f'label key "{key}"', "letters, digits, -, _ and ., at most 63, perhaps after a prefix/", key=True)
+            inspection.error(
+                (*path, key), f'label key "{key}"', "letters, digits, -, _ and ., at most 63, perhaps after a prefix/", key=True
+            )
         if isinstance(value, str) and not placeholders(value) and not _LABEL_VALUE.fullmatch(value):
             inspection.error((*path, key), f'label value "{value[:80]}"', "at most 63 letters, digits, -, _ and .", "use an annotation")
 
 
 def _job(inspection: Inspection, spec: Mapping[str, Any]) -> None:
-    for name in ("parallelism", "completions", "backoffLimit", "activeDeadlineSeconds", "ttlSecondsAfterFinished", "backoffLimitPerIndex", "maxFailedIndexes"):
+    for name in (
+        "parallelism",
+        "completions",
+        "backoffLimit",
+        "activeDeadlineSeconds",
+        "ttlSecondsAfterFinished",
+        "backoffLimitPerIndex",
+        "maxFailedIndexes",
+    ):
         _not_negative(inspection, spec.get(name), ("spec", name))
     mode = spec.get("completionMode")
     if isinstance(mode, str) and mode not in ("NonIndexed", "Indexed") and not placeholders(mode):
-        inspection.error(("spec", "completionMode"), f'completionMode "{mode}"', "NonIndexed or Indexed", did_you_mean(mode, ("NonIndexed", "Indexed")))
+        inspection.error(
+            ("spec", "completionMode"), f'completionMode "{mode}"', "NonIndexed or Indexed", did_you_mean(mode, ("NonIndexed", "Indexed"))
+        )
     if mode == "Indexed" and spec.get("completions") is None:
-        inspection.error(("spec", "completionMode"), "completionMode Indexed without completions", "spec.completions", "say how many indexes there are")
+        inspection.error(
+            ("spec", "completionMode"), "completionMode Indexed without completions", "spec.completions", "say how many indexes there are"
+        )
 
 
 def _not_negative(inspection: Inspection, value: object, path: TreePath) -> None:
@@ -249,7 +274,12 @@ def _not_negative(inspection: Inspection, value: object, path: TreePath) -> None
 def _pod(inspection: Inspection, spec: Mapping[str, Any], path: TreePath) -> None:
     policy = spec.get("restartPolicy")
     if policy is None:
-        inspection.error(path, "restartPolicy is missing, and then means Always, which a Job may not have", "Never or OnFailure", "add restartPolicy: Never")
+        inspection.error(
+            path,
+            "restartPolicy is missing, and then means Always, which a Job may not have",
+            "Never or OnFailure",
+            "add restartPolicy: Never",
+        )
     elif isinstance(policy, str) and policy not in ("Never", "OnFailure") and not placeholders(policy):
         remedy = "a Job ends, so it can't always restart" if policy == "Always" else did_you_mean(policy, ("Never", "OnFailure"))
         inspection.error((*path, "restartPolicy"), f"restartPolicy {policy}", "Never or OnFailure", remedy)
@@ -260,7 +290,7 @@ def _pod(inspection: Inspection, spec: Mapping[str, Any], path: TreePath) -> Non
     if isinstance(containers, list) and not containers:
         inspection.error((*path, "containers"), "no containers", "at least one")
     for kind in ("initContainers", "containers"):
-        for index, container in enumerate(spec.get(kind) if isinstance(spec.get(kind), list) else []):
+        for index, container in enumerate(_list(spec.get(kind))):
             if isinstance(container, dict):
                 _container(inspection, container, (*path, kind, index), names, volumes)
 
@@ -269,14 +299,26 @@ def _container(inspection: Inspection, container: Mapping[str, Any], path: TreeP
     name = container.get("name")
     if isinstance(name, str) and not placeholders(name):
         if len(name) > 63 or not LABEL.fullmatch(name):
-            inspection.error((*path, "name"), f'container name "{name}"', "at most 63 lower-case letters, digits and -", _plainer(name.replace(".", "-")))
+            inspection.error(
+                (*path, "name"), f'container name "{name}"', "at most 63 lower-case letters, digits and -", _plainer(name.replace(".", "-"))
+            )
         elif name in names:
             inspection.error((*path, "name"), f'container name "{name}" stands here twice', "a name of its own")
         names.add(name)
     if "image" not in container or container["image"] in ("", None):
-        inspection.error(path, f"container {name or ''} has no image".replace("  ", " "), "an image", "the local cluster does not use it, Kubernetes needs it")
+        inspection.error(
+            path,
+            f"container {name or ''} has no image".replace("  ", " "),
+            "an image",
+            "the local cluster does not use it, Kubernetes needs it",
+        )
     for index, mount in enumerate(container.get("volumeMounts") or []):
-        if isinstance(mount, dict) and isinstance(mount.get("name"), str) and mount["name"] not in volumes and not placeholders(mount["name"]):
+        if (
+            isinstance(mount, dict)
+            and isinstance(mount.get("name"), str)
+            and mount["name"] not in volumes
+            and not placeholders(mount["name"])
+        ):
             hint = did_you_mean(mount["name"], volumes) or "add the volume to spec.template.spec.volumes"
             inspection.error((*path, "volumeMounts", index, "name"), f'no volume is named "{mount["name"]}"', "", hint)
     for kind, amounts in (_mapping(container, "resources") or {}).items():
@@ -284,7 +326,9 @@ def _container(inspection: Inspection, container: Mapping[str, Any], path: TreeP
             if isinstance(amount, str) and not placeholders(amount) and not _QUANTITY.fullmatch(amount):
                 guess = re.sub(r"([kmgtpe])i?b?$", lambda unit: unit[1].upper() + "i", amount.lower())
                 remedy = f'perhaps "{guess}"' if _QUANTITY.fullmatch(guess) else ""
-                inspection.error((*path, "resources", kind, resource), f'"{amount}" is no quantity', 'a number with a unit, as "500m" or "128Mi"', remedy)
+                inspection.error(
+                    (*path, "resources", kind, resource), f'"{amount}" is no quantity', 'a number with a unit, as "500m" or "128Mi"', remedy
+                )
 
 
 def without_command(jobs: Iterable[JobSource]) -> list[Finding]:
@@ -298,5 +342,7 @@ def without_command(jobs: Iterable[JobSource]) -> list[Finding]:
                     position = job.document.at(("spec", "template", "spec", kind, index))
                     what = f"container {container.get('name', '')} has no command"
                     remedy = "on a real cluster its image's entry point runs"
-                    found.append(Finding(position=position, what=what, expected="one, to run on the local cluster", remedy=remedy, is_error=False))
+                    found.append(
+                        Finding(position=position, what=what, expected="one, to run on the local cluster", remedy=remedy, is_error=False)
+                    )
     return found

@@ -22,14 +22,21 @@ def read(folder: Folder, path: Path) -> Reading:
         if twin is not job and not job.template.manifest.get("metadata", {}).get("generateName"):
             where = twin.document.at(("metadata", "name"))
             findings.append(
-                Finding(position=job.document.at(("metadata", "name")), what=f'a second Job named "{job.name}"', expected="a name of its own", remedy=f"the first is at {where}")
+                Finding(
+                    position=job.document.at(("metadata", "name")),
+                    what=f'a second Job named "{job.name}"',
+                    expected="a name of its own",
+                    remedy=f"the first is at {where}",
+                )
             )
     if not jobs:
         return Reading(workflow=None, findings=findings)
     name = jobs[0].name if len(jobs) == 1 else (path.resolve().name if path.is_dir() else path.stem)
     steps = tuple(Step(name=step, job=job.template) for step, job in zip(named, jobs, strict=True))
     places = {step: (job.document, ()) for step, job in zip(named, jobs, strict=True)}
-    reading = Reading(workflow=Workflow(name=name, steps=steps, namespace=namespace(jobs)), findings=findings, jobs=jobs, places=dict(places))
+    reading = Reading(
+        workflow=Workflow(name=name, steps=steps, namespace=namespace(jobs)), findings=findings, jobs=jobs, places=dict(places)
+    )
     reading.findings += different_namespaces(jobs)
     return reading
 

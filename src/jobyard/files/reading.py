@@ -59,7 +59,9 @@ def read(path: Path, readers: Sequence[Reader], plain: Callable[[Folder, Path], 
             path = inside
     folder = Folder(path.parent if not path.is_dir() else path)
     if not path.exists():
-        finding = Finding(position=Position(file=show(path)), what="there is no such file", expected="a workflow, a model or a Job manifest")
+        finding = Finding(
+            position=Position(file=show(path)), what="there is no such file", expected="a workflow, a model or a Job manifest"
+        )
         return Reading(workflow=None, findings=[finding])
     reading = _read(path, folder, readers, plain)
     reading.findings[:0] = folder.findings
@@ -79,7 +81,14 @@ def _read(path: Path, folder: Folder, readers: Sequence[Reader], plain: Callable
             if reader.recognises(document.tree):
                 if len(documents) > 1:
                     position = documents[1].at()
-                    folder.findings.append(Finding(position=position, what="a second document", expected="one workflow a file", remedy="move it to a file of its own"))
+                    folder.findings.append(
+                        Finding(
+                            position=position,
+                            what="a second document",
+                            expected="one workflow a file",
+                            remedy="move it to a file of its own",
+                        )
+                    )
                 folder.findings += peek.findings
                 return reader.read(folder, path, document)
     return plain(folder, path)

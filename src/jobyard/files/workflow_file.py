@@ -126,7 +126,12 @@ def _jobs_of(
     if isinstance(manifest, str):
         file = folder.resolve(manifest)
         if not file.exists():
-            inspection.error((*path, key or "manifest"), f"{manifest} does not exist", "a Job manifest or a folder of them", "paths are relative to this file")
+            inspection.error(
+                (*path, key or "manifest"),
+                f"{manifest} does not exist",
+                "a Job manifest or a folder of them",
+                "paths are relative to this file",
+            )
             return []
         return read_jobs(folder, file, literal=False)
     if isinstance(job, dict):
@@ -161,7 +166,9 @@ def _twice(inspection: Inspection, names: list[str], what: str, key: str) -> Non
         first = names.index(name)
         if first < index:
             where = inspection.document.at(("spec", key, first, "name"))
-            inspection.error(("spec", key, index, "name"), f'a second {what} named "{name}"', "a name of its own", f"the first is in line {where.line}")
+            inspection.error(
+                ("spec", key, index, "name"), f'a second {what} named "{name}"', "a name of its own", f"the first is in line {where.line}"
+            )
 
 
 def _explain(inspection: Inspection, error: ValidationError) -> None:
@@ -182,13 +189,23 @@ def _explain(inspection: Inspection, error: ValidationError) -> None:
                 inspection.error(path[:-1], f"{spell(path)} is missing", "", "add it")
             case "literal_error":
                 expected = each["ctx"]["expected"].replace("'", "")
-                inspection.error(path, f"{word(found)} as {spell(path)}", expected, did_you_mean(str(found), expected.replace(" or ", ", ").split(", ")))
+                inspection.error(
+                    path, f"{word(found)} as {spell(path)}", expected, did_you_mean(str(found), expected.replace(" or ", ", ").split(", "))
+                )
             case "string_pattern_mismatch":
-                inspection.error(path, f"{word(found)} as {spell(path)}", "lower-case letters, digits and -, a letter or digit first and last")
+                inspection.error(
+                    path, f"{word(found)} as {spell(path)}", "lower-case letters, digits and -, a letter or digit first and last"
+                )
             case "value_error":
                 inspection.error(path, f"{word(found)} as {spell(path)}", str(each["msg"]).split(" is not ")[-1])
             case _:
-                expected = str(each["msg"]).removeprefix("Input should be ").replace("a valid ", "a ").replace("dictionary", "mapping").replace("Input", "it")
+                expected = (
+                    str(each["msg"])
+                    .removeprefix("Input should be ")
+                    .replace("a valid ", "a ")
+                    .replace("dictionary", "mapping")
+                    .replace("Input", "it")
+                )
                 inspection.error(path, f"{word(found)} as {spell(path) or 'a workflow'}", expected)
 
 

@@ -16,12 +16,14 @@ class _Part(BaseModel):
 
 def _duration(value: object) -> timedelta:
     if not isinstance(value, str):
-        raise ValueError(f"{value!r} is not {duration.EXPECTED}")  # noqa: TRY004 - pydantic wants ValueError
+        raise ValueError(f"{value!r} is not {duration.EXPECTED}")
     return duration.parse(value)
 
 
 Duration = Annotated[
-    timedelta, BeforeValidator(_duration), WithJsonSchema({"type": "string", "examples": ["30s", "15m", "1h30m"], "description": "A duration."})
+    timedelta,
+    BeforeValidator(_duration),
+    WithJsonSchema({"type": "string", "examples": ["30s", "15m", "1h30m"], "description": "A duration."}),
 ]
 Name = Annotated[str, Field(pattern=r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?$", max_length=63)]
 
@@ -30,7 +32,9 @@ class Parameter(_Part):
     """A question that the workflow asks; the answer reaches every container as JOBYARD_PARAM_<NAME>."""
 
     name: Annotated[str, Field(pattern=r"^[A-Za-z_][A-Za-z0-9_-]*$", max_length=63, description="Also what {{ params.NAME }} names.")]
-    type: Annotated[Literal["string", "integer", "number", "boolean", "date", "choice"], Field(description="What values it takes.")] = "string"
+    type: Annotated[Literal["string", "integer", "number", "boolean", "date", "choice"], Field(description="What values it takes.")] = (
+        "string"
+    )
     default: Annotated[str | int | float | bool | None, Field(description="The value when none is given.")] = None
     choices: Annotated[list[str], Field(description="The values of a choice.")] = []
     required: Annotated[bool, Field(description="Whether a run needs a value when there is no default.")] = False
@@ -71,7 +75,9 @@ class Spec(_Part):
         Literal["stop", "finish", "revert"],
         Field(description="When a step failed: start nothing new, go on with what does not need it, or undo what was done."),
     ] = "stop"
-    cleanup: Annotated[Literal["never", "succeeded", "always"], Field(description="After which ends a run's Jobs and pods are deleted.")] = "never"
+    cleanup: Annotated[
+        Literal["never", "succeeded", "always"], Field(description="After which ends a run's Jobs and pods are deleted.")
+    ] = "never"
 
 
 class Metadata(_Part):

@@ -194,19 +194,26 @@ class Api:
     def _replace(self, request: Request, what: Target) -> Answer:
         tree, warnings = decode(what.resource, request.tree(), request.query.get("fieldValidation", "Warn"))
         old = self._objects.get(what.resource, what.namespace, what.name)
-        return Answer(self._objects.update(what.resource, old, tree, subresource=what.subresource, dry_run=request.dry_run), warnings=warnings)
+        return Answer(
+            self._objects.update(what.resource, old, tree, subresource=what.subresource, dry_run=request.dry_run), warnings=warnings
+        )
 
     def _patch(self, request: Request, what: Target) -> Answer:
         old = self._objects.get(what.resource, what.namespace, what.name)
         patched = patches.apply(what.resource, old, request.value(), request.media)
         tree, warnings = decode(what.resource, patched, request.query.get("fieldValidation", "Warn"))
-        return Answer(self._objects.update(what.resource, old, tree, subresource=what.subresource, dry_run=request.dry_run), warnings=warnings)
+        return Answer(
+            self._objects.update(what.resource, old, tree, subresource=what.subresource, dry_run=request.dry_run), warnings=warnings
+        )
 
     def _delete(self, request: Request, what: Target) -> Answer:
         options = request.tree() if request.body else {}
         policy = options.get("propagationPolicy") or request.query.get("propagationPolicy")
         if policy not in (None, "Background", "Foreground", "Orphan"):
-            raise ApiError(422, f'DeleteOptions.meta.k8s.io "" is invalid: propagationPolicy: Unsupported value: "{policy}": supported values: "Background", "Foreground", "Orphan"')
+            raise ApiError(
+                422,
+                f'DeleteOptions.meta.k8s.io "" is invalid: propagationPolicy: Unsupported value: "{policy}": supported values: "Background", "Foreground", "Orphan"',
+            )
         if policy is None and options.get("orphanDependents") is not None:
             policy = "Orphan" if options["orphanDependents"] else "Background"
         grace = options.get("gracePeriodSeconds", request.query.get("gracePeriodSeconds"))
@@ -214,7 +221,9 @@ class Api:
         if what.name:
             tree = self._objects.get(what.resource, what.namespace, what.name)
             _check_preconditions(what, tree, options.get("preconditions") or {})
-            left = self._objects.delete(what.resource, tree, policy=policy, grace=seconds, dry_run=request.dry_run or bool(options.get("dryRun")))
+            left = self._objects.delete(
+                what.resource, tree, policy=policy, grace=seconds, dry_run=request.dry_run or bool(options.get("dryRun"))
+            )
             return Answer(left if left is not None else status.success(what.resource, tree))
         listed = self._list(request, what)
         for tree in listed["items"]:
@@ -279,7 +288,11 @@ def _check_preconditions(what: Target, tree: Tree, wanted: Tree) -> None:
     for key, field_name in (("uid", "UID"), ("resourceVersion", "ResourceVersion")):
         has = tree["metadata"][key]
         if wanted.get(key) and wanted[key] != has:
-            raise status.conflict(what.resource, what.name, f"Precondition failed: {field_name} in precondition: {wanted[key]}, {field_name} in object meta: {has}")
+            raise status.conflict(
+                what.resource,
+                what.name,
+                f"Precondition failed: {field_name} in precondition: {wanted[key]}, {field_name} in object meta: {has}",
+            )
 
 
 def _why_no_log(pod: Tree, container: str) -> str:

@@ -8,7 +8,7 @@ import json
 import os
 import secrets
 import socket
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -66,8 +66,8 @@ async def open_local_cluster(folder: Path, *, keep: bool) -> AsyncIterator[Local
             group.create_task(part.run()) for part in (JobController(objects), GarbageCollector(objects), Furnisher(objects), kubelet)
         ]
         serving = group.create_task(server.serve(sockets=[listener]))
-        while not server.started:
-            await asyncio.sleep(0.001)  # uvicorn has no event for it
+        while not server.started:  # noqa: ASYNC110 - uvicorn has no event for it
+            await asyncio.sleep(0.001)
         cluster = LocalCluster(
             server=f"http://127.0.0.1:{port}",
             token=token,
@@ -91,7 +91,7 @@ class _Server(uvicorn.Server):
     """uvicorn, which leaves signals to whoever runs it."""
 
     @contextlib.contextmanager
-    def capture_signals(self):  # type: ignore[no-untyped-def]  # noqa: ANN201
+    def capture_signals(self) -> Iterator[None]:
         yield
 
 

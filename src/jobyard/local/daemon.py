@@ -56,7 +56,9 @@ def start(folder: Path) -> int:
         folder.mkdir(parents=True, exist_ok=True, mode=0o700)
         output = log.open("ab")
     except OSError as error:
-        raise LocalClusterFailed(what=f"can't be kept in {folder} ({error.strerror}): set JOBYARD_DATA to a folder of yours", log=log) from None
+        raise LocalClusterFailed(
+            what=f"can't be kept in {folder} ({error.strerror}): set JOBYARD_DATA to a folder of yours", log=log
+        ) from None
     ready_read, ready_write = os.pipe()
     with output:
         process = subprocess.Popen(

@@ -82,7 +82,7 @@ def _pod_spec(given: Tree) -> Tree:
 def _container(given: Tree) -> Tree:
     container = {key: value for key, value in given.items() if value is not None}
     tag = str(container.get("image", "")).rpartition("/")[2]
-    latest = ":" not in tag and "@" not in tag or tag.endswith(":latest")
+    latest = (":" not in tag and "@" not in tag) or tag.endswith(":latest")
     container.setdefault("imagePullPolicy", "Always" if latest else "IfNotPresent")
     container.setdefault("resources", {})
     container.setdefault("terminationMessagePath", "/dev/termination-log")

@@ -80,7 +80,9 @@ def resources(group: str, version: str) -> Tree | None:
 
 def openapi_index(prefix: str) -> Tree:
     """`/openapi/v3`: where the document of each group and version is. `prefix` is what stands before the API's own paths."""
-    paths = {_openapi_path(resource): {"serverRelativeURL": f"{prefix}/openapi/v3/{_openapi_path(resource)}?hash=1"} for resource in RESOURCES}
+    paths = {
+        _openapi_path(resource): {"serverRelativeURL": f"{prefix}/openapi/v3/{_openapi_path(resource)}?hash=1"} for resource in RESOURCES
+    }
     return {"paths": paths}
 
 
@@ -99,7 +101,9 @@ def openapi(path: str) -> Tree | None:
         base = f"/{path}/namespaces/{{namespace}}/{resource.plural}" if resource.namespaced else f"/{path}/{resource.plural}"
         kind = {"group": resource.group, "version": resource.version, "kind": resource.kind}
         operation = {
-            "parameters": [{"name": name, "in": "query", "schema": {"type": "string"}} for name in ("dryRun", "fieldManager", "fieldValidation")],
+            "parameters": [
+                {"name": name, "in": "query", "schema": {"type": "string"}} for name in ("dryRun", "fieldManager", "fieldValidation")
+            ],
             "responses": {"200": {"description": "OK"}},
             "x-kubernetes-group-version-kind": kind,
         }

@@ -106,9 +106,13 @@ class GarbageCollector:
             tree = self._objects.store.get(name, namespace, object_name)
             if tree is None:
                 continue
-            owner = next((each for each in tree["metadata"].get("ownerReferences") or [] if each["uid"] == uid), {})
+            owner: Tree = next((each for each in tree["metadata"].get("ownerReferences") or [] if each["uid"] == uid), {})
             if not tree["metadata"].get("deletionTimestamp"):
-                self._objects.delete(resource_of(name), tree, policy="Foreground" if owner.get("blockOwnerDeletion") and name != PODS.full_name else "Background")
+                self._objects.delete(
+                    resource_of(name),
+                    tree,
+                    policy="Foreground" if owner.get("blockOwnerDeletion") and name != PODS.full_name else "Background",
+                )
             if owner.get("blockOwnerDeletion") and self._objects.store.get(name, namespace, object_name) is not None:
                 blocked = True
         return blocked
@@ -143,16 +147,16 @@ class Furnisher:
             self._objects.furnish(space["metadata"]["name"])
         while True:
             for change in await changes.wait():
-                space = change.object if change.resource == NAMESPACES.full_name else None
-                if space is None and change.type == "DELETED":
-                    space = self._objects.find(NAMESPACES, "", change.object["metadata"]["namespace"])
-                if space and change.type != "MODIFIED" and not space["metadata"].get("deletionTimestamp"):
-                    current = self._objects.find(NAMESPACES, "", space["metadata"]["name"])
-                    if current is not None:
-                        self._objects.furnish(space["metadata"]["name"])
+                metadata = change.object["metadata"]
+                added = change.type == "ADDED" and change.resource == NAMESPACES.full_name
+                if added or (change.type == "DELETED" and change.resource != NAMESPACES.full_name):
+                    self._furnish(metadata["name"] if added else metadata["namespace"])
+
+    def _furnish(self, namespace: str) -> None:
+        space = self._objects.find(NAMESPACES, "", namespace)
+        if space is not None and not space["metadata"].get("deletionTimestamp"):
+            self._objects.furnish(namespace)
 
 
 def _ref(resource: str, tree: Tree) -> Ref:
     return resource, tree["metadata"].get("namespace", ""), tree["metadata"]["name"]
-
-

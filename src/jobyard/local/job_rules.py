@@ -86,7 +86,9 @@ def judge(policy: Tree | None, pod: Tree) -> Verdict:
         else:
             condition = _by_condition(pod, rule.get("onPodConditions") or [])
             if condition:
-                return Verdict(rule["action"], f"Pod {name} has condition {condition['type']} matching {rule['action']} rule at index {index}")
+                return Verdict(
+                    rule["action"], f"Pod {name} has condition {condition['type']} matching {rule['action']} rule at index {index}"
+                )
     return Verdict()
 
 
@@ -165,5 +167,6 @@ def remaining(failures: int, last: datetime | None, now: datetime) -> timedelta:
     """How long until the next pod may be made: 10 s, doubled for each failure, ten minutes at most."""
     if failures == 0 or last is None:
         return timedelta()
-    wait = min(FIRST_BACK_OFF * 2 ** min(failures - 1, 10), LONGEST_BACK_OFF)
+    doubled: timedelta = FIRST_BACK_OFF * 2 ** min(failures - 1, 10)
+    wait = min(doubled, LONGEST_BACK_OFF)
     return max(wait - (now - last), timedelta())

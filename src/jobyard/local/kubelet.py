@@ -127,4 +127,3 @@ class Kubelet:
             worker.gone()
         else:
             volumes.remove(self._pod_folder(pod))
-

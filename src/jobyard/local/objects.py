@@ -48,7 +48,9 @@ class Objects:
         if resource.namespaced:
             named = metadata.get("namespace") or namespace
             if named != namespace:
-                raise ApiError(400, f"the namespace of the provided object does not match the namespace sent on the request ({named} != {namespace})")
+                raise ApiError(
+                    400, f"the namespace of the provided object does not match the namespace sent on the request ({named} != {namespace})"
+                )
             metadata["namespace"] = namespace
         elif metadata.pop("namespace", None):
             raise ApiError(400, "namespace may not be set on a cluster-scoped object")
@@ -90,7 +92,11 @@ class Objects:
                 raise not_found(NAMESPACES, namespace)
             if space["metadata"].get("deletionTimestamp"):
                 why = f"unable to create new content in namespace {namespace} because it is being terminated"
-                cause = {"reason": "NamespaceTerminating", "message": f"namespace {namespace} is being terminated", "field": "metadata.namespace"}
+                cause = {
+                    "reason": "NamespaceTerminating",
+                    "message": f"namespace {namespace} is being terminated",
+                    "field": "metadata.namespace",
+                }
                 raise forbidden(resource, name, why, cause)
         if resource is PODS:
             account = (tree.get("spec") or {}).get("serviceAccountName") or "default"
@@ -106,7 +112,9 @@ class Objects:
         if given.get("name", name) != name:
             raise ApiError(400, f"the name of the object ({given.get('name')}) does not match the name on the URL ({name})")
         if given.get("uid") and given["uid"] != old["metadata"]["uid"]:
-            raise conflict(resource, name, f"Precondition failed: UID in precondition: {given['uid']}, UID in object meta: {old['metadata']['uid']}")
+            raise conflict(
+                resource, name, f"Precondition failed: UID in precondition: {given['uid']}, UID in object meta: {old['metadata']['uid']}"
+            )
         version = given.get("resourceVersion")
         if version and version != old["metadata"]["resourceVersion"]:
             raise conflict(resource, name)
@@ -162,7 +170,9 @@ class Objects:
 
     # --- delete ---
 
-    def delete(self, resource: Resource, tree: Tree, *, policy: str | None = None, grace: int | None = None, dry_run: bool = False) -> Tree | None:
+    def delete(
+        self, resource: Resource, tree: Tree, *, policy: str | None = None, grace: int | None = None, dry_run: bool = False
+    ) -> Tree | None:
         """Deletes an object by a propagation policy; returns what is left of it (finalizers, a grace period), or None when it is gone."""
         metadata = tree["metadata"]
         policy = policy or ("Orphan" if resource is JOBS else "Background")
@@ -180,7 +190,9 @@ class Objects:
             changes["deletionGracePeriodSeconds"] = metadata.get("deletionGracePeriodSeconds", 0)
         if since is None and "generation" in metadata:
             changes["generation"] = metadata["generation"] + 1
-        holds = finalizers or changes["deletionGracePeriodSeconds"] or (resource is NAMESPACES and (tree.get("spec") or {}).get("finalizers"))
+        holds = (
+            finalizers or changes["deletionGracePeriodSeconds"] or (resource is NAMESPACES and (tree.get("spec") or {}).get("finalizers"))
+        )
         if not holds:
             self.store.remove(resource.full_name, metadata.get("namespace", ""), metadata["name"])
             return None

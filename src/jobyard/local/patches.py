@@ -27,7 +27,9 @@ def apply(resource: Resource, tree: dict[str, Any], patch: Any, media: str) -> d
             return _strategic(tree, patch, node)
         case "application/merge-patch+json" | "application/strategic-merge-patch+json":
             raise ApiError(400, "error decoding patch: a JSON object is expected")
-    raise ApiError(415, f"the body of the request was in an unknown format - accepted media types include: {JSON_PATCH}, {MERGE_PATCH}, {STRATEGIC}")
+    raise ApiError(
+        415, f"the body of the request was in an unknown format - accepted media types include: {JSON_PATCH}, {MERGE_PATCH}, {STRATEGIC}"
+    )
 
 
 def _merge(tree: Any, patch: Any) -> Any:
@@ -53,7 +55,9 @@ def _json_patch(tree: dict[str, Any], patch: Any) -> dict[str, Any]:
             result = _operate(result, operation)
         except (KeyError, IndexError, ValueError, TypeError) as error:
             name = operation.get("op") if isinstance(operation, dict) else operation
-            raise ApiError(422, f"the server rejected our request due to an error in our request: {name} operation does not apply: {error}") from None
+            raise ApiError(
+                422, f"the server rejected our request due to an error in our request: {name} operation does not apply: {error}"
+            ) from None
     if not isinstance(result, dict):
         raise ApiError(422, "the patch leaves no object")
     return result

@@ -51,7 +51,7 @@ def phase(pod: Tree, init: Sequence[Tree], main: Sequence[Tree], *, stopping: bo
     return "Running"
 
 
-def conditions(pod: Tree, old: Sequence[Tree], phase: str, init: Sequence[Tree], main: Sequence[Tree], stamp: str) -> list[Tree]:
+def conditions(old: Sequence[Tree], phase: str, init: Sequence[Tree], main: Sequence[Tree], stamp: str) -> list[Tree]:
     """The pod's conditions; one that stays as it was keeps its time."""
     done = phase == "Succeeded"
     initialized = all((each["state"].get("terminated") or {}).get("exitCode") == 0 for each in init)

@@ -333,7 +333,7 @@ class PodWorker:
             **old,
             "phase": phase,
             "observedGeneration": current["metadata"].get("generation", 1),
-            "conditions": pod_status.conditions(current, old.get("conditions") or [], phase, init, main, stamp),
+            "conditions": pod_status.conditions(old.get("conditions") or [], phase, init, main, stamp),
             "containerStatuses": main,
             "hostIP": "127.0.0.1",
             "podIP": "127.0.0.1",
@@ -352,7 +352,11 @@ class PodWorker:
                 self._never_ran(container)
         self._write()
         current = self._objects.find(PODS, self._pod["metadata"]["namespace"], self._pod["metadata"]["name"])
-        if current is not None and current["metadata"]["uid"] == self._pod["metadata"]["uid"] and current["metadata"].get("deletionTimestamp"):
+        if (
+            current is not None
+            and current["metadata"]["uid"] == self._pod["metadata"]["uid"]
+            and current["metadata"].get("deletionTimestamp")
+        ):
             self._objects.delete(PODS, current, grace=0)
         if self._gone:
             volumes.remove(self._folder)
@@ -364,4 +368,3 @@ class PodWorker:
 
 def _base_environment() -> dict[str, str]:
     return {name: os.environ[name] for name in ("PATH", "HOME", "LANG") if name in os.environ}
-

@@ -95,7 +95,12 @@ class Warden:
         # Imported here: only a cluster with bubblewrap has use for it.
         from jobyard.local.volumes import bubblewrap
 
-        return [self.bwrap, *bubblewrap(work=spec.work, termination=spec.termination, mounts=spec.mounts, chdir=spec.chdir), "--", *spec.argv]
+        return [
+            self.bwrap,
+            *bubblewrap(work=spec.work, termination=spec.termination, mounts=spec.mounts, chdir=spec.chdir),
+            "--",
+            *spec.argv,
+        ]
 
     def command(self, command: Mapping[str, object], descriptors: list[int] | None = None) -> None:
         body = json.dumps(command).encode()

@@ -66,7 +66,10 @@ class Request:
     def value(self) -> Any:
         """The body, whatever it is."""
         if "protobuf" in self.media:
-            raise ApiError(415, f"the body of the request was in an unknown format - accepted media types include: application/json, application/yaml ({self.media})")
+            raise ApiError(
+                415,
+                f"the body of the request was in an unknown format - accepted media types include: application/json, application/yaml ({self.media})",
+            )
         try:
             if "yaml" in self.media:
                 return yaml.safe_load(self.body)
@@ -124,7 +127,9 @@ def decode(resource: Resource, tree: Tree, validation: str) -> tuple[Tree, list[
             unknown.append(problem.path)
         elif problem.kind == "type":
             found = _TYPE_WORDS.get(_json_type(problem.found), "value")
-            raise ApiError(400, f"{head}: json: cannot unmarshal {found} into Go struct field {spelled} of type {' or '.join(problem.expected)}")
+            raise ApiError(
+                400, f"{head}: json: cannot unmarshal {found} into Go struct field {spelled} of type {' or '.join(problem.expected)}"
+            )
     if not unknown:
         return tree, []
     words = [f'unknown field "{spell(path)}"' for path in unknown]

@@ -61,10 +61,20 @@ def fields(resource: Resource, text: str) -> Matches:
     for part in filter(None, (part.strip() for part in text.split(","))):
         found = re.fullmatch(r"([\w.]+)\s*(==|!=|=)\s*(.*)", part)
         if not found:
-            raise ApiError(400, f'Unable to find "{resource.api_version}, Resource={resource.plural}" that match label selector "", field selector "{text}": invalid selector')
+            raise ApiError(
+                400,
+                f'Unable to find "{resource.api_version}, Resource={resource.plural}" that match label selector "", field selector "{text}": invalid selector',
+            )
         if field_value(resource, {"metadata": {}}, found[1]) is None:
-            message = f'field label "{found[1]}" not supported for {resource.kind}' if resource.fields else f"field label not supported: {found[1]}"
-            raise ApiError(400, f'Unable to find "{resource.api_version}, Resource={resource.plural}" that match label selector "", field selector "{text}": {message}')
+            message = (
+                f'field label "{found[1]}" not supported for {resource.kind}'
+                if resource.fields
+                else f"field label not supported: {found[1]}"
+            )
+            raise ApiError(
+                400,
+                f'Unable to find "{resource.api_version}, Resource={resource.plural}" that match label selector "", field selector "{text}": {message}',
+            )
         rules.append((found[1], found[2] != "!=", found[3]))
 
     def matches(tree: Mapping[str, Any]) -> bool:

@@ -7,6 +7,7 @@ version, and answers Expired for one that is too old, as etcd's compaction does.
 from __future__ import annotations
 
 import asyncio
+import builtins
 import sqlite3
 from collections import deque
 from collections.abc import Iterator
@@ -26,7 +27,7 @@ INSERT OR IGNORE INTO counter VALUES (0, 1);
 """
 
 
-class Expired(Exception):  # noqa: N818 - an answer, as the others of this module
+class Expired(Exception):
     """The version asked for is no longer in the log."""
 
 
@@ -54,7 +55,7 @@ class Subscription:
             self.pending.append(change)
             self._news.set()
 
-    async def wait(self, seconds: float | None = None) -> list[Change]:
+    async def wait(self, seconds: float | None = None) -> builtins.list[Change]:
         """All changes since the last call; waits for the first. An empty list after `seconds`."""
         if not self.pending:
             self._news.clear()
@@ -100,7 +101,7 @@ class Store:
         objects = self._objects.get(resource, {})
         return [objects[key] for key in sorted(objects) if not namespace or key[0] == namespace]
 
-    def list_resources(self) -> list[str]:
+    def list_resources(self) -> builtins.list[str]:
         """The resources of which there are objects, or were."""
         return list(self._objects)
 
@@ -180,5 +181,3 @@ def _open(path: Path) -> sqlite3.Connection:
     database.executescript(f"PRAGMA journal_mode=WAL; PRAGMA synchronous=OFF; {_SCHEMA}")
     path.chmod(0o600)
     return database
-
-

@@ -40,7 +40,11 @@ def check_update(resource: Resource, old: Tree, new: Tree) -> list[Invalid]:
     if resource is JOBS:
         found += _job_update(old, new)
     if resource in (SECRETS, CONFIG_MAPS) and old.get("immutable"):
-        found += [Invalid(key, "FieldValueForbidden", "field is immutable when `immutable` is set") for key in ("data", "immutable") if old.get(key) != new.get(key)]
+        found += [
+            Invalid(key, "FieldValueForbidden", "field is immutable when `immutable` is set")
+            for key in ("data", "immutable")
+            if old.get(key) != new.get(key)
+        ]
     if resource is SECRETS and old.get("type") != new.get("type"):
         found.append(Invalid("type", "FieldValueInvalid", f'"{new.get("type")}": field is immutable'))
     return found
@@ -57,17 +61,29 @@ def _metadata(resource: Resource, tree: Tree) -> Iterator[Invalid]:
     yield from _labels(metadata.get("labels"), "metadata.labels")
     for key in metadata.get("annotations") or {}:
         if not _QUALIFIED.fullmatch(key.lower()):
-            yield Invalid("metadata.annotations", "FieldValueInvalid", f'"{key}": name part must consist of alphanumeric characters, \'-\', \'_\' or \'.\'')
+            yield Invalid(
+                "metadata.annotations",
+                "FieldValueInvalid",
+                f"\"{key}\": name part must consist of alphanumeric characters, '-', '_' or '.'",
+            )
 
 
 def _labels(labels: Tree | None, field: str) -> Iterator[Invalid]:
     for key, value in (labels or {}).items():
         if not _QUALIFIED.fullmatch(key):
-            yield Invalid(field, "FieldValueInvalid", f'"{key}": name part must consist of alphanumeric characters, \'-\', \'_\' or \'.\', and must start and end with an alphanumeric character')
+            yield Invalid(
+                field,
+                "FieldValueInvalid",
+                f"\"{key}\": name part must consist of alphanumeric characters, '-', '_' or '.', and must start and end with an alphanumeric character",
+            )
         if len(value or "") > 63:
             yield Invalid(field, "FieldValueInvalid", f'"{value}": must be no more than 63 bytes')
         elif not _LABEL_VALUE.fullmatch(value or ""):
-            yield Invalid(field, "FieldValueInvalid", f'"{value}": a valid label must be an empty string or consist of alphanumeric characters, \'-\', \'_\' or \'.\', and must start and end with an alphanumeric character')
+            yield Invalid(
+                field,
+                "FieldValueInvalid",
+                f"\"{value}\": a valid label must be an empty string or consist of alphanumeric characters, '-', '_' or '.', and must start and end with an alphanumeric character",
+            )
 
 
 def _spec(resource: Resource, tree: Tree) -> Iterator[Invalid]:
@@ -84,7 +100,11 @@ def _data(resource: Resource, tree: Tree) -> Iterator[Invalid]:
     for field in ("data", "binaryData"):
         for key, value in (tree.get(field) or {}).items():
             if not _DATA_KEY.fullmatch(key) or len(key) > 253 or key in (".", ".."):
-                yield Invalid(f"{field}[{key}]", "FieldValueInvalid", f'"{key}": a valid config key must consist of alphanumeric characters, \'-\', \'_\' or \'.\'')
+                yield Invalid(
+                    f"{field}[{key}]",
+                    "FieldValueInvalid",
+                    f"\"{key}\": a valid config key must consist of alphanumeric characters, '-', '_' or '.'",
+                )
             if resource is SECRETS or field == "binaryData":
                 try:
                     size += len(base64.b64decode(value or "", validate=True))
@@ -112,7 +132,11 @@ def _job(tree: Tree) -> Iterator[Invalid]:
     yield from _labels((template.get("metadata") or {}).get("labels"), "spec.template.labels")
     policy = pod["restartPolicy"]
     if policy not in ("OnFailure", "Never"):
-        yield Invalid("spec.template.spec.restartPolicy", "FieldValueRequired" if policy == "Always" else "FieldValueNotSupported", 'valid values: "OnFailure", "Never"')
+        yield Invalid(
+            "spec.template.spec.restartPolicy",
+            "FieldValueRequired" if policy == "Always" else "FieldValueNotSupported",
+            'valid values: "OnFailure", "Never"',
+        )
     yield from _pod_spec(pod, "spec.template.spec")
 
 
@@ -120,7 +144,11 @@ def _pod_spec(spec: Tree, path: str) -> Iterator[Invalid]:
     if not spec.get("containers"):
         yield Invalid(f"{path}.containers", "FieldValueRequired", "")
     if spec["restartPolicy"] not in ("Always", "OnFailure", "Never"):
-        yield Invalid(f"{path}.restartPolicy", "FieldValueNotSupported", f'"{spec["restartPolicy"]}": supported values: "Always", "OnFailure", "Never"')
+        yield Invalid(
+            f"{path}.restartPolicy",
+            "FieldValueNotSupported",
+            f'"{spec["restartPolicy"]}": supported values: "Always", "OnFailure", "Never"',
+        )
     volumes: set[str] = set()
     for index, volume in enumerate(spec.get("volumes") or []):
         name = volume["name"]

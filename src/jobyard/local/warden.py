@@ -37,11 +37,11 @@ def main(commands: socket.socket, replies: socket.socket) -> None:
     warden = Warden(replies)
     try:
         while True:
-            ready, _, _ = select.select([commands, wake_read], [], [])
+            ready, _, _ = select.select([commands.fileno(), wake_read], [], [])
             if wake_read in ready:
                 os.read(wake_read, 4096)
                 warden.reap()
-            if commands in ready and not warden.obey(commands):
+            if commands.fileno() in ready and not warden.obey(commands):
                 return
     except BrokenPipeError:
         return
@@ -72,7 +72,13 @@ class Warden:
         out, err = descriptors
         try:
             process = subprocess.Popen(
-                command["argv"], env=command["env"], cwd=command["cwd"], stdin=subprocess.DEVNULL, stdout=out, stderr=err, start_new_session=True
+                command["argv"],
+                env=command["env"],
+                cwd=command["cwd"],
+                stdin=subprocess.DEVNULL,
+                stdout=out,
+                stderr=err,
+                start_new_session=True,
             )
             process.returncode = 0  # we reap it ourselves
             self._ids[process.pid] = command["start"]
@@ -136,7 +142,7 @@ def _parents() -> dict[int, int]:
     found = {}
     for entry in os.listdir("/proc"):
         if entry.isdigit():
-            with contextlib.suppress(OSError, IndexError, ValueError), open(f"/proc/{entry}/stat", "rb") as stat:  # noqa: PTH123 - pathlib costs start-up
+            with contextlib.suppress(OSError, IndexError, ValueError), open(f"/proc/{entry}/stat", "rb") as stat:
                 state, parent = stat.read().rpartition(b")")[2].split()[:2]
                 if state != b"Z":
                     found[int(entry)] = int(parent)
@@ -145,7 +151,7 @@ def _parents() -> dict[int, int]:
 
 def _name(pid: int) -> str:
     try:
-        with open(f"/proc/{pid}/comm") as comm:  # noqa: PTH123
+        with open(f"/proc/{pid}/comm") as comm:
             return comm.read().strip()
     except OSError:
         return ""

@@ -47,7 +47,7 @@ def diagnose(job: Job | None, pods: Sequence[Pod] = (), events: Sequence[Event] 
         return Diagnosis(
             reason=Reason.SUSPENDED,
             sentence="The Job is suspended: Kubernetes starts no pods for it.",
-            remedy=f"Resume it: kubectl patch job {job.metadata.name} --type=merge -p '{{\"spec\":{{\"suspend\":false}}}}'",
+            remedy=f'Resume it: kubectl patch job {job.metadata.name} --type=merge -p \'{{"spec":{{"suspend":false}}}}\'',
         )
     for pod in newest_first:
         if found := _waiting_pod(pod, [event for event in warnings if event.involved_object.name == pod.metadata.name]):
@@ -97,7 +97,9 @@ def _ended(job: Job, reason: str, message: str, pods: Sequence[Pod], warnings: S
                 pod=blocked.pod if blocked else "",
             )
         case "BackoffLimitExceeded" if cause:
-            tries = f" It was tried {job.status.failed} times (backoffLimit {job.spec.backoff_limit})." if (job.status.failed or 0) > 1 else ""
+            tries = (
+                f" It was tried {job.status.failed} times (backoffLimit {job.spec.backoff_limit})." if (job.status.failed or 0) > 1 else ""
+            )
             return Diagnosis(
                 reason=cause.reason,
                 sentence=cause.sentence + tries,
@@ -180,20 +182,36 @@ def _terminated(pod: Pod, status: ContainerStatus, ended: Terminated) -> Diagnos
     name, code = status.name, ended.exit_code
     make = _maker(pod=pod.metadata.name, container=name, detail=(ended.message or "").strip(), exit_code=code)
     if ended.reason == "OOMKilled":
-        return make("OOMKilled", f"Container {name} used more memory than its limit and was killed.", "Raise resources.limits.memory, or make it use less.")
-    if ended.reason in ("StartError", "ContainerCannotRun") or (code in (126, 127) and ended.reason != "Completed" and not ended.started_at):
+        return make(
+            "OOMKilled",
+            f"Container {name} used more memory than its limit and was killed.",
+            "Raise resources.limits.memory, or make it use less.",
+        )
+    if ended.reason in ("StartError", "ContainerCannotRun") or (
+        code in (126, 127) and ended.reason != "Completed" and not ended.started_at
+    ):
         return make(ended.reason or "StartError", f"Container {name} could not be started.", "Check its command, args and workingDir.")
     number = ended.signal or (code - 128 if 128 < code < 160 else 0)
     if number:
-        return make("Signal", f"Container {name} was ended by {_signal(number)} (exit code {code}).", _SIGNAL_REMEDY.get(number, "Its log tells more."))
+        return make(
+            "Signal",
+            f"Container {name} was ended by {_signal(number)} (exit code {code}).",
+            _SIGNAL_REMEDY.get(number, "Its log tells more."),
+        )
     if code == 127:
-        return make("ExitCode", f"Container {name} exited with code 127: a command was not found.", "Check command and args, and that the image has the program.")
+        return make(
+            "ExitCode",
+            f"Container {name} exited with code 127: a command was not found.",
+            "Check command and args, and that the image has the program.",
+        )
     if code == 126:
-        return make("ExitCode", f"Container {name} exited with code 126: a command could not be run.", "Check that the program may be executed.")
+        return make(
+            "ExitCode", f"Container {name} exited with code 126: a command could not be run.", "Check that the program may be executed."
+        )
     return make("ExitCode", f"Container {name} exited with code {code}.", "Its log tells more.")
 
 
-_SIGNAL_REMEDY = {
+_SIGNAL_REMEDY: dict[int, str] = {
     signal.SIGKILL: "Nobody gave it time to end: often memory ran out on the node, or it did not stop in its grace period.",
     signal.SIGTERM: "Something asked it to stop: a deletion, an eviction, or a node that was drained.",
     signal.SIGSEGV: "The program crashed: a bug in it, or a library that does not fit the machine.",
@@ -247,11 +265,17 @@ def _image(reason: str) -> _Rule:
         quoted = re.search(r'image "([^"]+)"', message)
         image = f"The image {quoted[1]}" if quoted else f"The image of container {status.name}"
         if reason == "ErrImageNeverPull":
-            return make(reason, f"{image} is not on the node, and imagePullPolicy is Never.", "Put the image on the node, or set imagePullPolicy to IfNotPresent.")
+            return make(
+                reason,
+                f"{image} is not on the node, and imagePullPolicy is Never.",
+                "Put the image on the node, or set imagePullPolicy to IfNotPresent.",
+            )
         if reason == "InvalidImageName":
             return make(reason, f"{image} has a name that is none.", "Correct the container's image.")
         return make(
-            reason, f"{image} cannot be pulled.", "Check its name and tag, that the registry can be reached, and imagePullSecrets if it wants a login."
+            reason,
+            f"{image} cannot be pulled.",
+            "Check its name and tag, that the registry can be reached, and imagePullSecrets if it wants a login.",
         )
 
     return rule
@@ -262,16 +286,28 @@ def _config(pod: Pod, status: ContainerStatus, message: str) -> Diagnosis:
     missing_key = re.search(r"couldn't find key (\S+) in (Secret|ConfigMap) (\S+)", message)
     if missing_key:
         key, kind, name = missing_key.groups()
-        return make(f"{kind}KeyMissing", f"{kind} {name.split('/')[-1]} has no key {key}, which container {status.name} wants.", f"Add the key to the {kind}.")
+        return make(
+            f"{kind}KeyMissing",
+            f"{kind} {name.split('/')[-1]} has no key {key}, which container {status.name} wants.",
+            f"Add the key to the {kind}.",
+        )
     missing = re.search(r'(secret|configmap) "([^"]+)" not found', message)
     if missing:
         kind = "Secret" if missing[1] == "secret" else "ConfigMap"
         return _missing(make, kind, missing[2])
-    return make("CreateContainerConfigError", f"Container {status.name} has a configuration that can't be used.", "Check its env, envFrom and securityContext.")
+    return make(
+        "CreateContainerConfigError",
+        f"Container {status.name} has a configuration that can't be used.",
+        "Check its env, envFrom and securityContext.",
+    )
 
 
 def _missing(make: _Make, kind: str, name: str) -> Diagnosis:
-    return make(f"{kind}Missing", f"{kind} {name} does not exist in this namespace.", f"Create the {kind}, or correct its name; the pod then starts by itself.")
+    return make(
+        f"{kind}Missing",
+        f"{kind} {name} does not exist in this namespace.",
+        f"Create the {kind}, or correct its name; the pod then starts by itself.",
+    )
 
 
 def _start_error(pod: Pod, status: ContainerStatus, message: str) -> Diagnosis:
@@ -284,11 +320,16 @@ def _crash_loop(pod: Pod, status: ContainerStatus, message: str) -> Diagnosis:
     if ended:
         return _terminated(pod, status, ended)
     make = _maker(pod=pod.metadata.name, container=status.name, detail=message)
-    return make("CrashLoopBackOff", f"Container {status.name} ends again and again; Kubernetes waits longer each time.", "Its log tells more.")
+    return make(
+        "CrashLoopBackOff", f"Container {status.name} ends again and again; Kubernetes waits longer each time.", "Its log tells more."
+    )
 
 
 _WAITING: dict[str, _Rule] = {
-    **{reason: _image(reason) for reason in ("ErrImagePull", "ImagePullBackOff", "ErrImageNeverPull", "InvalidImageName", "ImageInspectError")},
+    **{
+        reason: _image(reason)
+        for reason in ("ErrImagePull", "ImagePullBackOff", "ErrImageNeverPull", "InvalidImageName", "ImageInspectError")
+    },
     "CreateContainerConfigError": _config,
     "CreateContainerError": _start_error,
     "RunContainerError": _start_error,
@@ -306,10 +347,18 @@ def _mount(pod: Pod, message: str) -> Diagnosis:
 
 def _sandbox(pod: Pod, message: str) -> Diagnosis:
     make = _maker(pod=pod.metadata.name, container="", detail=message)
-    return make("FailedCreatePodSandBox", "The node could not set up the pod.", "This is the node's or its network's trouble, not the Job's: ask who runs the cluster.")
+    return make(
+        "FailedCreatePodSandBox",
+        "The node could not set up the pod.",
+        "This is the node's or its network's trouble, not the Job's: ask who runs the cluster.",
+    )
 
 
-_EVENTS: dict[str, Callable[[Pod, str], Diagnosis]] = {"FailedMount": _mount, "FailedAttachVolume": _mount, "FailedCreatePodSandBox": _sandbox}
+_EVENTS: dict[str, Callable[[Pod, str], Diagnosis]] = {
+    "FailedMount": _mount,
+    "FailedAttachVolume": _mount,
+    "FailedCreatePodSandBox": _sandbox,
+}
 
 _RESOURCE = re.compile(r"Insufficient ([\w./-]+)")
 
@@ -319,9 +368,17 @@ def _no_node(message: str, pod: str) -> Diagnosis:
     make = _maker(pod=pod, container="", detail=message)
     claim = re.search(r'persistentvolumeclaim "([^"]+)" not found', message)
     if claim:
-        return make("PersistentVolumeClaimMissing", f"PersistentVolumeClaim {claim[1]} does not exist in this namespace.", "Create the claim, or correct its name.")
+        return make(
+            "PersistentVolumeClaimMissing",
+            f"PersistentVolumeClaim {claim[1]} does not exist in this namespace.",
+            "Create the claim, or correct its name.",
+        )
     if "unbound immediate PersistentVolumeClaims" in message:
-        return make("PersistentVolumeClaimUnbound", "A PersistentVolumeClaim of its pod has no volume yet.", "Check the claim's storage class and size.")
+        return make(
+            "PersistentVolumeClaimUnbound",
+            "A PersistentVolumeClaim of its pod has no volume yet.",
+            "Check the claim's storage class and size.",
+        )
     causes: list[str] = []
     remedies: list[str] = []
     if resources := sorted(set(_RESOURCE.findall(message))):
@@ -352,7 +409,15 @@ def _failed_create(event: Event) -> Diagnosis:
     make = _maker(pod="", container="", detail=message)
     account = re.search(r'serviceaccount "([^"]+)" not found', message)
     if "exceeded quota" in message:
-        return make(Reason.QUOTA_EXCEEDED, "The namespace's quota has no room for its pod.", "Wait until others end, or raise the quota; it then starts by itself.")
+        return make(
+            Reason.QUOTA_EXCEEDED,
+            "The namespace's quota has no room for its pod.",
+            "Wait until others end, or raise the quota; it then starts by itself.",
+        )
     if account:
-        return make("ServiceAccountMissing", f"ServiceAccount {account[1].split('/')[-1]} does not exist in this namespace.", "Create it, or correct serviceAccountName.")
+        return make(
+            "ServiceAccountMissing",
+            f"ServiceAccount {account[1].split('/')[-1]} does not exist in this namespace.",
+            "Create it, or correct serviceAccountName.",
+        )
     return make("FailedCreate", "The cluster refuses to create its pod.", "An admission rule or policy says no: the detail names it.")

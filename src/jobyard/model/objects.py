@@ -16,13 +16,13 @@ class Object(msgspec.Struct, frozen=True, kw_only=True, rename="camel", omit_def
     """A value decoded from the API server."""
 
 
-class OwnerReference(Object):
+class OwnerReference(Object, frozen=True, kw_only=True):
     kind: str = ""
     name: str = ""
     uid: str = ""
 
 
-class Metadata(Object):
+class Metadata(Object, frozen=True, kw_only=True):
     name: str = ""
     namespace: str = ""
     uid: str = ""
@@ -34,7 +34,7 @@ class Metadata(Object):
     owner_references: tuple[OwnerReference, ...] = ()
 
 
-class Condition(Object):
+class Condition(Object, frozen=True, kw_only=True):
     type: str
     status: str
     reason: str | None = None
@@ -42,7 +42,7 @@ class Condition(Object):
     last_transition_time: datetime | None = None
 
 
-class JobSpec(Object):
+class JobSpec(Object, frozen=True, kw_only=True):
     parallelism: int | None = None
     completions: int | None = None
     backoff_limit: int | None = None
@@ -50,7 +50,7 @@ class JobSpec(Object):
     suspend: bool | None = None
 
 
-class JobStatus(Object):
+class JobStatus(Object, frozen=True, kw_only=True):
     active: int | None = None
     ready: int | None = None
     succeeded: int | None = None
@@ -61,22 +61,22 @@ class JobStatus(Object):
     conditions: tuple[Condition, ...] = ()
 
 
-class Job(Object):
+class Job(Object, frozen=True, kw_only=True):
     metadata: Metadata
     spec: JobSpec = JobSpec()
     status: JobStatus = JobStatus()
 
 
-class Waiting(Object):
+class Waiting(Object, frozen=True, kw_only=True):
     reason: str | None = None
     message: str | None = None
 
 
-class Running(Object):
+class Running(Object, frozen=True, kw_only=True):
     started_at: datetime | None = None
 
 
-class Terminated(Object):
+class Terminated(Object, frozen=True, kw_only=True):
     exit_code: int = 0
     signal: int | None = None
     reason: str | None = None
@@ -85,20 +85,20 @@ class Terminated(Object):
     finished_at: datetime | None = None
 
 
-class ContainerState(Object):
+class ContainerState(Object, frozen=True, kw_only=True):
     waiting: Waiting | None = None
     running: Running | None = None
     terminated: Terminated | None = None
 
 
-class ContainerStatus(Object):
+class ContainerStatus(Object, frozen=True, kw_only=True):
     name: str = ""
     restart_count: int = 0
     state: ContainerState = ContainerState()
     last_state: ContainerState = ContainerState()
 
 
-class PodStatus(Object):
+class PodStatus(Object, frozen=True, kw_only=True):
     phase: str = "Pending"
     reason: str | None = None
     message: str | None = None
@@ -108,23 +108,23 @@ class PodStatus(Object):
     container_statuses: tuple[ContainerStatus, ...] = ()
 
 
-class PodSpec(Object):
+class PodSpec(Object, frozen=True, kw_only=True):
     node_name: str = ""
 
 
-class Pod(Object):
+class Pod(Object, frozen=True, kw_only=True):
     metadata: Metadata
     spec: PodSpec = PodSpec()
     status: PodStatus = PodStatus()
 
 
-class ObjectReference(Object):
+class ObjectReference(Object, frozen=True, kw_only=True):
     kind: str = ""
     name: str = ""
     uid: str = ""
 
 
-class Event(Object):
+class Event(Object, frozen=True, kw_only=True):
     metadata: Metadata
     involved_object: ObjectReference = ObjectReference()
     type: str = "Normal"
@@ -134,7 +134,7 @@ class Event(Object):
     event_time: datetime | None = None
 
 
-class ConfigMap(Object):
+class ConfigMap(Object, frozen=True, kw_only=True):
     metadata: Metadata
     data: dict[str, str] = {}
     binary_data: dict[str, str] = {}

@@ -83,7 +83,7 @@ class Parameter:
                     return given
                 return {"true": True, "yes": True, "1": True, "false": False, "no": False, "0": False}[text.lower() if text else ""]
             case ParameterType.INTEGER:
-                if isinstance(given, bool) or isinstance(given, float):
+                if isinstance(given, bool | float):
                     raise ValueError
                 return int(given)  # type: ignore[call-overload]
             case ParameterType.NUMBER:

@@ -51,7 +51,8 @@ class Retry:
 
     def delay(self, failures: int) -> timedelta:
         """How long to wait after the `failures`-th failure, counted from 1."""
-        return min(self.backoff * 2 ** min(failures - 1, 30), max(self.longest, self.backoff))
+        doubled: timedelta = self.backoff * 2 ** min(failures - 1, 30)
+        return min(doubled, max(self.longest, self.backoff))
 
 
 @dataclass(frozen=True, kw_only=True)
