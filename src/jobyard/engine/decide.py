@@ -8,13 +8,15 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 
 from jobyard.model.run import Reason, Role, State, StepResult, StepView
 from jobyard.model.workflow import Cleanup, OnFailure, Retry, Step, When, Workflow
 
 RECORD_AFTER = timedelta(seconds=1)
 """How long a step's news may wait to be recorded, so that a busy run writes once a second. Until then the Job itself is the record."""
+
+START_OF_TIME = datetime.min.replace(tzinfo=UTC)
 
 Slot = tuple[Role, str]
 """A step, or the revert of a step."""
@@ -242,9 +244,11 @@ class _Look:
             if self.now >= deadline:
                 return Reason.TIMEOUT
             self.wakes.append(deadline)
-        if self.workflow.on_failure is not OnFailure.FINISH and any(_failed(view) for view in self.views.values()):
-            return Reason.RUN_FAILED
-        return None
+        return Reason.RUN_FAILED if self._has_failed() else None
+
+    def _has_failed(self) -> bool:
+        """Whether a step has failed so that nothing new may start."""
+        return self.workflow.on_failure is not OnFailure.FINISH and any(_failed(view) for view in self.views.values())
 
     def _stop_what_must(self, halt: Reason | None) -> None:
         for (role, name), attempts in self.observed.attempts.items():
@@ -287,13 +291,8 @@ class _Look:
 
     def _turn(self, step: Step, view: StepView, halt: Reason | None) -> StepView | None:
         """The step as it stands when it may not start now; None when it is due."""
-        if halt in (Reason.CANCELLED, Reason.TIMEOUT):
-            if view.attempt:  # a retry that will not come: the last attempt's end is the step's
-                return self._last_attempt(step)
-            state = State.CANCELLED if halt is Reason.CANCELLED else State.SKIPPED
-            return replace(view, state=state, reason=halt)
         if view.reason == Reason.RETRY_BACK_OFF:
-            if halt:
+            if halt:  # the retry will not come: the last attempt's end is the step's
                 return self._last_attempt(step)
             attempts = self.observed.attempts[Role.STEP, step.name]
             due = (attempts[-1].finished or attempts[-1].created) + step.retry.delay(len(attempts))
@@ -302,19 +301,29 @@ class _Look:
                 return view
             return None
         needs = [self.views[Role.STEP, need] for need in step.needs]
-        waits = any(not need.state.is_end for need in needs)
-        failed = next((need for need in needs if _counts_as_failure(need)), None)
-        other = next((need for need in needs if need.state is not State.SUCCEEDED and need.state.is_end), None)
-        skip: Reason | None = None
-        match step.when:
-            case When.SUCCEEDED:
-                skip = Reason.NEEDS_FAILED if failed else Reason.NOT_NEEDED if other else Reason.RUN_FAILED if halt else None
-            case When.FAILED if not waits and not failed:
-                skip = Reason.NOT_NEEDED
+        # What its needs say comes before a cancel or a timeout: a step that was skipped stays so, whatever comes later.
+        skip = self._skip(step, needs)
         if skip:
             return replace(view, state=State.SKIPPED, reason=skip)
-        if waits:
+        if halt is Reason.CANCELLED:
+            return replace(view, state=State.CANCELLED, reason=halt)
+        if halt is Reason.TIMEOUT:
+            return replace(view, state=State.SKIPPED, reason=halt)
+        if any(not need.state.is_end for need in needs):
             return replace(view, reason=Reason.WAITING_FOR_STEP)
+        return None
+
+    def _skip(self, step: Step, needs: list[StepView]) -> Reason | None:
+        """Why the step's turn will never come, if so."""
+        failed = any(_counts_as_failure(need) for need in needs)
+        if step.when is When.SUCCEEDED:
+            if failed:
+                return Reason.NEEDS_FAILED
+            if any(need.state is State.SKIPPED and need.reason != Reason.TIMEOUT for need in needs):
+                return Reason.NOT_NEEDED
+            return Reason.RUN_FAILED if self._has_failed() else None
+        if step.when is When.FAILED and not failed and all(need.state in (State.SUCCEEDED, State.SKIPPED) for need in needs):
+            return Reason.NOT_NEEDED
         return None
 
     def _last_attempt(self, step: Step) -> StepView:
@@ -393,7 +402,9 @@ class _Look:
             if result is None or (known and (known.state, known.attempt) == (result.state, result.attempt)):
                 continue
             news[slot] = result
-            due = min(due, view.finished or view.started or self.now)
+            # What a Job tells can wait: the Job is there to tell it again. What we decided (skipped, cancelled before it began) is known
+            # nowhere else, and could be decided otherwise at the next look.
+            due = min(due, view.finished or view.started or self.now) if result.job else START_OF_TIME
         if state.is_end:
             self.actions.append(Record(results=news, state=state, reason=reason, finished=finished))
         elif news:
