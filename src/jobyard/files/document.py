@@ -220,7 +220,7 @@ def scalar(node: yaml.ScalarNode) -> Any:
     tag = node.tag or ""
     if tag == "tag:yaml.org,2002:binary":
         try:
-            return base64.b64decode(text).decode()
+            return base64.b64decode(text, validate=True).decode()
         except ValueError:
             raise _Mistake(node.start_mark, "!!binary that is no base64 of text") from None
     if node.style or tag == "!" or (tag == "tag:yaml.org,2002:str" and not _plain(node)):

@@ -174,7 +174,7 @@ def _fits_schema(inspection: Inspection, *, literal: bool) -> tuple[TreePath, ..
         path, name = problem.path, str(problem.path[-1]) if problem.path else ""
         match problem.kind:
             case "unknown":
-                hint = did_you_mean(name, problem.known) or _elsewhere(name, path)
+                hint = _elsewhere(name, path) or did_you_mean(name, problem.known)
                 inspection.error(path, f'unknown field "{name}" in {spell(path[:-1]) or "the Job"}', "", hint or "remove it", key=True)
             case "missing":
                 inspection.error(path[:-1], f"{spell(path)} is missing", "", "add it")

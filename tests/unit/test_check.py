@@ -1,0 +1,228 @@
+"""What `check` finds: each kind of mistake with its line, all in one go; and nothing in what is right."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from jobyard.cli.reading import read_file
+from jobyard.files.manifest import without_command
+
+ROOT = Path(__file__).parents[2]
+
+JOB = """apiVersion: batch/v1
+kind: Job
+metadata:
+  name: good
+spec:
+  template:
+    spec:
+      restartPolicy: Never
+      containers:
+        - name: main
+          image: busybox
+          command: [sh, -c, "echo hi"]
+"""
+
+
+@pytest.fixture(autouse=True)
+def _in_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+
+
+def findings(text: str, name: str = "f.yaml") -> list[str]:
+    Path(name).write_text(text)
+    return [str(finding) for finding in read_file(Path(name)).findings]
+
+
+JOB_MISTAKES = [
+    ("  backofLimit: 3", "spec:", 'f.yaml:6:3: unknown field "backofLimit" in spec; did you mean "backoffLimit"?'),
+    ("  restartPolicy: Never", "spec:", 'f.yaml:6:3: unknown field "restartPolicy" in spec; it belongs in spec.template.spec'),
+    ("  parallelism: two", "spec:", 'f.yaml:6:16: the text "two" as spec.parallelism, expected an integer'),
+    ("  parallelism: -1", "spec:", "f.yaml:6:16: spec.parallelism is -1, expected 0 or more"),
+    ("  completionMode: indexed", "spec:", 'f.yaml:6:19: completionMode "indexed", expected NonIndexed or Indexed; did you mean "Indexed"?'),
+    ("          env: [{name: A, value: 3}]", "          image: busybox", 'the number 3 as spec.template.spec.containers[0].env[0].value, expected a string; put it in quotes: "…"'),
+    ("          volumeMounts: [{name: data, mountPath: /data}]", "          image: busybox", 'no volume is named "data"; add the volume to spec.template.spec.volumes'),
+    ("          resources: {limits: {memory: 128mi}}", "          image: busybox", '"128mi" is no quantity, expected a number with a unit, as "500m" or "128Mi"; perhaps "128Mi"'),
+    ("        - {name: main, image: x}", "      containers:", 'container name "main" stands here twice'),
+    ("  labels: {app: 'not a label!'}", "metadata:", 'label value "not a label!", expected at most 63 letters'),
+]
+
+
+@pytest.mark.parametrize(("line", "after", "expected"), JOB_MISTAKES)
+def test_a_mistake_in_a_job_is_found_with_its_place(line: str, after: str, expected: str) -> None:
+    text = JOB.replace(after + "\n", f"{after}\n{line}\n", 1)
+    found = findings(text)
+    assert any(expected in each for each in found), found
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "expected"),
+    [
+        ("restartPolicy: Never", "restartPolicy: Always", "f.yaml:8:22: restartPolicy Always, expected Never or OnFailure; a Job ends, so it can't always restart"),
+        ("      restartPolicy: Never\n", "", "f.yaml:8:7: restartPolicy is missing"),
+        ("name: good", "name: Not_Good", 'f.yaml:4:9: metadata.name of "Not_Good", expected at most 63 lower-case letters'),
+        ("name: good", "name: " + "x" * 64, "f.yaml:4:9: metadata.name of 64 characters"),
+        ("          image: busybox\n", "", "f.yaml:10:11: container main has no image"),
+        ("kind: Job", "kind: CronJob", "f.yaml:2:7: kind CronJob is not a Job, expected kind: Job; write its spec.jobTemplate"),
+        ("kind: Job", "kind: job", 'f.yaml:2:7: kind job is not a Job, expected kind: Job; did you mean "Job"?'),
+        ("apiVersion: batch/v1", "apiVersion: batch/v1beta1", "f.yaml:1:13: apiVersion batch/v1beta1 of a Job, expected batch/v1"),
+        ("  template:", "  templat:", "spec.template is missing"),
+    ],
+)
+def test_what_kubernetes_would_refuse_is_refused_here(old: str, new: str, expected: str) -> None:
+    found = findings(JOB.replace(old, new))
+    assert any(expected in each for each in found), found
+
+
+def test_all_mistakes_are_told_in_one_go() -> None:
+    text = JOB.replace("kind: Job", "kind: Job\nsped: 1").replace("Never", "Always").replace("name: good", "name: Good")
+    assert len(findings(text)) == 3
+
+
+@pytest.mark.parametrize("text", ["", "# nothing\n", "- a\n- b\n", "just text\n", "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: x}\n", "spec: {}\n"])
+def test_what_is_no_job_is_said_to_be_none(text: str) -> None:
+    assert len(findings(text)) == 1
+
+
+def test_a_file_that_is_not_there() -> None:
+    assert str(read_file(Path("no.yaml")).findings[0]).startswith("no.yaml:1:1: there is no such file")
+
+
+WORKFLOW = """apiVersion: jobyard.dev/v1
+kind: Workflow
+metadata: {name: w}
+spec:
+  parameters:
+    - {name: day, type: date, default: "2026-01-01"}
+    - {name: count, type: integer, default: 2}
+  steps:
+    - name: a
+      manifest: job.yaml
+    - name: b
+      manifest: job.yaml
+      needs: [a]
+"""
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "expected"),
+    [
+        ("  steps:", "  paralelism: 2\n  steps:", 'f.yaml:8:3: unknown key "paralelism" in spec; did you mean "parallelism"?'),
+        ("needs: [a]", "need: [a]", 'f.yaml:13:7: unknown key "need" in spec.steps[1]; did you mean "needs"?'),
+        ("needs: [a]", "needs: [aa]", 'f.yaml:13:15: step b needs aa, which does not exist; did you mean "a"?'),
+        ("    - name: a\n", "    - name: a\n      needs: [b]\n", "f.yaml:9:7: a cycle: a needs b needs a"),
+        ("name: b", "name: a", 'f.yaml:11:13: a second step named "a", expected a name of its own; the first is in line 9'),
+        ("manifest: job.yaml\n    - name: b", "manifest: no.yaml\n    - name: b", "f.yaml:10:17: no.yaml does not exist"),
+        ("needs: [a]", "needs: [a]\n      retry: {limit: lots}", 'f.yaml:14:22: the text "lots" as spec.steps[1].retry.limit, expected'),
+        ("needs: [a]", "needs: [a]\n      timeout: 5", "f.yaml:14:16: the number 5 as spec.steps[1].timeout, expected a duration such as"),
+        ("needs: [a]", "needs: [a]\n      when: fails", 'f.yaml:14:13: the text "fails" as spec.steps[1].when, expected succeeded, failed or always; did you mean "failed"?'),
+        ("needs: [a]", "when: failed", "step b can never run: it runs when something that it needs failed, and it needs nothing"),
+        ("name: b\n      manifest: job.yaml", "name: b", "a step with neither manifest nor job, expected one of the two"),
+        ("  steps:", "  onFailure: explode\n  steps:", "expected stop, finish or revert"),
+        ('default: "2026-01-01"', "default: tomorrow", 'f.yaml:6:40: the text "tomorrow" as default of parameter day, expected a date'),
+        ("type: date", "type: choice", "parameter day is a choice without choices"),
+        ("name: count", "name: day", 'a second parameter named "day"'),
+        ("kind: Workflow", "kind: Workflw", "expected Workflow"),
+        ("name: b", "name: B!", "lower-case letters, digits and -"),
+    ],
+)
+def test_a_mistake_in_a_workflow_is_found_with_its_place(old: str, new: str, expected: str) -> None:
+    Path("job.yaml").write_text(JOB)
+    found = findings(WORKFLOW.replace(old, new, 1))
+    assert any(expected in each for each in found), found
+
+
+def test_a_step_that_can_never_run_is_found_and_one_that_can_is_not() -> None:
+    Path("job.yaml").write_text(JOB)
+    more = "    - {name: alarm, manifest: job.yaml, needs: [a], when: failed}\n    - {name: both, manifest: job.yaml, needs: [b, alarm]}\n"
+    assert any("step both can never run: it would need a both to succeed (for b) and to fail (for alarm)" in each for each in findings(WORKFLOW + more))
+    assert not findings(WORKFLOW + more.replace("needs: [b, alarm]", "needs: [b, alarm], when: always"))
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("{{ params.dy }}", 'the workflow declares no parameter dy; did you mean "day"?'),
+        ("{{ steps.a.outputs.rows }}", "step a does not need a, which may not have ended"),
+        ("{{ steps.zz.outputs.rows }}", "there is no step zz"),
+        ("{{ steps.a.rows }}", "is no placeholder; an output is written"),
+    ],
+)
+def test_placeholders_without_a_value_are_found(text: str, expected: str) -> None:
+    Path("job.yaml").write_text(JOB.replace("echo hi", text))
+    assert any(expected in each for each in findings(WORKFLOW))
+
+
+def test_placeholders_that_have_a_value_are_fine_also_where_the_schema_wants_a_number() -> None:
+    job = JOB.replace("spec:\n", 'spec:\n  parallelism: "{{ params.count }}"\n', 1).replace("echo hi", "{{ params.day }} {{ .Other }} {{ jinja }}")
+    Path("job.yaml").write_text(job)
+    assert not findings(WORKFLOW)
+    template = read_file(Path("f.yaml")).require().steps[0].job
+    assert template is not None
+    filled = template.fill({"params.count": 2, "params.day": "2026-01-01"}.__getitem__)
+    assert filled["spec"]["parallelism"] == 2
+    assert filled["spec"]["template"]["spec"]["containers"][0]["command"][2] == "2026-01-01 {{ .Other }} {{ jinja }}"
+
+
+def test_braces_in_plain_manifests_mean_nothing() -> None:
+    assert not findings(JOB.replace("echo hi", "{{ params.x }}"))
+    template = read_file(Path("f.yaml")).require().steps[0].job
+    assert template is not None
+    assert "{{ params.x }}" in str(template.fill(lambda name: "changed"))
+
+
+def test_a_retry_and_a_backoff_limit_are_two_owners() -> None:
+    Path("job.yaml").write_text(JOB.replace("spec:\n", "spec:\n  backoffLimit: 3\n", 1))
+    found = findings(WORKFLOW.replace("needs: [a]", "needs: [a]\n      retry: {limit: 1}"))
+    assert any("both would retry the same failure" in each for each in found)
+
+
+def test_a_missing_command_is_a_warning() -> None:
+    Path("f.yaml").write_text(JOB.replace('          command: [sh, -c, "echo hi"]\n', ""))
+    reading = read_file(Path("f.yaml"))
+    assert not reading.findings
+    warning = without_command(reading.jobs)[0]
+    assert not warning.is_error
+    assert "container main has no command" in str(warning)
+
+
+def test_several_documents_lists_and_folders_are_read_in_order() -> None:
+    Path("many").mkdir()
+    Path("many/b.yaml").write_text(JOB.replace("good", "b1") + "---\n" + JOB.replace("good", "b2"))
+    Path("many/a.yml").write_text("apiVersion: v1\nkind: List\nitems:\n" + "".join(("- " if i == 0 else "  ") + line + "\n" for i, line in enumerate(JOB.replace("good", "a1").splitlines())))
+    Path("many/sub").mkdir()
+    Path("many/sub/c.json").write_text('{"apiVersion":"batch/v1","kind":"Job","metadata":{"name":"c1"},"spec":{"template":{"spec":{"restartPolicy":"Never","containers":[{"name":"x","image":"y"}]}}}}')
+    workflow = read_file(Path("many")).require()
+    assert [step.name for step in workflow.steps] == ["a1", "b1", "b2", "c1"]
+
+
+def test_two_jobs_of_one_name_are_told_apart_only_by_their_authors() -> None:
+    assert 'a second Job named "good"' in findings(JOB + "---\n" + JOB)[0]
+
+
+def test_namespaces_have_to_agree() -> None:
+    other = JOB.replace("name: good", "name: other\n  namespace: two")
+    assert any("one namespace a run" in each for each in findings(JOB.replace("name: good", "name: good\n  namespace: one") + "---\n" + other))
+
+
+def test_a_step_that_is_a_folder_is_a_step_for_each_job_and_a_gate() -> None:
+    Path("jobs").mkdir()
+    for name in ("x", "z"):
+        Path(f"jobs/{name}.yaml").write_text(JOB.replace("good", name))
+    Path("job.yaml").write_text(JOB)
+    workflow_text = WORKFLOW.replace("manifest: job.yaml\n    - name: b", "manifest: jobs\n    - name: b")
+    assert not findings(workflow_text)
+    workflow = read_file(Path("f.yaml")).require()
+    assert [(step.name, step.needs, step.is_gate) for step in workflow.steps] == [
+        ("a/x", (), False),
+        ("a/z", (), False),
+        ("a", ("a/x", "a/z"), True),
+        ("b", ("a",), False),
+    ]
+
+
+@pytest.mark.parametrize("path", sorted([*ROOT.glob("examples/*"), *ROOT.glob("tests/seeds/jobernetes/*.yaml")]), ids=lambda path: path.name)
+def test_a_correct_file_is_never_refused(path: Path) -> None:
+    assert [str(finding) for finding in read_file(path).errors] == []
