@@ -12,6 +12,7 @@ import msgspec
 import yaml
 
 from jobyard import schema
+from jobyard.local import protobuf
 from jobyard.local.resources import BY_PATH, Resource
 from jobyard.local.status import ApiError
 
@@ -65,16 +66,13 @@ class Request:
 
     def value(self) -> Any:
         """The body, whatever it is."""
-        if "protobuf" in self.media:
-            raise ApiError(
-                415,
-                f"the body of the request was in an unknown format - accepted media types include: application/json, application/yaml ({self.media})",
-            )
         try:
+            if "protobuf" in self.media:
+                return protobuf.decode(self.body)
             if "yaml" in self.media:
                 return yaml.safe_load(self.body)
             return msgspec.json.decode(self.body) if self.body else {}
-        except (msgspec.DecodeError, yaml.YAMLError, UnicodeDecodeError) as error:
+        except (ValueError, yaml.YAMLError) as error:
             raise ApiError(400, f"couldn't get version/kind; json parse error: {error}") from None
 
 
