@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import builtins
+import contextlib
 import logging
 import warnings
 from collections.abc import AsyncIterator, Mapping
@@ -135,6 +136,11 @@ class HttpCluster:
         """Creates a namespace. Raises Conflict when it is there. No part of the contract: only who owns the cluster may."""
         body = msgspec.json.encode({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name}})
         await self._call("POST", "/api/v1/namespaces", f"create Namespace {name}", body=body)
+
+    async def delete_namespace(self, name: str) -> None:
+        """Deletes a namespace and all that is in it."""
+        with contextlib.suppress(NotFound):
+            await self._call("DELETE", f"/api/v1/namespaces/{quote(name, safe='')}", f"delete Namespace {name}")
 
     # --- one call, one stream ---
 

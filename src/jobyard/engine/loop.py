@@ -95,7 +95,7 @@ class ClusterEngine:
         return sorted((run for run in found if run), key=lambda run: run.created)
 
     async def release(self, run: Run) -> None:
-        for name, job in self._sight.jobs[run.id].items():
+        for name, job in list(self._sight.jobs[run.id].items()):
             ttl = job.metadata.annotations.get(names.TTL)
             if ttl is None or not ttl.isdigit():
                 continue

@@ -19,6 +19,9 @@ from tempfile import TemporaryDirectory
 
 from jobyard.model.errors import JobyardError
 
+_SOURCE = str(Path(__file__).parents[2])
+"""Where this package was loaded from: the daemon shall be of the same one."""
+
 START_TIMEOUT, STOP_TIMEOUT = 30.0, 45.0
 
 
@@ -69,6 +72,7 @@ def start(folder: Path) -> int:
             stderr=output,
             start_new_session=True,
             cwd="/",
+            env={**os.environ, "PYTHONPATH": os.pathsep.join([_SOURCE, *filter(None, [os.environ.get("PYTHONPATH")])])},
         )
     os.close(ready_write)
     try:
