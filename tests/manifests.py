@@ -7,7 +7,15 @@ from typing import Any
 Tree = dict[str, Any]
 
 
-def job(name: str, script: str = "true", *, labels: dict[str, str] | None = None, pod: Tree | None = None, container: Tree | None = None, **spec: Any) -> Tree:
+def job(
+    name: str,
+    script: str = "true",
+    *,
+    labels: dict[str, str] | None = None,
+    pod: Tree | None = None,
+    container: Tree | None = None,
+    **spec: Any,
+) -> Tree:
     """A Job of one shell script."""
     main = {"name": "main", "image": "busybox", "imagePullPolicy": "IfNotPresent", "command": ["sh", "-c", script], **(container or {})}
     template = {
@@ -18,7 +26,12 @@ def job(name: str, script: str = "true", *, labels: dict[str, str] | None = None
         **(pod or {}),
     }
     metadata: Tree = {"name": name, **({"labels": labels} if labels else {})}
-    return {"apiVersion": "batch/v1", "kind": "Job", "metadata": metadata, "spec": {"backoffLimit": 0, **spec, "template": {"spec": template}}}
+    return {
+        "apiVersion": "batch/v1",
+        "kind": "Job",
+        "metadata": metadata,
+        "spec": {"backoffLimit": 0, **spec, "template": {"spec": template}},
+    }
 
 
 def step(name: str, script: str = "true", *needs: str, spec: Tree | None = None, **more: Any) -> Tree:

@@ -55,7 +55,9 @@ async def test_lists_come_in_pages(cluster: HttpCluster, namespace: str, monkeyp
     async with asyncio.TaskGroup() as group:
         for number in range(8):
             group.create_task(cluster.create(CONFIG_MAPS, namespace, config_map(f"m{number}")))
-    assert [each.metadata.name for each in await cluster.list(CONFIG_MAPS, namespace, labels="app=x")] == [f"m{number}" for number in range(8)]
+    assert [each.metadata.name for each in await cluster.list(CONFIG_MAPS, namespace, labels="app=x")] == [
+        f"m{number}" for number in range(8)
+    ]
 
 
 async def test_an_unknown_field_selector_is_an_error_never_an_empty_list(cluster: HttpCluster, namespace: str) -> None:
@@ -106,7 +108,9 @@ async def test_deleting_a_job_takes_its_pods_along(cluster: HttpCluster, namespa
 async def test_what_a_record_owns_goes_with_it(cluster: HttpCluster, namespace: str) -> None:
     owner = await cluster.create(CONFIG_MAPS, namespace, config_map("owner"))
     owned = job("owned", "sleep 60")
-    owned["metadata"]["ownerReferences"] = [{"apiVersion": "v1", "kind": "ConfigMap", "name": "owner", "uid": owner.metadata.uid, "controller": True}]
+    owned["metadata"]["ownerReferences"] = [
+        {"apiVersion": "v1", "kind": "ConfigMap", "name": "owner", "uid": owner.metadata.uid, "controller": True}
+    ]
     await cluster.create(JOBS, namespace, owned)
     await cluster.delete(CONFIG_MAPS, namespace, "owner")
     await until_gone(cluster, JOBS, namespace, "owned")

@@ -50,7 +50,9 @@ def states(outcome: Outcome) -> dict[str, str]:
     return {step.name if step.role is Role.STEP else f"revert {step.name}": str(step.state) for step in outcome.view.steps}
 
 
-async def test_a_diamond_runs_in_order_and_hands_on_outputs(engine: ClusterEngine, tmp_path: Path, cluster: HttpCluster, namespace: str) -> None:
+async def test_a_diamond_runs_in_order_and_hands_on_outputs(
+    engine: ClusterEngine, tmp_path: Path, cluster: HttpCluster, namespace: str
+) -> None:
     flow = workflow(
         "diamond",
         step("load", "echo {{ steps.left.outputs.n }}+{{ steps.right.outputs.n }} $JOBYARD_PARAM_DAY", "left", "right"),
@@ -83,7 +85,9 @@ async def test_the_same_key_is_the_same_run(engine: ClusterEngine, tmp_path: Pat
     assert len(await cluster.list(JOBS, namespace)) == 1
 
 
-async def test_a_failed_step_is_retried_with_a_job_for_each_attempt(engine: ClusterEngine, tmp_path: Path, cluster: HttpCluster, namespace: str) -> None:
+async def test_a_failed_step_is_retried_with_a_job_for_each_attempt(
+    engine: ClusterEngine, tmp_path: Path, cluster: HttpCluster, namespace: str
+) -> None:
     flow = workflow("w", step("a", "exit 5", retry={"limit": 2, "backoff": "200ms"}), step("b", "true", "a"))
     outcome = await run(engine, read(flow, tmp_path))
     assert (outcome.state, outcome.reason) == (State.FAILED, Reason.STEP_FAILED)
@@ -130,7 +134,9 @@ async def test_revert_undoes_what_was_done(engine: ClusterEngine, tmp_path: Path
     assert ended["b"] <= ended["a"]
 
 
-async def test_a_timeout_stops_a_step_without_deleting_its_job(engine: ClusterEngine, tmp_path: Path, cluster: HttpCluster, namespace: str) -> None:
+async def test_a_timeout_stops_a_step_without_deleting_its_job(
+    engine: ClusterEngine, tmp_path: Path, cluster: HttpCluster, namespace: str
+) -> None:
     outcome = await run(engine, read(workflow("w", step("a", "sleep 60", timeout="1s")), tmp_path))
     assert (outcome.state, outcome.view.steps[0].reason) == (State.FAILED, Reason.TIMEOUT)
     stopped = (await cluster.list(JOBS, namespace))[0]
@@ -138,7 +144,9 @@ async def test_a_timeout_stops_a_step_without_deleting_its_job(engine: ClusterEn
     assert stopped.metadata.annotations[names.STOP] == Reason.TIMEOUT
 
 
-async def test_cancel_stops_what_runs_and_starts_nothing_more(engine: ClusterEngine, tmp_path: Path, cluster: HttpCluster, namespace: str) -> None:
+async def test_cancel_stops_what_runs_and_starts_nothing_more(
+    engine: ClusterEngine, tmp_path: Path, cluster: HttpCluster, namespace: str
+) -> None:
     started = await engine.submit(request(read(workflow("w", step("a", "sleep 60"), step("b", "true", "a")), tmp_path)))
     name = names.job_name(started.id, Role.STEP, "a", 1)
     await until_pod(cluster, namespace, name, is_running)
@@ -151,7 +159,9 @@ async def test_cancel_stops_what_runs_and_starts_nothing_more(engine: ClusterEng
     assert await cluster.list(PODS, namespace) == []
 
 
-async def test_cleanup_deletes_jobs_with_their_pods_and_keeps_the_record(engine: ClusterEngine, tmp_path: Path, cluster: HttpCluster, namespace: str) -> None:
+async def test_cleanup_deletes_jobs_with_their_pods_and_keeps_the_record(
+    engine: ClusterEngine, tmp_path: Path, cluster: HttpCluster, namespace: str
+) -> None:
     outcome = await run(engine, read(workflow("w", step("a"), cleanup="succeeded"), tmp_path))
     await until_gone(cluster, JOBS, namespace, outcome.view.steps[0].job)
     for pod in await cluster.list(PODS, namespace):
@@ -181,7 +191,9 @@ async def test_a_job_deleted_by_hand_is_lost(engine: ClusterEngine, tmp_path: Pa
     assert await cluster.list(JOBS, namespace) == []
 
 
-async def test_a_foreign_job_of_the_same_name_is_left_alone(engine: ClusterEngine, tmp_path: Path, cluster: HttpCluster, namespace: str) -> None:
+async def test_a_foreign_job_of_the_same_name_is_left_alone(
+    engine: ClusterEngine, tmp_path: Path, cluster: HttpCluster, namespace: str
+) -> None:
     asked = request(read(workflow("w", step("a")), tmp_path), key="k")
     name = names.job_name(asked.run_id, Role.STEP, "a", 1)
     await cluster.create(JOBS, namespace, job(name, "sleep 60"))
@@ -204,7 +216,9 @@ async def test_an_output_that_was_not_given_fails_the_step_that_asks(engine: Clu
     assert "step a gave no output x" in outcome.view.steps[1].message
 
 
-async def test_a_run_whose_record_is_deleted_is_lost_and_its_jobs_go(engine: ClusterEngine, tmp_path: Path, cluster: HttpCluster, namespace: str) -> None:
+async def test_a_run_whose_record_is_deleted_is_lost_and_its_jobs_go(
+    engine: ClusterEngine, tmp_path: Path, cluster: HttpCluster, namespace: str
+) -> None:
     started = await engine.submit(request(read(workflow("w", step("a", "sleep 60")), tmp_path)))
     name = names.job_name(started.id, Role.STEP, "a", 1)
     await until_pod(cluster, namespace, name, is_running)
@@ -243,7 +257,9 @@ async def test_there_are_runs_that_are_not(engine: ClusterEngine, cluster: HttpC
         await engine.find("other")
 
 
-async def test_a_record_s_name_taken_by_something_else_is_refused(engine: ClusterEngine, tmp_path: Path, cluster: HttpCluster, namespace: str) -> None:
+async def test_a_record_s_name_taken_by_something_else_is_refused(
+    engine: ClusterEngine, tmp_path: Path, cluster: HttpCluster, namespace: str
+) -> None:
     asked = request(read(workflow("w", step("a")), tmp_path), key="k")
     await cluster.create(CONFIG_MAPS, namespace, {"metadata": {"name": asked.run_id}})
     with pytest.raises(Rejected, match="is not a run's record"):

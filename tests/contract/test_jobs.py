@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 
-
 from jobyard.cluster.client import HttpCluster
 from jobyard.model.diagnosis import Diagnosis, diagnose
 from jobyard.model.job import outputs
@@ -26,7 +25,7 @@ async def explain(cluster: HttpCluster, namespace: str, ended: Job) -> Diagnosis
 
 
 async def test_a_good_job_is_complete(cluster: HttpCluster, namespace: str) -> None:
-    await cluster.create(JOBS, namespace, job("a", 'echo \'{"rows": 3}\' > /dev/termination-log'))
+    await cluster.create(JOBS, namespace, job("a", "echo '{\"rows\": 3}' > /dev/termination-log"))
     ended = await until_ended(cluster, namespace, "a")
     assert conditions(ended) == [("SuccessCriteriaMet", "True", "CompletionsReached"), ("Complete", "True", "CompletionsReached")]
     assert (ended.status.succeeded, ended.status.active, ended.status.failed, ended.status.ready) == (1, None, None, 0)
@@ -103,7 +102,9 @@ async def test_completions_and_parallelism(cluster: HttpCluster, namespace: str)
 
 
 async def test_an_indexed_job_tells_each_pod_its_index(cluster: HttpCluster, namespace: str) -> None:
-    await cluster.create(JOBS, namespace, job("a", "echo index $JOB_COMPLETION_INDEX", completions=3, parallelism=3, completionMode="Indexed"))
+    await cluster.create(
+        JOBS, namespace, job("a", "echo index $JOB_COMPLETION_INDEX", completions=3, parallelism=3, completionMode="Indexed")
+    )
     await until_ended(cluster, namespace, "a")
     pods = await cluster.list(PODS, namespace, labels="batch.kubernetes.io/job-name=a")
     lines = sorted([line for pod in pods async for line in cluster.logs(namespace, pod.metadata.name)])
@@ -123,7 +124,11 @@ async def test_a_finished_job_goes_after_its_ttl(cluster: HttpCluster, namespace
 async def test_on_failure_restarts_in_the_same_pod(cluster: HttpCluster, namespace: str) -> None:
     script = "test -e /scratch/again && exit 0; touch /scratch/again; exit 1"
     volume = {"volumes": [{"name": "scratch", "emptyDir": {}}], "restartPolicy": "OnFailure"}
-    await cluster.create(JOBS, namespace, job("a", script, pod=volume, container={"volumeMounts": [{"name": "scratch", "mountPath": "/scratch"}]}, backoffLimit=3))
+    await cluster.create(
+        JOBS,
+        namespace,
+        job("a", script, pod=volume, container={"volumeMounts": [{"name": "scratch", "mountPath": "/scratch"}]}, backoffLimit=3),
+    )
     ended = await until_ended(cluster, namespace, "a")
     assert (ended.status.succeeded, ended.status.failed) == (1, None)
     pods = await cluster.list(PODS, namespace, labels="batch.kubernetes.io/job-name=a")
@@ -141,7 +146,14 @@ async def test_init_containers_run_first_and_their_failure_fails_the_pod(cluster
 async def test_a_missing_secret_is_named_and_the_pod_starts_once_it_is_there(cluster: HttpCluster, namespace: str) -> None:
     env = [{"name": "P", "valueFrom": {"configMapKeyRef": {"name": "settings", "key": "p"}}}]
     await cluster.create(JOBS, namespace, job("a", "echo $P", container={"env": env}))
-    await until_pod(cluster, namespace, "a", lambda pod: any(each.state.waiting and each.state.waiting.reason == "CreateContainerConfigError" for each in pod.status.container_statuses))
+    await until_pod(
+        cluster,
+        namespace,
+        "a",
+        lambda pod: any(
+            each.state.waiting and each.state.waiting.reason == "CreateContainerConfigError" for each in pod.status.container_statuses
+        ),
+    )
     found = await explain(cluster, namespace, await cluster.get(JOBS, namespace, "a"))
     assert (found.reason, found.sentence) == ("ConfigMapMissing", "ConfigMap settings does not exist in this namespace.")
     from jobyard.model.objects import CONFIG_MAPS

@@ -41,10 +41,26 @@ JOB_MISTAKES = [
     ("  restartPolicy: Never", "spec:", 'f.yaml:6:3: unknown field "restartPolicy" in spec; it belongs in spec.template.spec'),
     ("  parallelism: two", "spec:", 'f.yaml:6:16: the text "two" as spec.parallelism, expected an integer'),
     ("  parallelism: -1", "spec:", "f.yaml:6:16: spec.parallelism is -1, expected 0 or more"),
-    ("  completionMode: indexed", "spec:", 'f.yaml:6:19: completionMode "indexed", expected NonIndexed or Indexed; did you mean "Indexed"?'),
-    ("          env: [{name: A, value: 3}]", "          image: busybox", 'the number 3 as spec.template.spec.containers[0].env[0].value, expected a string; put it in quotes: "…"'),
-    ("          volumeMounts: [{name: data, mountPath: /data}]", "          image: busybox", 'no volume is named "data"; add the volume to spec.template.spec.volumes'),
-    ("          resources: {limits: {memory: 128mi}}", "          image: busybox", '"128mi" is no quantity, expected a number with a unit, as "500m" or "128Mi"; perhaps "128Mi"'),
+    (
+        "  completionMode: indexed",
+        "spec:",
+        'f.yaml:6:19: completionMode "indexed", expected NonIndexed or Indexed; did you mean "Indexed"?',
+    ),
+    (
+        "          env: [{name: A, value: 3}]",
+        "          image: busybox",
+        'the number 3 as spec.template.spec.containers[0].env[0].value, expected a string; put it in quotes: "…"',
+    ),
+    (
+        "          volumeMounts: [{name: data, mountPath: /data}]",
+        "          image: busybox",
+        'no volume is named "data"; add the volume to spec.template.spec.volumes',
+    ),
+    (
+        "          resources: {limits: {memory: 128mi}}",
+        "          image: busybox",
+        '"128mi" is no quantity, expected a number with a unit, as "500m" or "128Mi"; perhaps "128Mi"',
+    ),
     ("        - {name: main, image: x}", "      containers:", 'container name "main" stands here twice'),
     ("  labels: {app: 'not a label!'}", "metadata:", 'label value "not a label!", expected at most 63 letters'),
 ]
@@ -60,7 +76,11 @@ def test_a_mistake_in_a_job_is_found_with_its_place(line: str, after: str, expec
 @pytest.mark.parametrize(
     ("old", "new", "expected"),
     [
-        ("restartPolicy: Never", "restartPolicy: Always", "f.yaml:8:22: restartPolicy Always, expected Never or OnFailure; a Job ends, so it can't always restart"),
+        (
+            "restartPolicy: Never",
+            "restartPolicy: Always",
+            "f.yaml:8:22: restartPolicy Always, expected Never or OnFailure; a Job ends, so it can't always restart",
+        ),
         ("      restartPolicy: Never\n", "", "f.yaml:8:7: restartPolicy is missing"),
         ("name: good", "name: Not_Good", 'f.yaml:4:9: metadata.name of "Not_Good", expected at most 63 lower-case letters'),
         ("name: good", "name: " + "x" * 64, "f.yaml:4:9: metadata.name of 64 characters"),
@@ -81,7 +101,9 @@ def test_all_mistakes_are_told_in_one_go() -> None:
     assert len(findings(text)) == 3
 
 
-@pytest.mark.parametrize("text", ["", "# nothing\n", "- a\n- b\n", "just text\n", "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: x}\n", "spec: {}\n"])
+@pytest.mark.parametrize(
+    "text", ["", "# nothing\n", "- a\n- b\n", "just text\n", "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: x}\n", "spec: {}\n"]
+)
 def test_what_is_no_job_is_said_to_be_none(text: str) -> None:
     assert len(findings(text)) == 1
 
@@ -117,7 +139,11 @@ spec:
         ("manifest: job.yaml\n    - name: b", "manifest: no.yaml\n    - name: b", "f.yaml:10:17: no.yaml does not exist"),
         ("needs: [a]", "needs: [a]\n      retry: {limit: lots}", 'f.yaml:14:22: the text "lots" as spec.steps[1].retry.limit, expected'),
         ("needs: [a]", "needs: [a]\n      timeout: 5", "f.yaml:14:16: the number 5 as spec.steps[1].timeout, expected a duration such as"),
-        ("needs: [a]", "needs: [a]\n      when: fails", 'f.yaml:14:13: the text "fails" as spec.steps[1].when, expected succeeded, failed or always; did you mean "failed"?'),
+        (
+            "needs: [a]",
+            "needs: [a]\n      when: fails",
+            'f.yaml:14:13: the text "fails" as spec.steps[1].when, expected succeeded, failed or always; did you mean "failed"?',
+        ),
         ("needs: [a]", "when: failed", "step b can never run: it runs when something that it needs failed, and it needs nothing"),
         ("name: b\n      manifest: job.yaml", "name: b", "a step with neither manifest nor job, expected one of the two"),
         ("  steps:", "  onFailure: explode\n  steps:", "expected stop, finish or revert"),
@@ -137,7 +163,10 @@ def test_a_mistake_in_a_workflow_is_found_with_its_place(old: str, new: str, exp
 def test_a_step_that_can_never_run_is_found_and_one_that_can_is_not() -> None:
     Path("job.yaml").write_text(JOB)
     more = "    - {name: alarm, manifest: job.yaml, needs: [a], when: failed}\n    - {name: both, manifest: job.yaml, needs: [b, alarm]}\n"
-    assert any("step both can never run: it would need a both to succeed (for b) and to fail (for alarm)" in each for each in findings(WORKFLOW + more))
+    assert any(
+        "step both can never run: it would need a both to succeed (for b) and to fail (for alarm)" in each
+        for each in findings(WORKFLOW + more)
+    )
     assert not findings(WORKFLOW + more.replace("needs: [b, alarm]", "needs: [b, alarm], when: always"))
 
 
@@ -156,7 +185,9 @@ def test_placeholders_without_a_value_are_found(text: str, expected: str) -> Non
 
 
 def test_placeholders_that_have_a_value_are_fine_also_where_the_schema_wants_a_number() -> None:
-    job = JOB.replace("spec:\n", 'spec:\n  parallelism: "{{ params.count }}"\n', 1).replace("echo hi", "{{ params.day }} {{ .Other }} {{ jinja }}")
+    job = JOB.replace("spec:\n", 'spec:\n  parallelism: "{{ params.count }}"\n', 1).replace(
+        "echo hi", "{{ params.day }} {{ .Other }} {{ jinja }}"
+    )
     Path("job.yaml").write_text(job)
     assert not findings(WORKFLOW)
     template = read_file(Path("f.yaml")).require().steps[0].job
@@ -191,9 +222,14 @@ def test_a_missing_command_is_a_warning() -> None:
 def test_several_documents_lists_and_folders_are_read_in_order() -> None:
     Path("many").mkdir()
     Path("many/b.yaml").write_text(JOB.replace("good", "b1") + "---\n" + JOB.replace("good", "b2"))
-    Path("many/a.yml").write_text("apiVersion: v1\nkind: List\nitems:\n" + "".join(("- " if i == 0 else "  ") + line + "\n" for i, line in enumerate(JOB.replace("good", "a1").splitlines())))
+    Path("many/a.yml").write_text(
+        "apiVersion: v1\nkind: List\nitems:\n"
+        + "".join(("- " if i == 0 else "  ") + line + "\n" for i, line in enumerate(JOB.replace("good", "a1").splitlines()))
+    )
     Path("many/sub").mkdir()
-    Path("many/sub/c.json").write_text('{"apiVersion":"batch/v1","kind":"Job","metadata":{"name":"c1"},"spec":{"template":{"spec":{"restartPolicy":"Never","containers":[{"name":"x","image":"y"}]}}}}')
+    Path("many/sub/c.json").write_text(
+        '{"apiVersion":"batch/v1","kind":"Job","metadata":{"name":"c1"},"spec":{"template":{"spec":{"restartPolicy":"Never","containers":[{"name":"x","image":"y"}]}}}}'
+    )
     workflow = read_file(Path("many")).require()
     assert [step.name for step in workflow.steps] == ["a1", "b1", "b2", "c1"]
 
@@ -204,7 +240,9 @@ def test_two_jobs_of_one_name_are_told_apart_only_by_their_authors() -> None:
 
 def test_namespaces_have_to_agree() -> None:
     other = JOB.replace("name: good", "name: other\n  namespace: two")
-    assert any("one namespace a run" in each for each in findings(JOB.replace("name: good", "name: good\n  namespace: one") + "---\n" + other))
+    assert any(
+        "one namespace a run" in each for each in findings(JOB.replace("name: good", "name: good\n  namespace: one") + "---\n" + other)
+    )
 
 
 def test_a_step_that_is_a_folder_is_a_step_for_each_job_and_a_gate() -> None:
@@ -223,6 +261,8 @@ def test_a_step_that_is_a_folder_is_a_step_for_each_job_and_a_gate() -> None:
     ]
 
 
-@pytest.mark.parametrize("path", sorted([*ROOT.glob("examples/*"), *ROOT.glob("tests/seeds/jobernetes/*.yaml")]), ids=lambda path: path.name)
+@pytest.mark.parametrize(
+    "path", sorted([*ROOT.glob("examples/*"), *ROOT.glob("tests/seeds/jobernetes/*.yaml")]), ids=lambda path: path.name
+)
 def test_a_correct_file_is_never_refused(path: Path) -> None:
     assert [str(finding) for finding in read_file(path).errors] == []

@@ -18,7 +18,9 @@ JOB = Template({"apiVersion": "batch/v1", "kind": "Job", "spec": {}})
 SECOND = timedelta(seconds=1)
 
 
-def step(name: str, *needs: str, when: When = When.SUCCEEDED, retries: int = 0, revert: bool = False, gate: bool = False, timeout: int = 0) -> Step:
+def step(
+    name: str, *needs: str, when: When = When.SUCCEEDED, retries: int = 0, revert: bool = False, gate: bool = False, timeout: int = 0
+) -> Step:
     return Step(
         name=name,
         job=None if gate else JOB,
@@ -47,14 +49,21 @@ class World:
                 case Create():
                     self._create(action)
                 case Stop():
-                    self._change(action.job, state=State.CANCELLED if action.reason is Reason.CANCELLED else State.FAILED, reason=str(action.reason), stopping=True)
+                    self._change(
+                        action.job,
+                        state=State.CANCELLED if action.reason is Reason.CANCELLED else State.FAILED,
+                        reason=str(action.reason),
+                        stopping=True,
+                    )
                 case Record():
                     known = {**self.observed.recorded, **action.results}
                     self.observed = replace(self.observed, recorded=known)
                     if action.state:
                         self.observed = replace(self.observed, state=action.state, reason=action.reason, finished=action.finished)
                 case Delete():
-                    kept = {slot: tuple(a for a in attempts if a.job not in action.jobs) for slot, attempts in self.observed.attempts.items()}
+                    kept = {
+                        slot: tuple(a for a in attempts if a.job not in action.jobs) for slot, attempts in self.observed.attempts.items()
+                    }
                     self.observed = replace(self.observed, attempts={slot: attempts for slot, attempts in kept.items() if attempts})
         return decision
 
@@ -70,7 +79,9 @@ class World:
     def _change(self, job: str, *, state: State, reason: str = "", stopping: bool = False) -> None:
         changed = {}
         for slot, attempts in self.observed.attempts.items():
-            changed[slot] = tuple(replace(a, state=state, reason=reason, stopping=stopping, finished=self.now) if a.job == job else a for a in attempts)
+            changed[slot] = tuple(
+                replace(a, state=state, reason=reason, stopping=stopping, finished=self.now) if a.job == job else a for a in attempts
+            )
         self.observed = replace(self.observed, attempts=changed)
 
     def finish(self, slot: Slot, state: State) -> None:
@@ -193,7 +204,9 @@ def test_a_diamond_runs_in_order() -> None:
 
 
 def test_a_failed_step_stops_the_run_and_says_so_of_each_step() -> None:
-    world = World(Workflow(name="w", steps=(step("a"), step("b", "a"), step("cleanup", "b", when=When.ALWAYS), step("alarm", "b", when=When.FAILED))))
+    world = World(
+        Workflow(name="w", steps=(step("a"), step("b", "a"), step("cleanup", "b", when=When.ALWAYS), step("alarm", "b", when=When.FAILED)))
+    )
     decision = world.run(failing=frozenset({"a"}))
     assert (decision.state, decision.reason) == (State.FAILED, Reason.STEP_FAILED)
     states = {view.name: view.state for view in decision.steps}
@@ -291,7 +304,12 @@ def test_a_limit_is_waited_for_and_said() -> None:
 
 
 def test_cleanup_deletes_the_jobs_once_the_end_is_recorded() -> None:
-    for cleanup, failing, deleted in ((Cleanup.SUCCEEDED, False, True), (Cleanup.SUCCEEDED, True, False), (Cleanup.ALWAYS, True, True), (Cleanup.NEVER, False, False)):
+    for cleanup, failing, deleted in (
+        (Cleanup.SUCCEEDED, False, True),
+        (Cleanup.SUCCEEDED, True, False),
+        (Cleanup.ALWAYS, True, True),
+        (Cleanup.NEVER, False, False),
+    ):
         world = World(Workflow(name="w", steps=(step("a"),), cleanup=cleanup))
         decision = world.run(failing=frozenset({"a"} if failing else ()))
         kinds = [type(action) for action in decision.actions]

@@ -51,7 +51,12 @@ def test_scalars_follow_kubectl(text: str, expected: object) -> None:
 
 
 def test_keys_are_strings_and_merges_work() -> None:
-    assert value("n: 1\n2: x\nbase: &b {q: 1, r: 1}\nd:\n  <<: *b\n  r: 2\n") == {"false": 1, "2": "x", "base": {"q": 1, "r": 1}, "d": {"q": 1, "r": 2}}
+    assert value("n: 1\n2: x\nbase: &b {q: 1, r: 1}\nd:\n  <<: *b\n  r: 2\n") == {
+        "false": 1,
+        "2": "x",
+        "base": {"q": 1, "r": 1},
+        "d": {"q": 1, "r": 2},
+    }
 
 
 def test_every_value_knows_where_it_stands() -> None:
@@ -62,7 +67,7 @@ def test_every_value_knows_where_it_stands() -> None:
 
 
 def test_json_keeps_its_own_values_and_still_has_positions() -> None:
-    documents, findings = load('{"a": "\\ud83d\\ude00", "b": [1,\n 2]}'.encode(), "f.json")
+    documents, findings = load(b'{"a": "\\ud83d\\ude00", "b": [1,\n 2]}', "f.json")
     assert not findings
     assert documents[0].tree == {"a": "\U0001f600", "b": [1, 2]}
     assert str(documents[0].at(("b", 1))) == "f.json:2:2"

@@ -56,7 +56,9 @@ class Lines:
                 continue
             self._echo(f"{_clock(now)} {render.change_line(step, now)}")
             if step.state is State.PENDING and step.diagnosis and (before is None or before[2] != seen[2]):
-                self._echo(f"         {step.diagnosis.sentence} {step.diagnosis.remedy}".rstrip())
+                for part in (step.diagnosis.sentence, step.diagnosis.detail, step.diagnosis.remedy):
+                    if part:
+                        self._echo(f"         {part}")
 
     def say(self, text: str) -> None:
         self._echo(text)

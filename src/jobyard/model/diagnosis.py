@@ -81,7 +81,7 @@ def _ended(job: Job, reason: str, message: str, pods: Sequence[Pod], warnings: S
             return Diagnosis(
                 reason=reason,
                 sentence="It was stopped because the workflow's timeout passed.",
-                detail=first.sentence if first else "",
+                detail=f"Before that: {first.sentence}" if first else _last_warning(warnings),
                 remedy="Give it a longer timeout, or find what made it slow in its log.",
                 pod=first.pod if first else "",
             )
@@ -92,7 +92,7 @@ def _ended(job: Job, reason: str, message: str, pods: Sequence[Pod], warnings: S
             return Diagnosis(
                 reason=reason,
                 sentence=sentence,
-                detail=f"Before that: {blocked.sentence}" if blocked else "",
+                detail=f"Before that: {blocked.sentence}" if blocked else _last_warning(warnings),
                 remedy=blocked.remedy if blocked else "Raise spec.activeDeadlineSeconds, or find what made it slow in its log.",
                 pod=blocked.pod if blocked else "",
             )
@@ -126,6 +126,12 @@ def _ended(job: Job, reason: str, message: str, pods: Sequence[Pod], warnings: S
         "MaxFailedIndexesExceeded": "More of its indexes failed than maxFailedIndexes allows.",
     }.get(reason, "It failed.")
     return Diagnosis(reason=reason or "Failed", sentence=sentence, detail=message, remedy="Read the log of its pods, where they are left.")
+
+
+def _last_warning(warnings: Sequence[Event]) -> str:
+    """What Kubernetes warned of last: the pods themselves are gone when a Job was stopped."""
+    telling = [event for event in warnings if event.involved_object.kind == "Pod" or event.reason == "FailedCreate"]
+    return f"Before that, Kubernetes warned: {telling[0].message}" if telling else ""
 
 
 def _unschedulable(warnings: Sequence[Event]) -> Diagnosis | None:

@@ -1,0 +1,89 @@
+"""The small commands, and how the command line behaves as such."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from tests.e2e.conftest import COMMAND, Jobyard, environment
+from tests.manifests import job, step, workflow
+
+ROOT = Path(__file__).parents[2]
+
+
+def test_check_finds_mistakes_and_exits_with_2(jobyard: Jobyard, tmp_path: Path) -> None:
+    (tmp_path / "bad.yaml").write_text("apiVersion: batch/v1\nkind: Job\nmetadata: {name: x}\nspec:\n  backofLimit: 1\n")
+    answer = jobyard("check", "bad.yaml", cluster=False, cwd=tmp_path)
+    assert answer.code == 2
+    assert answer.out.startswith('bad.yaml:5:3: unknown field "backofLimit" in spec; did you mean "backoffLimit"?')
+    assert "2 mistakes" in answer.err
+    found = jobyard("check", "bad.yaml", "-o", "json", cluster=False, cwd=tmp_path).lines
+    assert (found[0]["line"], found[0]["column"], found[0]["severity"]) == (5, 3, "error")
+
+
+def test_check_asks_the_cluster_too(jobyard: Jobyard, tmp_path: Path) -> None:
+    manifest = job("x", container={"env": [{"name": "A", "value": "b", "valueFrom": {"fieldRef": {"fieldPath": "metadata.name"}}}]})
+    (tmp_path / "j.json").write_text(json.dumps(manifest))
+    assert jobyard("check", "j.json", cluster=False, cwd=tmp_path).code == 0
+    answer = jobyard("check", "j.json", cwd=tmp_path)
+    assert (answer.code, "the cluster refuses it" in answer.out) == (2, True)
+    assert jobyard("check", ROOT / "examples/etl").code == 0
+
+
+def test_check_says_that_all_is_good(jobyard: Jobyard) -> None:
+    answer = jobyard("check", ROOT / "examples/etl", cluster=False)
+    assert (answer.code, "all good" in answer.out) == (0, True)
+
+
+def test_graph_draws(jobyard: Jobyard, tmp_path: Path) -> None:
+    path = tmp_path / "w.json"
+    path.write_text(json.dumps(workflow("w", step("a"), step("b", "true", "a"), step("c", "true", "a", when="failed"))))
+    text = jobyard("graph", path, cluster=False).out
+    assert "b  (after a)" in text
+    mermaid = jobyard("graph", path, "-f", "mermaid", cluster=False).out
+    assert "s0 --> s1" in mermaid
+    assert "s0 -. failed .-> s2" in mermaid
+    svg = jobyard("graph", path, "-f", "svg", cluster=False).out
+    assert svg.startswith("<svg")
+    assert svg.count("<rect") == 3
+
+
+def test_schema_is_the_one_that_is_checked_in(jobyard: Jobyard) -> None:
+    answer = jobyard("schema", cluster=False)
+    assert json.loads(answer.out) == json.loads((ROOT / "docs/workflow.schema.json").read_text())
+
+
+def test_version_and_help(jobyard: Jobyard) -> None:
+    assert jobyard("--version", cluster=False).out.startswith("jobyard 0.")
+    answer = jobyard("--help", cluster=False)
+    for command in ("run", "check", "graph", "runs", "show", "logs", "cancel", "why", "local", "schema", "completion"):
+        assert command in answer.out
+        assert jobyard(command, "--help", cluster=False).code == 0
+
+
+def test_wrong_usage_exits_with_2(jobyard: Jobyard) -> None:
+    for words in (["nothing"], ["run", "--nothing"], ["check"], ["run", "x", "--parallelism", "-1"]):
+        assert jobyard(*words, cluster=False).code == 2
+
+
+@pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
+def test_completion(jobyard: Jobyard, shell: str) -> None:
+    assert "_JOBYARD_COMPLETE" in jobyard("completion", shell, cluster=False).out
+
+
+def test_completion_knows_commands_and_options() -> None:
+    env = environment(_JOBYARD_COMPLETE="bash_complete", COMP_WORDS="jobyard ru", COMP_CWORD="1")
+    out = subprocess.run(COMMAND, capture_output=True, text=True, env=env, check=False).stdout
+    assert "plain,run" in out
+    env = environment(_JOBYARD_COMPLETE="bash_complete", COMP_WORDS="jobyard run --par", COMP_CWORD="2")
+    assert "--parallelism" in subprocess.run(COMMAND, capture_output=True, text=True, env=env, check=False).stdout
+
+
+def test_verbose_says_each_call_and_no_secret(jobyard: Jobyard, local_data: Path, space: str) -> None:
+    answer = jobyard("runs", "-v")
+    assert "list configmaps: 200" in answer.err
+    token = json.loads((local_data / "local/kubeconfig").read_text())["users"][0]["user"]["token"]
+    assert token not in answer.err + answer.out
