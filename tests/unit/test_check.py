@@ -201,7 +201,7 @@ def test_braces_in_plain_manifests_mean_nothing() -> None:
     assert not findings(JOB.replace("echo hi", "{{ params.x }}"))
     template = read_file(Path("f.yaml")).require().steps[0].job
     assert template is not None
-    assert "{{ params.x }}" in str(template.fill(lambda name: "changed"))
+    assert "{{ params.x }}" in str(template.fill(str.upper))
 
 
 def test_a_retry_and_a_backoff_limit_are_two_owners() -> None:

@@ -87,7 +87,8 @@ def _varint(data: bytes, at: int) -> tuple[int, int]:
 
 
 def _message(name: str, data: bytes) -> Tree:
-    shape, tree = _messages().get(name, {}), {}
+    shape = _messages().get(name, {})
+    tree: Tree = {}
     for number, raw in _fields(data):
         field, kind = shape.get(str(number), ("", ""))
         if not kind:
