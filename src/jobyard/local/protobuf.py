@@ -32,6 +32,13 @@ def decode(body: bytes) -> Tree:
     """The object that a body holds. Raises ValueError when it is none that we know."""
     if not body.startswith(_MAGIC):
         raise ValueError("no Kubernetes protobuf")
+    try:
+        return _decode(body)
+    except (struct.error, AttributeError, TypeError, OverflowError) as error:  # a field of another type than its number says
+        raise ValueError(f"damaged protobuf: {error}") from None
+
+
+def _decode(body: bytes) -> Tree:
     unknown = dict(_fields(body[len(_MAGIC) :]))
     kind = {number: value.decode() for number, value in _fields(unknown.get(1, b""))}
     version, name = kind.get(1, ""), kind.get(2, "")

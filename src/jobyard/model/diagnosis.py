@@ -366,7 +366,7 @@ _EVENTS: dict[str, Callable[[Pod, str], Diagnosis]] = {
     "FailedCreatePodSandBox": _sandbox,
 }
 
-_RESOURCE = re.compile(r"Insufficient ([\w./-]+)")
+_RESOURCE = re.compile(r"Insufficient ([\w./-]*\w)")
 
 
 def _no_node(message: str, pod: str) -> Diagnosis:

@@ -54,7 +54,7 @@ class Parameter:
         """`given` (text from a command line, or a YAML value) as this parameter's type. Raises InvalidParameter."""
         try:
             return self._read(given)
-        except (ValueError, TypeError):
+        except (ValueError, TypeError, KeyError):
             raise InvalidParameter(name=self.name, found=f"{given!r}", expected=self.expected, remedy=self._remedy(given)) from None
 
     @property

@@ -1,0 +1,402 @@
+"""The table of cases: what Kubernetes shows, and what we say of it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+import pytest
+
+from jobyard.model.diagnosis import diagnose
+from jobyard.model.objects import Event, Job, Pod
+
+Tree = dict[str, Any]
+
+
+def job(*conditions: tuple[str, str, str], **status: Any) -> Job:
+    listed = [{"type": kind, "status": "True", "reason": reason, "message": message} for kind, reason, message in conditions]
+    annotations = status.pop("annotations", {})
+    spec = {"backoffLimit": 2, "activeDeadlineSeconds": 30, "suspend": status.pop("suspend", False)}
+    return msgspec.convert(
+        {"metadata": {"name": "j", "annotations": annotations}, "spec": spec, "status": {"conditions": listed, **status}}, Job
+    )
+
+
+def pod(
+    phase: str = "Pending",
+    *,
+    state: Tree | None = None,
+    last: Tree | None = None,
+    conditions: list[Tree] | None = None,
+    init: bool = False,
+    **status: Any,
+) -> Pod:
+    containers = [{"name": "main", "state": state or {}, "lastState": last or {}}]
+    key = "initContainerStatuses" if init else "containerStatuses"
+    return msgspec.convert(
+        {
+            "metadata": {"name": "p"},
+            "spec": {"nodeName": "n1"},
+            "status": {"phase": phase, key: containers, "conditions": conditions or [], **status},
+        },
+        Pod,
+    )
+
+
+def event(reason: str, message: str, name: str = "p", kind: str = "Pod") -> Event:
+    return msgspec.convert(
+        {
+            "metadata": {"name": "e"},
+            "type": "Warning",
+            "reason": reason,
+            "message": message,
+            "involvedObject": {"kind": kind, "name": name},
+        },
+        Event,
+    )
+
+
+def waiting(reason: str, message: str = "") -> Tree:
+    return {"waiting": {"reason": reason, "message": message}}
+
+
+def ended(code: int, reason: str = "Error", **more: Any) -> Tree:
+    return {"terminated": {"exitCode": code, "reason": reason, "startedAt": "2026-01-01T00:00:00Z", **more}}
+
+
+def unscheduled(message: str) -> list[Tree]:
+    return [{"type": "PodScheduled", "status": "False", "reason": "Unschedulable", "message": message}]
+
+
+def disrupted(reason: str) -> list[Tree]:
+    return [{"type": "DisruptionTarget", "status": "True", "reason": reason, "message": "m"}]
+
+
+FAILED = job(("Failed", "BackoffLimitExceeded", "Job has reached the specified backoff limit"), failed=1)
+ALIVE = job()
+
+CASES: list[tuple[str, Job, Pod | None, list[Event], str, str, str]] = [
+    (
+        "image pull",
+        ALIVE,
+        pod(state=waiting("ImagePullBackOff", 'Back-off pulling image "nope:1"')),
+        [],
+        "ImagePullBackOff",
+        "The image nope:1 cannot be pulled.",
+        "imagePullSecrets",
+    ),
+    (
+        "image pull, first try",
+        ALIVE,
+        pod(state=waiting("ErrImagePull", "rpc error")),
+        [],
+        "ErrImagePull",
+        "The image of container main cannot be pulled.",
+        "registry",
+    ),
+    (
+        "image never pulled",
+        ALIVE,
+        pod(state=waiting("ErrImageNeverPull", 'Container image "x" is not present with pull policy of Never')),
+        [],
+        "ErrImageNeverPull",
+        "not on the node",
+        "IfNotPresent",
+    ),
+    (
+        "image name",
+        ALIVE,
+        pod(state=waiting("InvalidImageName", 'Failed to apply default image tag "A:B:C"')),
+        [],
+        "InvalidImageName",
+        "a name that is none",
+        "image",
+    ),
+    (
+        "secret",
+        ALIVE,
+        pod(state=waiting("CreateContainerConfigError", 'secret "pw" not found')),
+        [],
+        "SecretMissing",
+        "Secret pw does not exist in this namespace.",
+        "Create the Secret",
+    ),
+    (
+        "config map",
+        ALIVE,
+        pod(state=waiting("CreateContainerConfigError", 'configmap "c" not found')),
+        [],
+        "ConfigMapMissing",
+        "ConfigMap c does not exist",
+        "Create the ConfigMap",
+    ),
+    (
+        "key",
+        ALIVE,
+        pod(state=waiting("CreateContainerConfigError", "couldn't find key k in Secret ns/pw")),
+        [],
+        "SecretKeyMissing",
+        "Secret pw has no key k",
+        "Add the key",
+    ),
+    (
+        "other config",
+        ALIVE,
+        pod(state=waiting("CreateContainerConfigError", "container has runAsNonRoot and image will run as root")),
+        [],
+        "CreateContainerConfigError",
+        "can't be used",
+        "securityContext",
+    ),
+    (
+        "secret volume",
+        ALIVE,
+        pod(),
+        [event("FailedMount", 'MountVolume.SetUp failed for volume "v" : secret "pw" not found')],
+        "SecretMissing",
+        "Secret pw does not exist",
+        "Create",
+    ),
+    ("volume", ALIVE, pod(), [event("FailedMount", "timed out waiting for the condition")], "FailedMount", "cannot be mounted", "volumes"),
+    (
+        "claim",
+        ALIVE,
+        pod(conditions=unscheduled('0/1 nodes are available: persistentvolumeclaim "data" not found.')),
+        [],
+        "PersistentVolumeClaimMissing",
+        "PersistentVolumeClaim data does not exist",
+        "Create the claim",
+    ),
+    (
+        "unbound claim",
+        ALIVE,
+        pod(conditions=unscheduled("0/1 nodes are available: pod has unbound immediate PersistentVolumeClaims.")),
+        [],
+        "PersistentVolumeClaimUnbound",
+        "has no volume yet",
+        "storage class",
+    ),
+    (
+        "no cpu, no memory",
+        ALIVE,
+        pod(conditions=unscheduled("0/2 nodes are available: 1 Insufficient cpu, 2 Insufficient memory.")),
+        [],
+        "Unschedulable",
+        "no node has enough cpu and memory left",
+        "resources.requests",
+    ),
+    (
+        "taint",
+        ALIVE,
+        pod(conditions=unscheduled("0/1 nodes are available: 1 node(s) had untolerated taint {gpu: yes}.")),
+        [],
+        "Unschedulable",
+        "taints that it does not tolerate (gpu: yes)",
+        "toleration",
+    ),
+    (
+        "selector",
+        ALIVE,
+        pod(conditions=unscheduled("0/1 nodes are available: 1 node(s) didn't match Pod's node affinity/selector.")),
+        [],
+        "Unschedulable",
+        "nodeSelector or affinity",
+        "label a node",
+    ),
+    (
+        "cordoned",
+        ALIVE,
+        pod(conditions=unscheduled("0/1 nodes are available: 1 node(s) were unschedulable.")),
+        [],
+        "Unschedulable",
+        "cordoned",
+        "Uncordon",
+    ),
+    (
+        "full",
+        ALIVE,
+        pod(conditions=unscheduled("0/1 nodes are available: 1 Too many pods.")),
+        [],
+        "Unschedulable",
+        "as many pods as it may",
+        "Wait",
+    ),
+    (
+        "quota",
+        ALIVE,
+        None,
+        [event("FailedCreate", 'Error creating: pods "j-x" is forbidden: exceeded quota: q, requested: pods=1', "j", "Job")],
+        "QuotaExceeded",
+        "quota has no room",
+        "raise the quota",
+    ),
+    (
+        "admission",
+        ALIVE,
+        None,
+        [event("FailedCreate", 'admission webhook "w" denied the request: no', "j", "Job")],
+        "FailedCreate",
+        "refuses to create its pod",
+        "admission",
+    ),
+    (
+        "service account",
+        ALIVE,
+        None,
+        [event("FailedCreate", 'error looking up service account ns/sa: serviceaccount "sa" not found', "j", "Job")],
+        "ServiceAccountMissing",
+        "ServiceAccount sa does not exist",
+        "serviceAccountName",
+    ),
+    (
+        "sandbox",
+        ALIVE,
+        pod(),
+        [event("FailedCreatePodSandBox", "Failed to create pod sandbox: plugin type=ptp failed")],
+        "FailedCreatePodSandBox",
+        "could not set up the pod",
+        "node's",
+    ),
+    ("start error", ALIVE, pod(state=waiting("RunContainerError", "exec: not found")), [], "StartError", "cannot be started", "command"),
+    (
+        "crash loop",
+        ALIVE,
+        pod("Running", state=waiting("CrashLoopBackOff", "back-off"), last=ended(2)),
+        [],
+        "ExitCode",
+        "exited with code 2",
+        "log",
+    ),
+    ("oom", FAILED, pod("Failed", state=ended(137, "OOMKilled")), [], "OOMKilled", "more memory than its limit", "limits.memory"),
+    ("exit code", FAILED, pod("Failed", state=ended(3)), [], "ExitCode", "Container main exited with code 3.", "log"),
+    ("not found", FAILED, pod("Failed", state=ended(127)), [], "ExitCode", "a command was not found", "image"),
+    ("signal", FAILED, pod("Failed", state=ended(143)), [], "Signal", "ended by SIGTERM (exit code 143)", "asked it to stop"),
+    ("segfault", FAILED, pod("Failed", state=ended(139)), [], "Signal", "SIGSEGV", "crashed"),
+    (
+        "start error at the end",
+        FAILED,
+        pod("Failed", state=ended(128, "StartError", message="exec: x: not found")),
+        [],
+        "StartError",
+        "could not be started",
+        "command",
+    ),
+    ("init container", FAILED, pod("Failed", state=ended(4), init=True), [], "ExitCode", "exited with code 4", "log"),
+    (
+        "evicted",
+        FAILED,
+        pod("Failed", reason="Evicted", message="The node was low on resource: memory."),
+        [],
+        "Evicted",
+        "was evicted",
+        "resources.requests",
+    ),
+    (
+        "evicted by api",
+        FAILED,
+        pod("Failed", state=ended(143), conditions=disrupted("EvictionByEvictionAPI")),
+        [],
+        "Evicted",
+        "was evicted",
+        "requests",
+    ),
+    (
+        "preempted",
+        FAILED,
+        pod("Failed", state=ended(143), conditions=disrupted("PreemptionByScheduler")),
+        [],
+        "Preempted",
+        "higher priority",
+        "priorityClassName",
+    ),
+    (
+        "node lost",
+        FAILED,
+        pod("Failed", conditions=disrupted("DeletionByTaintManager")),
+        [],
+        "NodeLost",
+        "node n1 was lost",
+        "run it again",
+    ),
+    (
+        "deadline",
+        job(("Failed", "DeadlineExceeded", "m")),
+        None,
+        [],
+        "DeadlineExceeded",
+        "longer than its activeDeadlineSeconds (30s)",
+        "activeDeadlineSeconds",
+    ),
+    (
+        "deadline while stuck",
+        job(("Failed", "DeadlineExceeded", "m")),
+        None,
+        [event("FailedScheduling", "0/1 nodes are available: 1 Insufficient cpu.")],
+        "DeadlineExceeded",
+        "longer than",
+        "Ask for less",
+    ),
+    (
+        "backoff without pods",
+        job(("Failed", "BackoffLimitExceeded", "m")),
+        None,
+        [],
+        "BackoffLimitExceeded",
+        "more often than its backoffLimit",
+        "log",
+    ),
+    (
+        "pod failure policy",
+        job(("Failed", "PodFailurePolicy", "Container main for pod ns/p failed with exit code 42")),
+        None,
+        [],
+        "PodFailurePolicy",
+        "podFailurePolicy says",
+        "",
+    ),
+    ("suspended", job(suspend=True), None, [], "Suspended", "is suspended", "kubectl patch job j"),
+    (
+        "timeout",
+        job(("Suspended", "JobSuspended", "m"), suspend=True, annotations={"jobyard.dev/stop": "Timeout"}),
+        None,
+        [event("Failed", 'Failed to pull image "x"')],
+        "Timeout",
+        "workflow's timeout",
+        "longer timeout",
+    ),
+    (
+        "cancelled",
+        job(("Suspended", "JobSuspended", "m"), suspend=True, annotations={"jobyard.dev/stop": "Cancelled"}),
+        None,
+        [],
+        "Cancelled",
+        "was cancelled",
+        "",
+    ),
+]
+
+
+@pytest.mark.parametrize(("case", "of", "its_pod", "events", "reason", "sentence", "remedy"), CASES, ids=[case[0] for case in CASES])
+def test_case(case: str, of: Job, its_pod: Pod | None, events: list[Event], reason: str, sentence: str, remedy: str) -> None:
+    found = diagnose(of, [its_pod] if its_pod else [], events)
+    assert found is not None
+    assert found.reason == reason
+    assert sentence in found.sentence
+    assert remedy in found.remedy
+
+
+def test_a_job_that_is_well_needs_no_diagnosis() -> None:
+    assert diagnose(job(("Complete", "CompletionsReached", "m")), [pod("Succeeded", state=ended(0, "Completed"))]) is None
+    assert diagnose(job(ready=1), [pod("Running", state={"running": {}})]) is None
+    assert diagnose(None) is None
+
+
+def test_what_came_before_a_timeout_is_told_though_the_pods_are_gone() -> None:
+    stopped = job(("Suspended", "JobSuspended", "m"), suspend=True, annotations={"jobyard.dev/stop": "Timeout"})
+    found = diagnose(stopped, [], [event("Failed", 'Failed to pull image "x"')])
+    assert found is not None
+    assert 'Failed to pull image "x"' in found.detail
+
+
+def test_success_target_conditions_are_not_the_end() -> None:
+    assert diagnose(job(("FailureTarget", "BackoffLimitExceeded", "m")), [pod("Running", state={"running": {}})]) is None
