@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import uuid
 from collections.abc import AsyncIterator, Iterator
@@ -13,6 +14,8 @@ import pytest
 from jobyard.cluster.client import HttpCluster, open_cluster
 from jobyard.cluster.kubeconfig import connect
 from jobyard.local import daemon
+from tests.kubernetes import prepare
+from tests.kubernetes.node import Node
 
 
 @dataclass(frozen=True)
@@ -33,11 +36,62 @@ def local_data(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     daemon.stop(folder / "local")
 
 
-@pytest.fixture(scope="session", params=["local"])
+KUBERNETES, LOCAL = "kubernetes", "local"
+
+
+def _is_on_kubernetes(item: pytest.Item) -> bool:
+    callspec = getattr(item, "callspec", None)
+    return callspec is not None and callspec.params.get("under_test") == KUBERNETES
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Makes ready what the collected tests need of a real Kubernetes, or says in one loud line why they are skipped."""
+    wanted = [item for item in items if _is_on_kubernetes(item)]
+    if not wanted or os.environ.get("JOBYARD_TEST_KUBECONFIG") or config.option.collectonly:
+        return
+    capture = config.pluginmanager.getplugin("capturemanager")
+    with capture.global_and_fixture_disabled() if capture else contextlib.nullcontext():
+        why = prepare.node()
+    if why:
+        config.stash[WHY_NOT] = f"{len(wanted)} TESTS ON A REAL KUBERNETES ARE SKIPPED: {why}"
+        for item in wanted:
+            item.add_marker(pytest.mark.skip(reason=why))
+
+
+WHY_NOT = pytest.StashKey[str]()
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
+    """Counts the tests by cluster, and repeats what was skipped."""
+    counts: dict[str, int] = {}
+    for report in terminalreporter.getreports("passed"):
+        for name in (LOCAL, KUBERNETES):
+            if report.when == "call" and f"[{name}" in report.nodeid:
+                counts[name] = counts.get(name, 0) + 1
+    if counts:
+        terminalreporter.write_line("passed by cluster: " + ", ".join(f"{count} on {name}" for name, count in counts.items()))
+    if WHY_NOT in config.stash:
+        terminalreporter.write_line(config.stash[WHY_NOT], red=True, bold=True)
+
+
+@pytest.fixture(scope="session")
+def node() -> Iterator[Node]:
+    """A real node, for as long as the tests run."""
+    real = Node("tests", slot=1)
+    real.up()
+    yield real
+    real.down()
+
+
+@pytest.fixture(scope="session", params=[LOCAL, KUBERNETES])
 def under_test(request: pytest.FixtureRequest) -> ClusterUnderTest:
-    """Each cluster that there is."""
-    data: Path = request.getfixturevalue("local_data")
-    return ClusterUnderTest(name=request.param, kubeconfig=data / "local" / "kubeconfig")
+    """Each cluster that there is: our own, and a real one."""
+    if request.param == LOCAL:
+        data: Path = request.getfixturevalue("local_data")
+        return ClusterUnderTest(name=LOCAL, kubeconfig=data / "local" / "kubeconfig")
+    if named := os.environ.get("JOBYARD_TEST_KUBECONFIG"):
+        return ClusterUnderTest(name=KUBERNETES, kubeconfig=Path(named))
+    return ClusterUnderTest(name=KUBERNETES, kubeconfig=request.getfixturevalue("node").kubeconfig)
 
 
 @pytest.fixture

@@ -43,7 +43,7 @@ async def test_a_bad_job_is_failed(cluster: HttpCluster, namespace: str) -> None
 
 
 async def test_a_signal_is_told_as_one(cluster: HttpCluster, namespace: str) -> None:
-    await cluster.create(JOBS, namespace, job("a", "kill -9 $$$$"))
+    await cluster.create(JOBS, namespace, job("a", "sh -c 'kill -9 $$$$'; exit $?"))
     found = await explain(cluster, namespace, await until_ended(cluster, namespace, "a"))
     assert (found.reason, found.exit_code) == ("Signal", 137)
 

@@ -240,6 +240,18 @@ def test_revert_runs_in_reverse_order_of_completion_and_reports_its_own_failures
     assert {view.name: view.state for view in decision.steps if view.role is Role.REVERT} == {"b": State.FAILED, "a": State.SUCCEEDED}
 
 
+def test_revert_keeps_its_order_when_all_completed_within_one_second() -> None:
+    steps = tuple(step(f"s{i}", *([f"s{i - 1}"] if i else []), revert=True) for i in range(4))
+    recorded = {
+        (Role.STEP, each.name): StepResult(state=State.SUCCEEDED, attempt=1, job="j", started=START, finished=START) for each in steps[:3]
+    }
+    recorded[Role.STEP, "s3"] = StepResult(state=State.FAILED, attempt=1, job="j", finished=START)
+    world = World(Workflow(name="w", steps=steps, on_failure=OnFailure.REVERT))
+    world.observed = replace(world.observed, recorded=recorded)
+    world.run()
+    assert [name for _, name, _ in world.created] == ["s2", "s1", "s0"]
+
+
 def test_a_job_that_vanishes_is_lost_and_never_made_again() -> None:
     world = World(Workflow(name="w", steps=(step("a"),)))
     world.look()

@@ -359,7 +359,9 @@ class _Look:
         steps = [view for (role, _), view in self.views.items() if role is Role.STEP]
         wanted = halt is not Reason.CANCELLED and all(view.state.is_end for view in steps) and any(_failed(view) for view in steps)
         done = [view for view in steps if view.state is State.SUCCEEDED and self.workflow.by_name[view.name].revert]
-        done.sort(key=lambda view: (view.finished or self.observed.created, view.started or self.observed.created), reverse=True)
+        # Kubernetes tells times to the second: within one, who is needed by another completed before it.
+        place = {step.name: index for index, step in enumerate(self.workflow.ordered)}
+        done.sort(key=lambda view: (view.finished or self.observed.created, place[view.name]), reverse=True)
         waiting = False
         for finished in done:
             step = replace(self.workflow.by_name[finished.name], needs=(), retry=Retry())
