@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import os
+import signal
 import uuid
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -24,6 +25,8 @@ class ClusterUnderTest:
 
     name: str
     kubeconfig: Path
+    crash: Callable[[], None] | None = None
+    """Kills the API server with -9, forgets older versions, and starts it again; None where that is not for us to do."""
 
 
 @pytest.fixture(scope="session")
@@ -88,10 +91,27 @@ def under_test(request: pytest.FixtureRequest) -> ClusterUnderTest:
     """Each cluster that there is: our own, and a real one."""
     if request.param == LOCAL:
         data: Path = request.getfixturevalue("local_data")
-        return ClusterUnderTest(name=LOCAL, kubeconfig=data / "local" / "kubeconfig")
+        return ClusterUnderTest(name=LOCAL, kubeconfig=data / "local" / "kubeconfig", crash=lambda: _crash_local(data / "local"))
     if named := os.environ.get("JOBYARD_TEST_KUBECONFIG"):
         return ClusterUnderTest(name=KUBERNETES, kubeconfig=Path(named))
-    return ClusterUnderTest(name=KUBERNETES, kubeconfig=request.getfixturevalue("node").kubeconfig)
+    real: Node = request.getfixturevalue("node")
+    return ClusterUnderTest(name=KUBERNETES, kubeconfig=real.kubeconfig, crash=lambda: _crash_node(real))
+
+
+def _crash_local(folder: Path) -> None:
+    pid = daemon.running_pid(folder)
+    assert pid is not None
+    os.kill(pid, signal.SIGKILL)
+    while daemon.running_pid(folder) is not None:
+        pass  # its lock goes with it
+    daemon.start(folder)
+
+
+def _crash_node(real: Node) -> None:
+    real.stop_api_server()
+    real.compact()
+    real.start_api_server()
+    real.wait_for_api_server()
 
 
 @pytest.fixture
@@ -107,4 +127,4 @@ async def namespace(cluster: HttpCluster) -> AsyncIterator[str]:
     name = f"t-{uuid.uuid4().hex[:10]}"
     await cluster.create_namespace(name)
     yield name
-    await cluster.delete_namespace(name)
+    await cluster.call("DELETE", f"/api/v1/namespaces/{name}", f"delete Namespace {name}")

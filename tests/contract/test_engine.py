@@ -117,6 +117,7 @@ async def test_parallelism_counts_only_this_runs_jobs(engine: ClusterEngine, tmp
     counting = asyncio.create_task(count())
     outcome = await run(engine, flow)
     counting.cancel()
+    await asyncio.gather(counting, return_exceptions=True)
     assert outcome.state is State.SUCCEEDED
     assert 1 <= most <= 2
     assert (await cluster.get(JOBS, namespace, "foreign")).metadata.deletion_timestamp is None

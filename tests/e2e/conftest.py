@@ -51,7 +51,10 @@ def space(under_test: ClusterUnderTest) -> Iterator[str]:
 
     async def change(create: bool) -> None:
         async with open_cluster(connect(kubeconfig=str(under_test.kubeconfig))) as client:
-            await (client.create_namespace(name) if create else client.delete_namespace(name))
+            if create:
+                await client.create_namespace(name)
+            else:
+                await client.call("DELETE", f"/api/v1/namespaces/{name}", f"delete Namespace {name}")
 
     asyncio.run(change(True))
     yield name

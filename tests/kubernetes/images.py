@@ -9,7 +9,7 @@ import tarfile
 from pathlib import Path
 from typing import Any
 
-LINKS = ("sh", "sleep", "echo", "cat", "true", "false", "env", "date", "seq", "test", "touch", "kill", "ls", "id", "head", "tail", "wc", "expr", "printf", "mkdir", "rm", "hostname", "grep", "sed", "stat", "setsid", "od", "dd")  # fmt: skip
+LINKS = ("sh", "sleep", "echo", "cat", "true", "false", "env", "date", "seq", "test", "touch", "kill", "ls", "id", "head", "tail", "wc", "expr", "printf", "mkdir", "rm", "hostname", "grep", "sed", "stat", "setsid", "od", "dd", "tr")  # fmt: skip
 NAMES = {
     "busybox": ["docker.io/library/busybox:latest", "docker.io/library/busybox:1.36", "registry.k8s.io/e2e-test-images/busybox:1.37.0-1"],
     "pause": ["docker.io/library/pause:latest", "registry.k8s.io/pause:3.10.1"],

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import builtins
-import contextlib
 import logging
 import warnings
 from collections.abc import AsyncIterator, Mapping
@@ -26,6 +25,7 @@ log = logging.getLogger("jobyard.cluster")
 
 PAGE = 500
 CALL_TIMEOUT = 30.0
+_LAST_WORD = 2.0
 _QUIET_LIMIT = 330.0
 """Seconds of silence after which a stream is given up; the server ends a watch itself before that."""
 
@@ -62,11 +62,11 @@ class HttpCluster:
             params |= {"dryRun": "All", "fieldValidation": "Strict"}
         name = (manifest.get("metadata") or {}).get("name", "")
         body = msgspec.json.encode(manifest)
-        answer = await self._call("POST", self._path(kind, namespace), f"create {kind.name} {name}", params=params, body=body)
+        answer = await self.call("POST", self._path(kind, namespace), f"create {kind.name} {name}", params=params, body=body)
         return msgspec.json.decode(answer, type=kind.struct)
 
     async def get(self, kind: Kind[T], namespace: str, name: str) -> T:
-        return msgspec.json.decode(await self._call("GET", self._path(kind, namespace, name), f"get {kind.name} {name}"), type=kind.struct)
+        return msgspec.json.decode(await self.call("GET", self._path(kind, namespace, name), f"get {kind.name} {name}"), type=kind.struct)
 
     async def list(self, kind: Kind[T], namespace: str, *, labels: str = "", fields: str = "") -> list[T]:
         return (await self.list_at(kind, namespace, labels=labels, fields=fields))[0]
@@ -78,7 +78,7 @@ class HttpCluster:
         items: builtins.list[T] = []
         while True:
             page = msgspec.json.decode(
-                await self._call("GET", self._path(kind, namespace), f"list {kind.plural}", params=params), type=_Page
+                await self.call("GET", self._path(kind, namespace), f"list {kind.plural}", params=params), type=_Page
             )
             items.extend(decoder.decode(item) for item in page.items)
             if not page.metadata.continue_:
@@ -87,7 +87,7 @@ class HttpCluster:
 
     async def patch(self, kind: Kind[T], namespace: str, name: str, change: Mapping[str, Any]) -> T:
         body, media = msgspec.json.encode(change), "application/merge-patch+json"
-        answer = await self._call("PATCH", self._path(kind, namespace, name), f"patch {kind.name} {name}", body=body, media=media)
+        answer = await self.call("PATCH", self._path(kind, namespace, name), f"patch {kind.name} {name}", body=body, media=media)
         return msgspec.json.decode(answer, type=kind.struct)
 
     async def delete(self, kind: Kind[T], namespace: str, name: str, *, uid: str = "") -> None:
@@ -95,7 +95,7 @@ class HttpCluster:
         if uid:
             options["preconditions"] = {"uid": uid}
         try:
-            await self._call("DELETE", self._path(kind, namespace, name), f"delete {kind.name} {name}", body=msgspec.json.encode(options))
+            await self.call("DELETE", self._path(kind, namespace, name), f"delete {kind.name} {name}", body=msgspec.json.encode(options))
         except NotFound:
             return
 
@@ -135,12 +135,7 @@ class HttpCluster:
     async def create_namespace(self, name: str) -> None:
         """Creates a namespace. Raises Conflict when it is there. No part of the contract: only who owns the cluster may."""
         body = msgspec.json.encode({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name}})
-        await self._call("POST", "/api/v1/namespaces", f"create Namespace {name}", body=body)
-
-    async def delete_namespace(self, name: str) -> None:
-        """Deletes a namespace and all that is in it."""
-        with contextlib.suppress(NotFound):
-            await self._call("DELETE", f"/api/v1/namespaces/{quote(name, safe='')}", f"delete Namespace {name}")
+        await self.call("POST", "/api/v1/namespaces", f"create Namespace {name}", body=body)
 
     # --- one call, one stream ---
 
@@ -155,7 +150,7 @@ class HttpCluster:
             headers["Authorization"] = authorization
         return headers
 
-    async def _call(
+    async def call(
         self,
         method: str,
         path: str,
@@ -165,16 +160,12 @@ class HttpCluster:
         body: bytes | None = None,
         media: str = "application/json",
     ) -> bytes:
+        """One call to the API, whatever its path; the body of the answer. Raises Rejected or Unavailable."""
         for last in (False, True):
             try:
-                answer = await self._calls.request(
-                    method,
-                    self.connection.server + path,
-                    params=params,
-                    content=body,
-                    headers=await self._headers(media),
-                    extensions=self._extensions,
-                )
+                headers, url = await self._headers(media), self.connection.server + path
+                request = self._calls.build_request(method, url, params=params, content=body, headers=headers, extensions=self._extensions)
+                answer = await _send(self._calls, request, stream=False)
             except (httpx2.TransportError, OSError) as error:
                 raise self._unavailable(error) from error
             log.debug("%s: %d in %.0f ms", action, answer.status_code, answer.elapsed.total_seconds() * 1000)
@@ -191,13 +182,17 @@ class HttpCluster:
         try:
             headers = await self._headers()
             url = self.connection.server + path
-            async with self._streams.stream("GET", url, params=params, headers=headers, extensions=self._extensions) as answer:
+            request = self._streams.build_request("GET", url, params=params, headers=headers, extensions=self._extensions)
+            answer = await _send(self._streams, request, stream=True)
+            try:
                 log.debug("%s: %d", action, answer.status_code)
                 if answer.status_code >= 400:
                     if answer.status_code == 401:
                         self.connection.credentials.expire()
                     raise self._error(action, answer.status_code, await answer.aread(), answer.headers.get("Retry-After"))
                 yield _lines(answer)
+            finally:
+                await answer.aclose()
         except (httpx2.TransportError, OSError) as error:
             raise self._unavailable(error) from error
 
@@ -206,6 +201,22 @@ class HttpCluster:
 
     def _unavailable(self, error: Exception) -> Unavailable:
         return Unavailable(server=self._shown, what=_transport_words(error), remedy="check that it runs and that the address is right")
+
+
+async def _send(client: httpx2.AsyncClient, request: httpx2.Request, *, stream: bool) -> httpx2.Response:
+    """Sends a request. A cancellation waits a moment for the answer to begin: httpcore leaves the socket of a TLS handshake that is
+    cancelled open (it cleans up after Exception, and a cancellation is none)."""
+    sending = asyncio.ensure_future(client.send(request, stream=stream))
+    try:
+        return await asyncio.shield(sending)
+    except asyncio.CancelledError:
+        done, _ = await asyncio.wait([sending], timeout=_LAST_WORD)
+        if not done:
+            sending.cancel()
+            await asyncio.wait([sending])
+        elif not sending.exception():
+            await sending.result().aclose()
+        raise
 
 
 async def _lines(answer: httpx2.Response) -> AsyncIterator[str]:

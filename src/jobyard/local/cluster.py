@@ -50,7 +50,7 @@ async def open_local_cluster(folder: Path, *, keep: bool) -> AsyncIterator[Local
     for name in _NAMESPACES:
         objects.ensure(NAMESPACES, "", {"metadata": {"name": name}})
         objects.furnish(name)
-    token = secrets.token_urlsafe(24)
+    token = _token(folder)
     listener = socket.socket()
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     listener.bind(("127.0.0.1", _last_port(folder) if keep else 0))
@@ -95,6 +95,25 @@ class _Server(uvicorn.Server):
         yield
 
 
+def _token(folder: Path) -> str:
+    """The token of the last start, else a new one: clients go on where they were when a cluster comes back."""
+    path = folder / "token"
+    with contextlib.suppress(OSError):
+        if known := path.read_text().strip():
+            return known
+    token = secrets.token_urlsafe(24)
+    _write_secret(path, token)
+    return token
+
+
+def _write_secret(path: Path, text: str) -> None:
+    """Writes a file that only its owner may read, from its first byte on; there is never half of it."""
+    temporary = path.with_suffix(".new")
+    with os.fdopen(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w") as file:
+        file.write(text)
+    temporary.replace(path)
+
+
 def _last_port(folder: Path) -> int:
     """The port of the last start, if it is free: a kubeconfig that somebody copied goes on working."""
     try:
@@ -108,7 +127,7 @@ def _last_port(folder: Path) -> int:
 
 
 def _write_kubeconfig(folder: Path, port: int, token: str) -> Path:
-    """The kubeconfig, readable by its owner alone from the first byte on."""
+    """The kubeconfig, and the port for the next start."""
     (folder / "port").write_text(str(port))
     path = folder / "kubeconfig"
     name = "jobyard-local"
@@ -120,9 +139,5 @@ def _write_kubeconfig(folder: Path, port: int, token: str) -> Path:
         "clusters": [{"name": name, "cluster": {"server": f"http://127.0.0.1:{port}/{token}"}}],
         "users": [{"name": name, "user": {"token": token}}],
     }
-    temporary = path.with_suffix(".new")
-    with os.fdopen(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w") as file:
-        json.dump(config, file, indent=2)
-        file.write("\n")
-    temporary.replace(path)
+    _write_secret(path, json.dumps(config, indent=2) + "\n")
     return path
