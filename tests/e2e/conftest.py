@@ -17,7 +17,8 @@ import pytest
 
 from jobyard.cluster.client import open_cluster
 from jobyard.cluster.kubeconfig import connect
-from tests.conftest import ClusterUnderTest
+from tests.conftest import LOCAL, ClusterUnderTest
+from tests.restricted import restricted_kubeconfig
 
 SOURCE = str(Path(__file__).parents[2] / "src")
 COMMAND = [sys.executable, "-m", "jobyard"]
@@ -62,13 +63,26 @@ def space(under_test: ClusterUnderTest) -> Iterator[str]:
 
 
 @pytest.fixture
-def jobyard(under_test: ClusterUnderTest, space: str) -> Jobyard:
+def credentials(under_test: ClusterUnderTest, space: str, tmp_path: Path) -> Path:
+    """The kubeconfig that commands are given: on a real cluster, of an account that has exactly the Role that we print."""
+    if under_test.name == LOCAL:
+        return under_test.kubeconfig
+
+    async def make() -> Path:
+        async with open_cluster(connect(kubeconfig=str(under_test.kubeconfig))) as client:
+            return await restricted_kubeconfig(client, under_test.kubeconfig, space, tmp_path / "kubeconfig")
+
+    return asyncio.run(make())
+
+
+@pytest.fixture
+def jobyard(credentials: Path, space: str) -> Jobyard:
     """Runs the command against the cluster under test, in a namespace of its own. `cluster=False` leaves both out."""
 
     def call(*args: str | Path, cluster: bool = True, cwd: Path | None = None, **env: str) -> Answer:
         words = [*COMMAND, *map(str, args)]
         if cluster:
-            words += ["--kubeconfig", str(under_test.kubeconfig), "-n", space]
+            words += ["--kubeconfig", str(credentials), "-n", space]
         done = subprocess.run(words, capture_output=True, text=True, timeout=110, env=environment(**env), cwd=cwd, check=False)
         return Answer(done.returncode, done.stdout, done.stderr)
 
@@ -76,12 +90,12 @@ def jobyard(under_test: ClusterUnderTest, space: str) -> Jobyard:
 
 
 @pytest.fixture
-def begin(under_test: ClusterUnderTest, space: str) -> Iterator[Callable[..., subprocess.Popen[str]]]:
+def begin(credentials: Path, space: str) -> Iterator[Callable[..., subprocess.Popen[str]]]:
     """Starts the command and goes on; what still runs at the end is killed."""
     started: list[subprocess.Popen[str]] = []
 
     def start(*args: str | Path, stdout: int = subprocess.PIPE) -> subprocess.Popen[str]:
-        words = [*COMMAND, *map(str, args), "--kubeconfig", str(under_test.kubeconfig), "-n", space]
+        words = [*COMMAND, *map(str, args), "--kubeconfig", str(credentials), "-n", space]
         process = subprocess.Popen(words, stdout=stdout, stderr=subprocess.STDOUT, text=True, env=environment())
         started.append(process)
         return process

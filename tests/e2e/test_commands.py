@@ -59,7 +59,7 @@ def test_schema_is_the_one_that_is_checked_in(jobyard: Jobyard) -> None:
 def test_version_and_help(jobyard: Jobyard) -> None:
     assert jobyard("--version", cluster=False).out.startswith("jobyard 0.")
     answer = jobyard("--help", cluster=False)
-    for command in ("run", "check", "graph", "runs", "show", "logs", "cancel", "why", "local", "schema", "completion"):
+    for command in ("run", "check", "graph", "runs", "show", "logs", "cancel", "why", "local", "manifests", "schema", "completion"):
         assert command in answer.out
         assert jobyard(command, "--help", cluster=False).code == 0
 

@@ -12,6 +12,7 @@ from jobyard import __version__
 from jobyard.cli.check_command import check, schema
 from jobyard.cli.graph_command import graph
 from jobyard.cli.local_command import local
+from jobyard.cli.manifests_command import manifests
 from jobyard.cli.run_command import run
 from jobyard.cli.runs_command import cancel, logs, runs, show, why
 from jobyard.model.errors import InvalidFiles, JobyardError
@@ -24,7 +25,7 @@ click.rich_click.COMMAND_GROUPS = {
     "jobyard": [
         {"name": "Run", "commands": ["run", "check", "graph"]},
         {"name": "Look", "commands": ["runs", "show", "logs", "why", "cancel"]},
-        {"name": "Set up", "commands": ["local", "schema", "completion"]},
+        {"name": "Set up", "commands": ["local", "manifests", "schema", "completion"]},
     ]
 }
 
@@ -49,7 +50,7 @@ def completion(shell: str) -> None:
         click.echo(kind(cli, {}, "jobyard", "_JOBYARD_COMPLETE").source())
 
 
-for command in (run, check, graph, runs, show, logs, cancel, why, local, schema, completion):
+for command in (run, check, graph, runs, show, logs, cancel, why, local, manifests, schema, completion):
     cli.add_command(command)
 
 

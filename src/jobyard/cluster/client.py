@@ -210,6 +210,8 @@ async def _send(client: httpx2.AsyncClient, request: httpx2.Request, *, stream: 
     try:
         return await asyncio.shield(sending)
     except asyncio.CancelledError:
+        # A second cancellation may end this wait too: what then becomes of the request is seen here, and closed with the client.
+        sending.add_done_callback(lambda late: late.cancelled() or late.exception())
         done, _ = await asyncio.wait([sending], timeout=_LAST_WORD)
         if not done:
             sending.cancel()

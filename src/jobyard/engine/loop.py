@@ -266,7 +266,8 @@ class ClusterEngine:
     def close(self) -> None:
         """Ends the watches and the workers. The runs' Jobs go on."""
         for task in self._open:
-            task.cancel()
+            if not task.cancelling():  # the group may have begun to: a second cancellation would cut short who is cleaning up
+                task.cancel()
 
 
 @asynccontextmanager

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Callable
+from dataclasses import dataclass
 from typing import Any
 
 import msgspec
@@ -33,34 +34,48 @@ def stream(objects: Objects, request: Request, what: Target) -> AsyncIterator[by
     if version and not version.isdigit():
         raise ApiError(400, f'Invalid value: "{version}": invalid resourceVersion')
     seconds = float(request.query.get("timeoutSeconds") or _DEFAULT_TIMEOUT)
-    return _stream(objects, what, matches, int(version or 0), request.flag("allowWatchBookmarks"), seconds)
+    initial = request.flag("sendInitialEvents")
+    wish = _Wish(
+        since=0 if initial else int(version or 0), bookmarks=request.flag("allowWatchBookmarks"), mark_initial=initial, seconds=seconds
+    )
+    return _stream(objects, what, matches, wish)
 
 
-async def _stream(
-    objects: Objects, what: Target, matches: Callable[[Tree], bool], since: int, bookmarks: bool, seconds: float
-) -> AsyncIterator[bytes]:
+@dataclass(frozen=True, kw_only=True)
+class _Wish:
+    """How a watch is to run. `mark_initial`: a bookmark says when all that exists has been told (what Go clients call a watch-list)."""
+
+    since: int
+    bookmarks: bool
+    mark_initial: bool
+    seconds: float
+
+
+async def _stream(objects: Objects, what: Target, matches: Callable[[Tree], bool], wish: _Wish) -> AsyncIterator[bytes]:
     store = objects.store
-    end = asyncio.get_running_loop().time() + seconds
+    end = asyncio.get_running_loop().time() + wish.seconds
     try:
-        changes = store.subscribe(what.resource.full_name, since=since or None)
+        changes = store.subscribe(what.resource.full_name, since=wish.since or None)
     except Expired:
-        expired = ApiError(410, f"too old resource version: {since} ({store.version})")
+        expired = ApiError(410, f"too old resource version: {wish.since} ({store.version})")
         yield _line("ERROR", expired.body())
         return
     try:
-        if not since:
+        if not wish.since:
+            version = store.version
             for tree in objects.list(what.resource, what.namespace):
                 if matches(tree):
                     yield _line("ADDED", tree)
+            if wish.mark_initial:
+                yield _bookmark(what, version, {"k8s.io/initial-events-end": "true"})
         while (left := end - asyncio.get_running_loop().time()) > 0:
             version = store.version
             news = await changes.wait(min(left, BOOKMARK_EVERY))
             lines = [line for change in news if (line := _tell(change, matches))]
             if lines:
                 yield b"".join(lines)
-            elif not news and bookmarks:
-                head = {"kind": what.resource.kind, "apiVersion": what.resource.api_version, "metadata": {"resourceVersion": str(version)}}
-                yield _line("BOOKMARK", head)
+            elif not news and wish.bookmarks:
+                yield _bookmark(what, version)
     finally:
         store.unsubscribe(changes)
 
@@ -74,6 +89,11 @@ def _tell(change: Change, matches: Callable[[Tree], bool]) -> bytes | None:
     if now:
         return _line("MODIFIED" if before else "ADDED", change.object)
     return _line("DELETED", change.object) if before else None
+
+
+def _bookmark(what: Target, version: int, annotations: dict[str, str] | None = None) -> bytes:
+    metadata: Tree = {"resourceVersion": str(version), "creationTimestamp": None, **({"annotations": annotations} if annotations else {})}
+    return _line("BOOKMARK", {"kind": what.resource.kind, "apiVersion": what.resource.api_version, "metadata": metadata})
 
 
 def _line(kind: str, tree: Tree) -> bytes:
