@@ -12,7 +12,7 @@ from typing import Any
 
 import msgspec
 
-from jobyard.local import discovery, patches, selectors, status, times
+from jobyard.local import discovery, patches, selectors, status, tables, times
 from jobyard.local.kubelet import Kubelet
 from jobyard.local.logs import LogQuery, select, strip
 from jobyard.local.objects import Objects
@@ -125,11 +125,18 @@ class Api:
             return self._log(request, what)
         match request.method:
             case "GET" if what.name:
-                return Answer(self._objects.get(what.resource, what.namespace, what.name))
+                found = self._objects.get(what.resource, what.namespace, what.name)
+                if tables.wanted(request.headers.get("accept", "")):
+                    metadata = {"resourceVersion": found["metadata"]["resourceVersion"]}
+                    return Answer(tables.table(what.resource, [found], metadata, times.now()))
+                return Answer(found)
             case "GET" if request.flag("watch"):
                 return Answer(chunks=stream(self._objects, request, what), media="application/json")
             case "GET":
-                return Answer(self._list(request, what))
+                listed = self._list(request, what)
+                if tables.wanted(request.headers.get("accept", "")):
+                    return Answer(tables.table(what.resource, listed["items"], listed["metadata"], times.now()))
+                return Answer(listed)
             case "POST" if not what.name:
                 return self._create(request, what)
             case "PUT" if what.name:

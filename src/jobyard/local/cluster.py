@@ -18,10 +18,10 @@ import uvicorn
 from jobyard.local.api import Api
 from jobyard.local.garbage import Furnisher, GarbageCollector
 from jobyard.local.jobs import JobController
-from jobyard.local.kubelet import Kubelet
+from jobyard.local.kubelet import Kubelet, node
 from jobyard.local.objects import Objects
 from jobyard.local.process_runtime import open_warden
-from jobyard.local.resources import NAMESPACES
+from jobyard.local.resources import NAMESPACES, NODES
 from jobyard.local.store import Store
 
 _NAMESPACES = ("default", "kube-system")
@@ -50,6 +50,7 @@ async def open_local_cluster(folder: Path, *, keep: bool) -> AsyncIterator[Local
     for name in _NAMESPACES:
         objects.ensure(NAMESPACES, "", {"metadata": {"name": name}})
         objects.furnish(name)
+    objects.ensure(NODES, "", node())
     token = _token(folder)
     listener = socket.socket()
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)

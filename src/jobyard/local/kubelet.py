@@ -7,7 +7,7 @@ import os
 from pathlib import Path
 from typing import Any
 
-from jobyard.local import times, volumes
+from jobyard.local import discovery, times, volumes
 from jobyard.local.objects import Objects
 from jobyard.local.pod_worker import PodWorker
 from jobyard.local.process_runtime import Warden
@@ -17,6 +17,39 @@ Tree = dict[str, Any]
 
 NODE = "local"
 SOURCE = "kubelet"
+
+
+def node() -> Tree:
+    """The node, made up: what `kubectl get nodes` and the downward API may want of one."""
+    pages = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    capacity = {"cpu": str(os.cpu_count() or 1), "memory": f"{pages // 1024}Ki", "pods": str(room())}
+    ready = {
+        "type": "Ready",
+        "status": "True",
+        "reason": "KubeletReady",
+        "message": "the local cluster runs",
+        "lastTransitionTime": times.stamp(),
+    }
+    info = {
+        "kubeletVersion": discovery.version()["gitVersion"],
+        "operatingSystem": "linux",
+        "architecture": "amd64",
+        "containerRuntimeVersion": "process://1",
+    }
+    info |= dict.fromkeys(("machineID", "systemUUID", "bootID", "kernelVersion", "osImage", "kubeProxyVersion"), "")
+    addresses = [{"type": "InternalIP", "address": "127.0.0.1"}, {"type": "Hostname", "address": NODE}]
+    status = {
+        "capacity": capacity,
+        "allocatable": capacity,
+        "conditions": [{**ready, "lastHeartbeatTime": times.stamp()}],
+        "addresses": addresses,
+        "nodeInfo": info,
+    }
+    return {
+        "metadata": {"name": NODE, "labels": {"kubernetes.io/hostname": NODE, "kubernetes.io/os": "linux"}},
+        "spec": {},
+        "status": status,
+    }
 
 
 def room() -> int:

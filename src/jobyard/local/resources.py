@@ -70,8 +70,9 @@ EVENTS = Resource(
 )
 SERVICE_ACCOUNTS = Resource(plural="serviceaccounts", kind="ServiceAccount", short=("sa",))
 LEASES = Resource(group="coordination.k8s.io", plural="leases", kind="Lease")
+NODES = Resource(plural="nodes", kind="Node", namespaced=False, short=("no",), subresources=("status",))
 
-RESOURCES = (NAMESPACES, PODS, CONFIG_MAPS, SECRETS, EVENTS, SERVICE_ACCOUNTS, JOBS, LEASES)
+RESOURCES = (NAMESPACES, NODES, PODS, CONFIG_MAPS, SECRETS, EVENTS, SERVICE_ACCOUNTS, JOBS, LEASES)
 BY_NAME = {resource.full_name: resource for resource in RESOURCES}
 BY_PATH = {(resource.group, resource.version, resource.plural): resource for resource in RESOURCES}
 BY_KIND = {(resource.api_version, resource.kind): resource for resource in RESOURCES}
