@@ -75,7 +75,7 @@ def test_the_readmes_jobernetes_models_run_unmodified(jobyard: Jobyard, model: s
 
 
 def test_a_failed_step_shows_its_reason_its_exit_code_and_its_last_lines(jobyard: Jobyard, tmp_path: Path) -> None:
-    script = "for i in $(seq 1 30); do echo line $i; done; echo 'no such table: sales' >&2; exit 3"
+    script = "for i in $(seq 1 30); do echo line $i; done; echo 'no such table: sales'; exit 3"
     answer = jobyard("run", write(tmp_path, workflow("w", step("load", script), step("report", "true", "load"))))
     assert answer.code == 1
     assert "Container main exited with code 3." in answer.out

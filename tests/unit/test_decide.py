@@ -9,7 +9,8 @@ from itertools import pairwise
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from jobyard.engine.decide import Attempt, Create, Decision, Delete, Observed, Record, Refusal, Slot, Stop, decide
+from jobyard.engine.decide import decide
+from jobyard.engine.decision import Attempt, Create, Decision, Delete, Observed, Record, Refusal, Slot, Stop
 from jobyard.model.run import Reason, Role, State, StepResult
 from jobyard.model.template import Template
 from jobyard.model.workflow import Cleanup, OnFailure, Retry, Step, When, Workflow

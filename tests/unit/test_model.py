@@ -14,7 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from jobyard.engine import record as records
-from jobyard.engine.decide import Record
+from jobyard.engine.decision import Record
 from jobyard.model import duration, names
 from jobyard.model.errors import InvalidParameter, PlaceholderUnknown, Rejected, Unavailable
 from jobyard.model.finding import did_you_mean

@@ -8,7 +8,7 @@ from datetime import datetime, timedelta
 
 from jobyard.contracts import Clock, Cluster
 from jobyard.engine import record as records
-from jobyard.engine.decide import Action, Create, Delete, Record, Refusal, Stop
+from jobyard.engine.decision import Action, Create, Delete, Record, Refusal, Stop
 from jobyard.engine.observe import Sight
 from jobyard.model import names
 from jobyard.model.errors import Conflict, NoRoom, NotFound, PlaceholderUnknown, Rejected

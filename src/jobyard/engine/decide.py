@@ -6,10 +6,10 @@ is there room (`_start`)? Has it ended, and what is to be recorded? `wake_at` is
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
+from jobyard.engine.decision import Action, Create, Decision, Delete, Observed, Record, Slot, Stop
 from jobyard.model.run import Reason, Role, State, StepResult, StepView
 from jobyard.model.workflow import Cleanup, OnFailure, Retry, Step, When, Workflow
 
@@ -17,100 +17,6 @@ RECORD_AFTER = timedelta(seconds=1)
 """How long a step's news may wait to be recorded, so that a busy run writes once a second. Until then the Job itself is the record."""
 
 START_OF_TIME = datetime.min.replace(tzinfo=UTC)
-
-Slot = tuple[Role, str]
-"""A step, or the revert of a step."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Attempt:
-    """One Job of the run, as observed."""
-
-    role: Role
-    step: str
-    number: int
-    job: str
-    state: State
-    reason: str = ""
-    message: str = ""
-    created: datetime
-    started: datetime | None = None
-    finished: datetime | None = None
-    stopping: bool = False
-    deleting: bool = False
-    outputs: Mapping[str, object] | None = None
-
-
-@dataclass(frozen=True, kw_only=True)
-class Refusal:
-    """The cluster's answer to a create that it did not do. `until` is None when the answer is final."""
-
-    reason: str
-    message: str
-    until: datetime | None = None
-
-
-@dataclass(frozen=True, kw_only=True)
-class Observed:
-    """All that a decision may depend on, beside the workflow and the time."""
-
-    created: datetime
-    state: State = State.PENDING
-    reason: str = ""
-    finished: datetime | None = None
-    cancelled: bool = False
-    recorded: Mapping[Slot, StepResult] = field(default_factory=dict)
-    attempts: Mapping[Slot, tuple[Attempt, ...]] = field(default_factory=dict)
-    refusals: Mapping[tuple[Role, str, int], Refusal] = field(default_factory=dict)
-
-
-@dataclass(frozen=True, kw_only=True)
-class Create:
-    """Create the Job of this attempt."""
-
-    role: Role
-    step: str
-    attempt: int
-
-
-@dataclass(frozen=True, kw_only=True)
-class Stop:
-    """Suspend this Job, and write on it why."""
-
-    job: str
-    reason: Reason
-
-
-@dataclass(frozen=True, kw_only=True)
-class Record:
-    """Write these results on the run's record; with `state`, that the run has ended."""
-
-    results: Mapping[Slot, StepResult]
-    state: State | None = None
-    reason: str = ""
-    finished: datetime | None = None
-
-
-@dataclass(frozen=True, kw_only=True)
-class Delete:
-    """Delete these Jobs, pods and all: the run is over and wants no traces."""
-
-    jobs: tuple[str, ...]
-
-
-Action = Create | Stop | Record | Delete
-
-
-@dataclass(frozen=True, kw_only=True)
-class Decision:
-    """What to do, how the run stands, and when to look again though nothing changes."""
-
-    actions: tuple[Action, ...]
-    state: State
-    reason: str
-    finished: datetime | None
-    steps: tuple[StepView, ...]
-    wake_at: datetime | None
 
 
 def decide(workflow: Workflow, observed: Observed, now: datetime) -> Decision:

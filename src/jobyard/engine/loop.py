@@ -12,7 +12,8 @@ from dataclasses import dataclass, field, replace
 from jobyard.contracts import Clock, Cluster
 from jobyard.engine import record as records
 from jobyard.engine.act import Actor, retry_delay, seconds_until
-from jobyard.engine.decide import Decision, decide
+from jobyard.engine.decide import decide
+from jobyard.engine.decision import Decision
 from jobyard.engine.observe import JOB_NAME_LABEL, Sight, show
 from jobyard.model import names
 from jobyard.model.errors import Conflict, JobyardError, NoSuchRun, NotFound, Rejected, Unavailable

@@ -8,7 +8,7 @@ from dataclasses import replace
 from datetime import datetime
 
 from jobyard.engine import record as records
-from jobyard.engine.decide import Attempt, Decision, Observed, Refusal, Slot
+from jobyard.engine.decision import Attempt, Decision, Observed, Refusal, Slot
 from jobyard.model import names
 from jobyard.model.diagnosis import diagnose
 from jobyard.model.job import outputs, read

@@ -15,7 +15,7 @@ from typing import Any
 
 import msgspec
 
-from jobyard.engine.decide import Record, Slot
+from jobyard.engine.decision import Record, Slot
 from jobyard.model import names
 from jobyard.model.errors import WrongInput
 from jobyard.model.objects import ConfigMap, Manifest

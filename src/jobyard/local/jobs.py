@@ -8,7 +8,7 @@ from collections import defaultdict
 from datetime import datetime, timedelta
 from typing import Any
 
-from jobyard.local import times
+from jobyard.local import selectors, times
 from jobyard.local.indexes import INDEX
 from jobyard.local.job_rules import TRACKED, BackOff, is_tracked
 from jobyard.local.job_sync import NewPod, condition, is_finished, sync
@@ -50,6 +50,10 @@ class JobController:
     def _note(self, pod: Tree, *, gone: bool) -> None:
         owner = controller_of(pod, "Job")
         if owner is None:
+            if not gone and not pod["metadata"].get("deletionTimestamp"):
+                self._adopt(pod)
+            return
+        if not gone and self._let_go(pod, owner):
             return
         namespace, name = pod["metadata"]["namespace"], pod["metadata"]["name"]
         if gone:
@@ -59,6 +63,29 @@ class JobController:
         self._queue.add((namespace, owner["name"]))
         if gone is False and is_tracked(pod) and self._objects.find(JOBS, namespace, owner["name"]) is None:
             self._release(pod)
+
+    def _adopt(self, pod: Tree) -> None:
+        """A pod without a controller, whose labels a Job selects, becomes that Job's."""
+        for job in self._objects.list(JOBS, pod["metadata"]["namespace"]):
+            mine = not job["metadata"].get("deletionTimestamp") and not is_finished(job) and selectors.of_spec(job["spec"]["selector"])(pod)
+            if mine:
+                metadata = pod["metadata"]
+                owners = [*(metadata.get("ownerReferences") or []), _owner(job)]
+                finalizers = [each for each in metadata.get("finalizers") or [] if each != TRACKED] + [TRACKED]
+                self._objects.set_metadata(PODS, pod, ownerReferences=owners, finalizers=finalizers)
+                return
+
+    def _let_go(self, pod: Tree, owner: Tree) -> bool:
+        """A pod whose labels its Job no longer selects is nobody's."""
+        job = self._objects.find(JOBS, pod["metadata"]["namespace"], owner["name"])
+        if job is None or job["metadata"]["uid"] != owner["uid"] or selectors.of_spec(job["spec"]["selector"])(pod):
+            return False
+        kept = [each for each in pod["metadata"]["ownerReferences"] if each["uid"] != owner["uid"]]
+        finalizers = [each for each in pod["metadata"].get("finalizers") or [] if each != TRACKED]
+        self._pods[owner["uid"]].pop(pod["metadata"]["name"], None)
+        self._objects.set_metadata(PODS, pod, ownerReferences=kept, finalizers=finalizers)
+        self._queue.add((pod["metadata"]["namespace"], owner["name"]))
+        return True
 
     async def _work(self) -> None:
         while True:
@@ -161,6 +188,12 @@ def controller_of(tree: Tree, kind: str) -> Tree | None:
     return found
 
 
+def _owner(job: Tree) -> Tree:
+    metadata = job["metadata"]
+    reference = {"apiVersion": "batch/v1", "kind": "Job", "name": metadata["name"], "uid": metadata["uid"]}
+    return {**reference, "controller": True, "blockOwnerDeletion": True}
+
+
 def pod_of(job: Tree, new: NewPod) -> Tree:
     """The pod that a Job's template stands for."""
     template = copy.deepcopy(job["spec"]["template"])
@@ -177,14 +210,6 @@ def pod_of(job: Tree, new: NewPod) -> Tree:
             if all(entry["name"] != "JOB_COMPLETION_INDEX" for entry in env):
                 source = {"fieldRef": {"apiVersion": "v1", "fieldPath": f"metadata.labels['{INDEX}']"}}
                 env.append({"name": "JOB_COMPLETION_INDEX", "valueFrom": source})
-    owner = {
-        "apiVersion": "batch/v1",
-        "kind": "Job",
-        "name": name,
-        "uid": job["metadata"]["uid"],
-        "controller": True,
-        "blockOwnerDeletion": True,
-    }
     kept = {key: metadata[key] for key in ("labels", "annotations") if key in metadata}
     finalizers = [*(metadata.get("finalizers") or []), TRACKED]
-    return {"metadata": {**kept, "generateName": f"{prefix}-", "finalizers": finalizers, "ownerReferences": [owner]}, "spec": spec}
+    return {"metadata": {**kept, "generateName": f"{prefix}-", "finalizers": finalizers, "ownerReferences": [_owner(job)]}, "spec": spec}

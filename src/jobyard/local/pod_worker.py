@@ -19,8 +19,8 @@ Tree = dict[str, Any]
 MESSAGE_LIMIT = 4096
 _FIRST_BACK_OFF, _LONGEST_BACK_OFF = 10.0, 300.0
 _NO_COMMAND = "(no command: the local cluster's processes have no image, so the container must name one)"
-_PAUSE = ["sh", "-c", 'trap "exit 0" TERM; while :; do sleep 3600 & wait $!; done']
-"""The one image whose entry point everybody knows: Kubernetes' own `pause`, which waits until it is told to end."""
+_ENTRY_POINTS = {"pause": ["sh", "-c", 'trap "exit 0" TERM; while :; do sleep 3600 & wait $!; done'], "busybox": ["sh"]}
+"""The images whose entry points everybody knows: `pause` waits until it is told to end, `busybox` is a shell."""
 _NEEDS_BUBBLEWRAP = "volumeMounts need bubblewrap on the local cluster, and there is none that works here: apt-get install bubblewrap"
 
 
@@ -276,7 +276,8 @@ class PodWorker:
             raise pod_env.ConfigError(_NEEDS_BUBBLEWRAP)
         argv = pod_env.command(spec, env)
         if not spec.get("command"):
-            argv = _PAUSE if str(spec["image"]).rpartition("/")[2].split(":")[0] == "pause" else [_NO_COMMAND]
+            known = _ENTRY_POINTS.get(str(spec["image"]).rpartition("/")[2].split(":")[0])
+            argv = (argv or known) if known else [_NO_COMMAND]
         work = self._folder / "work" / name
         work.mkdir(parents=True, exist_ok=True)
         messages = self._folder / "messages"

@@ -110,7 +110,8 @@ def _message(name: str, data: bytes) -> Tree:
             tree.update(_message(kind, raw))
         else:
             tree[field] = _value(kind, raw)
-    return {key: value for key, value in tree.items() if value is not None}
+    # Go writes every string that is no pointer, the empty ones too; in JSON those are left out, and defaults depend on it.
+    return {key: value for key, value in tree.items() if value is not None and value != ""}
 
 
 def _value(kind: str, raw: Any) -> Any:

@@ -70,7 +70,7 @@ EVENTS = Resource(
 )
 SERVICE_ACCOUNTS = Resource(plural="serviceaccounts", kind="ServiceAccount", short=("sa",))
 LEASES = Resource(group="coordination.k8s.io", plural="leases", kind="Lease")
-NODES = Resource(plural="nodes", kind="Node", namespaced=False, short=("no",), subresources=("status",))
+NODES = Resource(plural="nodes", kind="Node", namespaced=False, short=("no",), subresources=("status",), fields=("spec.unschedulable",))
 
 RESOURCES = (NAMESPACES, NODES, PODS, CONFIG_MAPS, SECRETS, EVENTS, SERVICE_ACCOUNTS, JOBS, LEASES)
 BY_NAME = {resource.full_name: resource for resource in RESOURCES}
@@ -84,6 +84,8 @@ def field_value(resource: Resource, tree: Mapping[str, Any], name: str) -> str |
         return None
     if name == "status.successful":
         return str((tree.get("status") or {}).get("succeeded", 0))
+    if name == "spec.unschedulable":
+        return str(bool((tree.get("spec") or {}).get("unschedulable"))).lower()
     if name == "source":
         return str((tree.get("source") or {}).get("component") or tree.get("reportingComponent") or "")
     value: Any = tree

@@ -10,7 +10,7 @@ from typing import Any
 import msgspec
 
 from jobyard.model import names
-from jobyard.model.objects import Condition, Job, Manifest, Pod
+from jobyard.model.objects import Job, Manifest, Pod, condition
 from jobyard.model.run import Reason, Role, State
 
 
@@ -22,11 +22,6 @@ class Ending:
     reason: str = ""
     message: str = ""
     finished: datetime | None = None
-
-
-def condition(conditions: Sequence[Condition], kind: str) -> Condition | None:
-    """The condition of this type that is True, wherever it stands in the list."""
-    return next((each for each in conditions if each.type == kind and each.status == "True"), None)
 
 
 def read(job: Job) -> Ending:

@@ -5,6 +5,7 @@ Field names are Kubernetes' own in snake case. What an object has beside these i
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Generic, TypeVar
@@ -40,6 +41,11 @@ class Condition(Object, frozen=True, kw_only=True):
     reason: str | None = None
     message: str | None = None
     last_transition_time: datetime | None = None
+
+
+def condition(conditions: Sequence[Condition], kind: str) -> Condition | None:
+    """The condition of this type that is True, wherever it stands in the list."""
+    return next((each for each in conditions if each.type == kind and each.status == "True"), None)
 
 
 class JobSpec(Object, frozen=True, kw_only=True):
