@@ -63,7 +63,8 @@ def _ended(job: Job, reason: str, message: str, pods: Sequence[Pod], warnings: S
         case Reason.CANCELLED:
             return Diagnosis(reason=reason, sentence="It was cancelled.")
         case Reason.TIMEOUT:
-            first = cause or stuck
+            # A container that was killed by the stop itself tells nothing; what kept it from starting does.
+            first = stuck or (None if _last_warning(warnings) else cause)
             return Diagnosis(
                 reason=reason,
                 sentence="It was stopped because the workflow's timeout passed.",
