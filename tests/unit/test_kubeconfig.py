@@ -69,7 +69,12 @@ def test_a_kubeconfig_that_is_none(tmp_path: Path, text: str, words: str) -> Non
 def test_certificates_stand_in_the_file_or_beside_it(tmp_path: Path) -> None:
     (tmp_path / "ca.pem").write_text("CA")
     user = {"client-certificate-data": base64.b64encode(b"CERT").decode(), "client-key-data": base64.b64encode(b"KEY").decode()}
-    options: dict[str, Any] = {"certificate-authority": "ca.pem", "tls-server-name": "other", "proxy-url": "http://p:1", "insecure-skip-tls-verify": False}
+    options: dict[str, Any] = {
+        "certificate-authority": "ca.pem",
+        "tls-server-name": "other",
+        "proxy-url": "http://p:1",
+        "insecure-skip-tls-verify": False,
+    }
     found = connect(kubeconfig=str(config(tmp_path, "x", user, **options)))
     assert (found.ca, found.client_certificate, found.client_key) == ("CA", "CERT", "KEY")
     assert (found.server_name, found.proxy, found.insecure) == ("other", "http://p:1", False)

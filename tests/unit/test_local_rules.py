@@ -12,6 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from jobyard.local import indexes, patches, pod_env, protobuf, selectors, volumes
+from jobyard.local.cron_sync import sync as cron_sync
 from jobyard.local.defaults import fill
 from jobyard.local.job_rules import TRACKED, BackOff, remaining
 from jobyard.local.job_sync import Sync, sync
@@ -344,3 +345,45 @@ def test_protobuf_that_is_none_is_an_error_of_ours(data: bytes) -> None:
     for body in (data, b"k8s\0" + data, b"k8s\0\n\x0c\n\x02v1\x12\x06Secret\x12" + bytes([len(data) % 128]) + data):
         with contextlib.suppress(ValueError):
             protobuf.decode(body)
+
+
+def cron(text: str = "*/5 * * * *", status: Tree | None = None, **spec: Any) -> Tree:
+    template = {"spec": {"template": {"spec": {"restartPolicy": "Never", "containers": []}}}}
+    metadata = {"name": "c", "namespace": "n", "uid": "c", "creationTimestamp": "2026-01-01T00:00:00Z"}
+    return {"metadata": metadata, "spec": {"schedule": text, "jobTemplate": template, **spec}, "status": status or {}}
+
+
+def scheduled(name: str, *conditions: str, started: str = "2026-01-01T00:00:00Z") -> Tree:
+    listed = [{"type": each, "status": "True"} for each in conditions]
+    return {"metadata": {"name": name, "uid": name, "namespace": "n"}, "status": {"conditions": listed, "startTime": started}}
+
+
+def test_a_cron_job_makes_the_newest_start_that_it_missed() -> None:
+    assert cron_sync(cron(), [], NOW + timedelta(minutes=4)).create is None
+    late = cron_sync(cron(), [], NOW + timedelta(minutes=12))
+    assert (late.create, late.again) == (NOW + timedelta(minutes=10), NOW + timedelta(minutes=15))
+    assert cron_sync(cron(status=late.status), [], NOW + timedelta(minutes=12)).create is None, "each once"
+    assert cron_sync(cron(suspend=True), [], NOW + timedelta(minutes=12)).create is None
+    assert cron_sync(cron(startingDeadlineSeconds=60), [], NOW + timedelta(minutes=12)).create is None
+    many = cron_sync(cron("* * * * *"), [], NOW + timedelta(minutes=200))
+    assert (many.create, many.events[0][1]) == (NOW + timedelta(minutes=200), "TooManyMissedTimes")
+
+
+def test_a_cron_job_knows_zones_and_macros() -> None:
+    in_berlin = cron_sync(cron("30 2 * * *", timeZone="Europe/Berlin"), [], NOW + timedelta(hours=2))
+    assert in_berlin.create == NOW + timedelta(hours=1, minutes=30)
+    assert cron_sync(cron("@hourly"), [], NOW + timedelta(minutes=61)).create == NOW + timedelta(hours=1)
+    assert cron_sync(cron(timeZone="Nowhere/None"), [], NOW + timedelta(hours=1)).events[0][1] == "UnknownTimeZone"
+
+
+def test_a_cron_job_s_concurrency_and_history() -> None:
+    active = {"active": [{"name": "a", "uid": "a"}]}
+    assert cron_sync(cron(status=active, concurrencyPolicy="Forbid"), [scheduled("a")], NOW + timedelta(minutes=6)).create is None
+    replaced = cron_sync(cron(status=active, concurrencyPolicy="Replace"), [scheduled("a")], NOW + timedelta(minutes=6))
+    assert ([each["metadata"]["name"] for each in replaced.delete], replaced.create is not None) == (["a"], True)
+    allowed = cron_sync(cron(status=active), [scheduled("a")], NOW + timedelta(minutes=6))
+    assert (allowed.delete, len(allowed.status["active"])) == ([], 1)
+    jobs = [scheduled(f"j{i}", "Complete", started=f"2026-01-01T00:0{i}:00Z") for i in range(5)]
+    cleaned = cron_sync(cron(status=active), [*jobs, scheduled("a", "Failed")], NOW)
+    assert [each["metadata"]["name"] for each in cleaned.delete] == ["j0", "j1"]
+    assert ("Normal", "SawCompletedJob", "Saw completed job: a, condition: Failed") in cleaned.events

@@ -16,6 +16,7 @@ from pathlib import Path
 import uvicorn
 
 from jobyard.local.api import Api
+from jobyard.local.cron import CronController
 from jobyard.local.garbage import Furnisher, GarbageCollector
 from jobyard.local.jobs import JobController
 from jobyard.local.kubelet import Kubelet, node
@@ -64,7 +65,8 @@ async def open_local_cluster(folder: Path, *, keep: bool) -> AsyncIterator[Local
         )
         server = _Server(config)
         controllers = [
-            group.create_task(part.run()) for part in (JobController(objects), GarbageCollector(objects), Furnisher(objects), kubelet)
+            group.create_task(part.run())
+            for part in (JobController(objects), CronController(objects), GarbageCollector(objects), Furnisher(objects), kubelet)
         ]
         serving = group.create_task(server.serve(sockets=[listener]))
         while not server.started:  # noqa: ASYNC110 - uvicorn has no event for it

@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 from typing import Any
 
-from jobyard.local.resources import JOBS, NAMESPACES, PODS, SECRETS, Resource
+from jobyard.local.resources import CRON_JOBS, JOBS, NAMESPACES, PODS, SECRETS, Resource
 
 Tree = dict[str, Any]
 
@@ -18,6 +18,8 @@ def fill(resource: Resource, tree: Tree) -> Tree:
     match resource.full_name:
         case JOBS.full_name:
             return _job(tree)
+        case CRON_JOBS.full_name:
+            return _cron_job(tree)
         case PODS.full_name:
             spec = _pod_spec(tree.get("spec") or {})
             spec.setdefault("serviceAccountName", "default")
@@ -37,6 +39,19 @@ def fill(resource: Resource, tree: Tree) -> Tree:
             data = {**(tree.get("data") or {}), **given}
             return {"type": "Opaque", **rest, **({"data": data} if data else {})}
     return tree
+
+
+def _cron_job(tree: Tree) -> Tree:
+    spec = {key: value for key, value in (tree.get("spec") or {}).items() if value is not None}
+    template = dict(spec.get("jobTemplate") or {})
+    inside = {key: value for key, value in (template.get("spec") or {}).items() if value is not None}
+    pod = dict(inside.get("template") or {})
+    pod.setdefault("metadata", {})
+    pod["spec"] = _pod_spec(pod.get("spec") or {})
+    template.setdefault("metadata", {})
+    template["spec"] = {**inside, "template": pod}
+    defaults = {"concurrencyPolicy": "Allow", "suspend": False, "successfulJobsHistoryLimit": 3, "failedJobsHistoryLimit": 1}
+    return {"status": {}, **tree, "spec": {**defaults, **spec, "jobTemplate": template}}
 
 
 def _job(tree: Tree) -> Tree:

@@ -9,7 +9,7 @@ from typing import Any
 
 from jobyard.local import times
 from jobyard.local.defaults import fill
-from jobyard.local.resources import BY_NAME, CONFIG_MAPS, EVENTS, JOBS, NAMESPACES, PODS, SERVICE_ACCOUNTS, Resource
+from jobyard.local.resources import BY_NAME, CONFIG_MAPS, CRON_JOBS, EVENTS, JOBS, NAMESPACES, PODS, SERVICE_ACCOUNTS, Resource
 from jobyard.local.status import ApiError, already_exists, conflict, forbidden, invalid, not_found
 from jobyard.local.store import Store
 from jobyard.local.validation import check, check_update
@@ -66,10 +66,10 @@ class Objects:
         for key in ("deletionTimestamp", "deletionGracePeriodSeconds", "selfLink"):
             metadata.pop(key, None)
         metadata |= {"uid": str(uuid.uuid4()), "creationTimestamp": times.stamp()}
-        if resource in (JOBS, PODS):
+        if resource in (JOBS, PODS, CRON_JOBS):
             metadata["generation"] = 1
         whole: Tree = {**tree, "apiVersion": resource.api_version, "kind": resource.kind, "metadata": metadata}
-        if resource in (JOBS, PODS):
+        if resource in (JOBS, PODS, CRON_JOBS):
             whole["status"] = {"phase": "Pending", "qosClass": "BestEffort"} if resource is PODS else {}
         whole = fill(resource, whole)
         if problems := check(resource, whole):
@@ -126,12 +126,12 @@ class Objects:
             whole = {**old, "status": new.get("status") or {}, "metadata": {**old["metadata"], **own}}
         else:
             whole = {**new, "apiVersion": resource.api_version, "kind": resource.kind, "metadata": metadata}
-            if resource in (JOBS, PODS, NAMESPACES) and subresource != "finalize":
+            if resource in (JOBS, PODS, NAMESPACES, CRON_JOBS) and subresource != "finalize":
                 whole["status"] = old.get("status") or {}
             whole = fill(resource, whole)
             if problems := check_update(resource, old, whole):
                 raise invalid(resource, name, problems)
-            if resource is JOBS and whole["spec"] != old["spec"]:
+            if resource in (JOBS, CRON_JOBS) and whole["spec"] != old["spec"]:
                 whole["metadata"] = {**whole["metadata"], "generation": old["metadata"].get("generation", 1) + 1}
         if dry_run or whole == old:
             return whole

@@ -37,6 +37,7 @@ class Resource:
 
 
 JOBS = Resource(group="batch", plural="jobs", kind="Job", categories=("all",), subresources=("status",), fields=("status.successful",))
+CRON_JOBS = Resource(group="batch", plural="cronjobs", kind="CronJob", short=("cj",), categories=("all",), subresources=("status",))
 PODS = Resource(
     plural="pods",
     kind="Pod",
@@ -72,7 +73,7 @@ SERVICE_ACCOUNTS = Resource(plural="serviceaccounts", kind="ServiceAccount", sho
 LEASES = Resource(group="coordination.k8s.io", plural="leases", kind="Lease")
 NODES = Resource(plural="nodes", kind="Node", namespaced=False, short=("no",), subresources=("status",), fields=("spec.unschedulable",))
 
-RESOURCES = (NAMESPACES, NODES, PODS, CONFIG_MAPS, SECRETS, EVENTS, SERVICE_ACCOUNTS, JOBS, LEASES)
+RESOURCES = (NAMESPACES, NODES, PODS, CONFIG_MAPS, SECRETS, EVENTS, SERVICE_ACCOUNTS, JOBS, CRON_JOBS, LEASES)
 BY_NAME = {resource.full_name: resource for resource in RESOURCES}
 BY_PATH = {(resource.group, resource.version, resource.plural): resource for resource in RESOURCES}
 BY_KIND = {(resource.api_version, resource.kind): resource for resource in RESOURCES}

@@ -8,7 +8,19 @@ from typing import Any
 
 from jobyard.local import times
 from jobyard.local.job_sync import condition
-from jobyard.local.resources import CONFIG_MAPS, EVENTS, JOBS, LEASES, NAMESPACES, NODES, PODS, SECRETS, SERVICE_ACCOUNTS, Resource
+from jobyard.local.resources import (
+    CONFIG_MAPS,
+    CRON_JOBS,
+    EVENTS,
+    JOBS,
+    LEASES,
+    NAMESPACES,
+    NODES,
+    PODS,
+    SECRETS,
+    SERVICE_ACCOUNTS,
+    Resource,
+)
 
 Tree = dict[str, Any]
 Cells = Callable[[Tree, datetime], list[Any]]
@@ -80,6 +92,14 @@ def _job_status(tree: Tree) -> str:
     return "Terminating" if tree["metadata"].get("deletionTimestamp") else "Running"
 
 
+def _cron_job(tree: Tree, now: datetime) -> list[Any]:
+    spec, status = tree["spec"], tree.get("status") or {}
+    last = status.get("lastScheduleTime")
+    ago = duration((now - times.parse(last)).total_seconds()) if last else "<none>"
+    zone, suspended = spec.get("timeZone") or "<none>", "True" if spec.get("suspend") else "False"
+    return [_name(tree), spec["schedule"], zone, suspended, str(len(status.get("active") or [])), ago, _age(tree, now)]
+
+
 def _pod(tree: Tree, now: datetime) -> list[Any]:
     status = tree.get("status") or {}
     statuses = status.get("containerStatuses") or []
@@ -116,6 +136,7 @@ def _phase(tree: Tree, now: datetime) -> list[Any]:
 
 _COLUMNS: dict[Resource, tuple[tuple[str, ...], Cells]] = {
     JOBS: (("Name", "Status", "Completions", "Duration", "Age"), _job),
+    CRON_JOBS: (("Name", "Schedule", "Timezone", "Suspend", "Active", "Last Schedule", "Age"), _cron_job),
     PODS: (("Name", "Ready", "Status", "Restarts", "Age"), _pod),
     EVENTS: (("Last Seen", "Type", "Reason", "Object", "Message"), _event),
     NAMESPACES: (("Name", "Status", "Age"), _phase),

@@ -8,7 +8,9 @@ import re
 from collections.abc import Iterator
 from typing import Any
 
-from jobyard.local.resources import CONFIG_MAPS, JOBS, NAMESPACES, PODS, SECRETS, Resource
+from jobyard.local import times
+from jobyard.local.cron_sync import schedule
+from jobyard.local.resources import CONFIG_MAPS, CRON_JOBS, JOBS, NAMESPACES, PODS, SECRETS, Resource
 from jobyard.local.status import Invalid
 
 Tree = dict[str, Any]
@@ -89,6 +91,8 @@ def _labels(labels: Tree | None, field: str) -> Iterator[Invalid]:
 def _spec(resource: Resource, tree: Tree) -> Iterator[Invalid]:
     if resource is JOBS:
         yield from _job(tree)
+    elif resource is CRON_JOBS:
+        yield from _cron_job(tree)
     elif resource is PODS:
         yield from _pod_spec(tree["spec"], "spec")
     elif resource in (SECRETS, CONFIG_MAPS):
@@ -114,6 +118,32 @@ def _data(resource: Resource, tree: Tree) -> Iterator[Invalid]:
                 size += len((value or "").encode())
     if size > _LIMIT:
         yield Invalid("", "FieldValueTooLong", f"may not be more than {_LIMIT} bytes")
+
+
+def _cron_job(tree: Tree) -> Iterator[Invalid]:
+    spec = tree["spec"]
+    name = tree["metadata"]["name"]
+    if len(name) > 52:
+        yield Invalid("metadata.name", "FieldValueInvalid", f'"{name}": must be no more than 52 characters')
+    if not spec.get("schedule"):
+        yield Invalid("spec.schedule", "FieldValueRequired", "")
+    else:
+        try:
+            schedule(spec["schedule"], None, times.now())
+        except ValueError as error:
+            yield Invalid("spec.schedule", "FieldValueInvalid", f'"{spec["schedule"]}": {error}')
+    if spec.get("timeZone") is not None:
+        try:
+            schedule("* * * * *", spec["timeZone"], times.now())
+        except ValueError:
+            yield Invalid("spec.timeZone", "FieldValueInvalid", f'"{spec["timeZone"]}": unknown time zone {spec["timeZone"]}')
+    if spec["concurrencyPolicy"] not in ("Allow", "Forbid", "Replace"):
+        detail = f'"{spec["concurrencyPolicy"]}": supported values: "Allow", "Forbid", "Replace"'
+        yield Invalid("spec.concurrencyPolicy", "FieldValueNotSupported", detail)
+    policy = spec["jobTemplate"]["spec"]["template"]["spec"]["restartPolicy"]
+    if policy not in ("OnFailure", "Never"):
+        yield Invalid("spec.jobTemplate.spec.template.spec.restartPolicy", "FieldValueRequired", 'valid values: "OnFailure", "Never"')
+    yield from _pod_spec(spec["jobTemplate"]["spec"]["template"]["spec"], "spec.jobTemplate.spec.template.spec")
 
 
 def _job(tree: Tree) -> Iterator[Invalid]:
