@@ -80,7 +80,7 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: p
 @pytest.fixture(scope="session")
 def node() -> Iterator[Node]:
     """A real node, for as long as the tests run."""
-    real = Node("tests", slot=1)
+    real = Node.free("tests", first_slot=1)
     real.up()
     yield real
     real.down()

@@ -39,7 +39,7 @@ def _cluster(kind: str, folder: Path) -> Iterator[Path]:
         return
     if why := prepare.node():
         sys.exit(f"kubernetes: {why}")
-    node = Node("conformance", slot=2)
+    node = Node.free("conformance", first_slot=10)
     node.up()
     try:
         yield node.kubeconfig

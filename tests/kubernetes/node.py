@@ -48,7 +48,8 @@ class Node:
     def up(self) -> None:
         """Starts the node and waits until it is ready. What a killed one left here is removed first."""
         programs = build.node_programs()
-        self._claim()
+        if self._lock is None and not self.claim():
+            raise RuntimeError(f"another process runs the node {self.folder.name}")
         self._remove()
         self.folder.mkdir(parents=True, exist_ok=True, mode=0o700)
         ports = dict(zip(("etcd", "peer", "api", "controllers", "scheduler", "kubelet", "containerd"), _free_ports(7), strict=True))
@@ -66,15 +67,26 @@ class Node:
             self.folder,
         )
 
-    def _claim(self) -> None:
-        """Holds the folder's lock as long as this process lives, so that nobody else takes the node for left behind."""
+    @classmethod
+    def free(cls, purpose: str, first_slot: int) -> Node:
+        """A node that nobody runs, for runs beside each other; the lowest, so that what a killed run left is removed by the next."""
+        for slot in range(first_slot, first_slot + 8):
+            node = cls(f"{purpose}-{slot}", slot)
+            if node.claim():
+                return node
+        raise RuntimeError(f"eight nodes for {purpose} run already")
+
+    def claim(self) -> bool:
+        """Holds the folder's lock as long as this process lives, so that nobody else takes the node for left behind. False when another does."""
         self.folder.parent.mkdir(parents=True, exist_ok=True)
         lock = self.folder.with_suffix(".lock").open("w")
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            raise RuntimeError(f"another process runs the node {self.folder.name}") from None
+            lock.close()
+            return False
         self._lock = lock
+        return True
 
     def _write_identity(self, ports: dict[str, int]) -> None:
         key = self.folder / "service-account.key"

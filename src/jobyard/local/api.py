@@ -12,7 +12,7 @@ from typing import Any
 
 import msgspec
 
-from jobyard.local import discovery, patches, selectors, status, tables, times
+from jobyard.local import apply, discovery, patches, selectors, status, tables, times
 from jobyard.local.kubelet import Kubelet
 from jobyard.local.logs import LogQuery, select, strip
 from jobyard.local.objects import Objects
@@ -201,17 +201,46 @@ class Api:
     def _replace(self, request: Request, what: Target) -> Answer:
         tree, warnings = decode(what.resource, request.tree(), request.query.get("fieldValidation", "Warn"))
         old = self._objects.get(what.resource, what.namespace, what.name)
+        changed = self._written(request, what, old, tree)
         return Answer(
-            self._objects.update(what.resource, old, tree, subresource=what.subresource, dry_run=request.dry_run), warnings=warnings
+            self._objects.update(what.resource, old, changed, subresource=what.subresource, dry_run=request.dry_run), warnings=warnings
         )
 
     def _patch(self, request: Request, what: Target) -> Answer:
+        if request.media == "application/apply-patch+yaml":
+            return self._apply(request, what)
         old = self._objects.get(what.resource, what.namespace, what.name)
         patched = patches.apply(what.resource, old, request.value(), request.media)
         tree, warnings = decode(what.resource, patched, request.query.get("fieldValidation", "Warn"))
+        changed = self._written(request, what, old, tree)
         return Answer(
-            self._objects.update(what.resource, old, tree, subresource=what.subresource, dry_run=request.dry_run), warnings=warnings
+            self._objects.update(what.resource, old, changed, subresource=what.subresource, dry_run=request.dry_run), warnings=warnings
         )
+
+    def _apply(self, request: Request, what: Target) -> Answer:
+        """Server-side apply: creates the object, or merges what its manager wants into it."""
+        manager = request.query.get("fieldManager", "")
+        if not manager:
+            raise ApiError(422, 'PatchOptions.meta.k8s.io "" is invalid: fieldManager: Required value: is required for apply patch')
+        wanted, warnings = decode(what.resource, request.tree(), request.query.get("fieldValidation", "Warn"))
+        if (wanted.get("metadata") or {}).get("managedFields"):
+            raise ApiError(400, "metadata.managedFields must be nil")
+        live = self._objects.find(what.resource, what.namespace, what.name)
+        wanted = {**wanted, "metadata": {**(wanted.get("metadata") or {}), "name": what.name}}
+        merged = apply.apply(what.resource, live, wanted, manager, force=request.flag("force"))
+        if live is None:
+            made = self._objects.create(what.resource, what.namespace, merged, dry_run=request.dry_run)
+            return Answer(made, 201, warnings=warnings)
+        if _same_but_times(live, merged):
+            return Answer(live, warnings=warnings)
+        return Answer(
+            self._objects.update(what.resource, live, merged, subresource=what.subresource, dry_run=request.dry_run), warnings=warnings
+        )
+
+    def _written(self, request: Request, what: Target, old: Tree, new: Tree) -> Tree:
+        """A change that was no apply, with its owner noted."""
+        manager = request.query.get("fieldManager") or request.headers.get("user-agent", "unknown").split("/")[0]
+        return apply.note_update(what.resource, old, new, manager)
 
     def _delete(self, request: Request, what: Target) -> Answer:
         options = request.tree() if request.body else {}
@@ -269,6 +298,17 @@ class Api:
         async for chunk in log.follow(position):
             *whole, rest = (rest + chunk).split(b"\n")
             yield b"".join(strip(line + b"\n", timestamps) for line in whole)
+
+
+def _same_but_times(live: Tree, merged: Tree) -> bool:
+    """Whether an apply changes nothing, apart from when it was done."""
+
+    def plain(tree: Tree) -> Tree:
+        metadata = tree["metadata"]
+        entries = [{key: value for key, value in entry.items() if key != "time"} for entry in metadata.get("managedFields") or []]
+        return {**tree, "metadata": {**metadata, "managedFields": sorted(entries, key=str)}}
+
+    return plain(live) == plain(merged)
 
 
 def _quoted(text: str) -> str:
