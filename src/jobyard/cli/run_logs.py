@@ -32,8 +32,8 @@ class LogOptions:
     timestamps: bool
 
 
-async def print_logs(options: TargetOptions, asked: LogOptions, say: Say) -> None:
-    """Prints what was asked for. A line is headed by its step when there are several."""
+async def print_logs(options: TargetOptions, asked: LogOptions, say: Say, tell: Say) -> None:
+    """Prints what was asked for; `tell` is for what is no log. A line is headed by its step when there are several."""
     async with open_target(options) as target:
         view = (await look(target.cluster, SystemClock(), target.namespace, asked.run))[0]
         steps = [step.name for step in view.steps]
@@ -44,11 +44,14 @@ async def print_logs(options: TargetOptions, asked: LogOptions, say: Say) -> Non
             await printer.follow()
         else:
             await printer.print_all(view)
+            if not printer.pods:
+                tell("No logs: no pod of it has started yet, or its pods are deleted.")
 
 
 class _Printer:
     def __init__(self, target: Target, asked: LogOptions, say: Say, *, alone: bool) -> None:
         self._target, self._asked, self._say, self._alone = target, asked, say, alone
+        self.pods = 0
 
     async def print_all(self, view: RunView) -> None:
         for step in sorted(view.steps, key=lambda each: str(each.started or "~")):
@@ -88,6 +91,7 @@ class _Printer:
 
     async def _print_pod(self, pod: Pod, step: str, *, follow: bool) -> None:
         head = "" if self._alone else f"{step} | "
+        self.pods += 1
         for status in pod.status.container_statuses:
             try:
                 lines = self._target.cluster.logs(

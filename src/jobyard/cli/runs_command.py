@@ -93,7 +93,14 @@ def logs(run: str, step: str | None, follow: bool, tail: int | None, timestamps:
     """Print the logs of a RUN, or of one STEP of it."""
     from jobyard.cli.run_logs import LogOptions, print_logs
 
-    asyncio.run(print_logs(target, LogOptions(run=run, step=step, follow=follow, tail=tail, timestamps=timestamps), click.echo))
+    asyncio.run(
+        print_logs(
+            target,
+            LogOptions(run=run, step=step, follow=follow, tail=tail, timestamps=timestamps),
+            click.echo,
+            lambda text: click.echo(text, err=True),
+        )
+    )
 
 
 @click.command()

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from jobyard.model import names
 
 if TYPE_CHECKING:
-    from jobyard.model.diagnosis import Diagnosis
+    from jobyard.model.pod_diagnosis import Diagnosis
     from jobyard.model.workflow import Workflow
 
 
