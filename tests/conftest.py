@@ -49,19 +49,29 @@ def _is_on_kubernetes(item: pytest.Item) -> bool:
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Makes ready what the collected tests need of a real Kubernetes, or says in one loud line why they are skipped."""
-    wanted = [item for item in items if _is_on_kubernetes(item)]
-    if not wanted or os.environ.get("JOBYARD_TEST_KUBECONFIG") or config.option.collectonly:
+    config.stash[WHY_NOT] = []
+    if config.option.collectonly:
         return
-    capture = config.pluginmanager.getplugin("capturemanager")
-    with capture.global_and_fixture_disabled() if capture else contextlib.nullcontext():
-        why = prepare.node()
-    if why:
-        config.stash[WHY_NOT] = f"{len(wanted)} TESTS ON A REAL KUBERNETES ARE SKIPPED: {why}"
-        for item in wanted:
-            item.add_marker(pytest.mark.skip(reason=why))
+    mounting = [item for item in items if item.get_closest_marker("bubblewrap") and not _is_on_kubernetes(item)]
+    real = [item for item in items if _is_on_kubernetes(item)]
+    if os.environ.get("JOBYARD_TEST_KUBECONFIG"):
+        real = []
+    for tests, ready, what in (
+        (mounting, prepare.bubblewrap, "WITH VOLUMES ON THE LOCAL CLUSTER"),
+        (real, prepare.node, "ON A REAL KUBERNETES"),
+    ):
+        if not tests:
+            continue
+        capture = config.pluginmanager.getplugin("capturemanager")
+        with capture.global_and_fixture_disabled() if capture else contextlib.nullcontext():
+            why = ready()
+        if why:
+            config.stash[WHY_NOT].append(f"{len(tests)} TESTS {what} ARE SKIPPED: {why}")
+            for item in tests:
+                item.add_marker(pytest.mark.skip(reason=why))
 
 
-WHY_NOT = pytest.StashKey[str]()
+WHY_NOT = pytest.StashKey[list[str]]()
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
@@ -73,8 +83,8 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: p
                 counts[name] = counts.get(name, 0) + 1
     if counts:
         terminalreporter.write_line("passed by cluster: " + ", ".join(f"{count} on {name}" for name, count in counts.items()))
-    if WHY_NOT in config.stash:
-        terminalreporter.write_line(config.stash[WHY_NOT], red=True, bold=True)
+    for why in config.stash.get(WHY_NOT, []):
+        terminalreporter.write_line(why, red=True, bold=True)
 
 
 @pytest.fixture(scope="session")

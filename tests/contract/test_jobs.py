@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 
+import pytest
+
 from jobyard.cluster.client import HttpCluster
 from jobyard.model.diagnosis import Diagnosis, diagnose
 from jobyard.model.job import outputs
@@ -121,6 +123,7 @@ async def test_a_finished_job_goes_after_its_ttl(cluster: HttpCluster, namespace
         await until_gone(cluster, PODS, namespace, pod.metadata.name)
 
 
+@pytest.mark.bubblewrap
 async def test_on_failure_restarts_in_the_same_pod(cluster: HttpCluster, namespace: str) -> None:
     script = "test -e /scratch/again && exit 0; touch /scratch/again; exit 1"
     volume = {"volumes": [{"name": "scratch", "emptyDir": {}}], "restartPolicy": "OnFailure"}

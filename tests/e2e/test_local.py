@@ -15,9 +15,8 @@ from pathlib import Path
 import pytest
 
 from tests.e2e.conftest import COMMAND, Answer, environment
+from tests.kubernetes import prepare
 from tests.manifests import job, step, workflow
-
-kubectl_missing = pytest.mark.skipif(shutil.which("kubectl") is None, reason="kubectl is not installed")
 
 
 def call(*args: str | Path, **env: str) -> Answer:
@@ -146,14 +145,16 @@ def test_a_killed_cluster_starts_as_it_ended_and_its_run_is_resumed(tmp_path: Pa
     assert last["steps"][1]["diagnosis"]["exitCode"] == 137
 
 
-@kubectl_missing
 def test_kubectl_works_on_it(tmp_path: Path, data: dict[str, str]) -> None:
+    program = prepare.kubectl()
+    if program is None:
+        pytest.skip("kubectl is neither installed nor built for the node")
     call("local", "start", **data)
     kubeconfig = call("local", "kubeconfig", **data).out.strip()
 
     def kubectl(*args: str, text: str = "", code: int = 0) -> str:
         done = subprocess.run(
-            ["kubectl", "--kubeconfig", kubeconfig, *args], capture_output=True, text=True, timeout=60, input=text, check=False
+            [program, "--kubeconfig", kubeconfig, *args], capture_output=True, text=True, timeout=60, input=text, check=False
         )
         assert done.returncode == code, done.stderr
         return done.stdout + done.stderr
