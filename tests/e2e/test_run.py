@@ -246,6 +246,13 @@ def test_plain_manifests_run_too(jobyard: Jobyard, tmp_path: Path) -> None:
     assert jobyard("run", tmp_path / "one.json").code == 0, "twice is no collision"
 
 
+def test_a_manifest_of_another_namespace_is_refused_with_its_line(jobyard: Jobyard, tmp_path: Path) -> None:
+    manifest = job("one")
+    manifest["metadata"]["namespace"] = "elsewhere"
+    answer = jobyard("run", write(tmp_path, manifest))
+    assert (answer.code, "namespace elsewhere, while the run is in" in answer.err, "nothing was created" in answer.err) == (2, True, True)
+
+
 def test_no_cluster_names_both_ways_and_an_unreachable_one_says_so(jobyard: Jobyard, tmp_path: Path) -> None:
     flow = write(tmp_path, job("one"))
     answer = jobyard("run", flow, cluster=False, HOME=str(tmp_path))

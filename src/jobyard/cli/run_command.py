@@ -98,7 +98,9 @@ async def _run_file(options: RunOptions) -> int:
     from jobyard.cli.target import open_target
     from jobyard.engine.clock import SystemClock
     from jobyard.engine.loop import open_engine
+    from jobyard.files import plain
     from jobyard.files.manifest import without_command
+    from jobyard.model.errors import InvalidFiles
     from jobyard.model.run import RunRequest
 
     reading = read_file(options.file)
@@ -111,6 +113,8 @@ async def _run_file(options: RunOptions) -> int:
     async with open_target(
         options.target, wanted=workflow.namespace, in_cluster=reading.in_cluster, quiet_tls=reading.quiet_tls, make=True
     ) as target:
+        if elsewhere := plain.foreign_to(reading.jobs, target.namespace):
+            raise InvalidFiles(elsewhere)
         if target.is_local:
             await _furnish(target.cluster, target.namespace)
             whose = "It ends with this command." if target.ends_with_us else "It goes on after this command."

@@ -82,3 +82,17 @@ def different_namespaces(jobs: list[JobSource]) -> list[Finding]:
         for job in jobs
         if metadata_namespace(job) not in (None, wanted[0])
     ]
+
+
+def foreign_to(jobs: list[JobSource], namespace: str) -> list[Finding]:
+    """A mistake for each manifest that names another namespace than the one that the run is in."""
+    return [
+        Finding(
+            position=job.document.at(("metadata", "namespace")),
+            what=f"namespace {metadata_namespace(job)}, while the run is in {namespace}",
+            expected="the same",
+            remedy="leave metadata.namespace out, or run it there with -n",
+        )
+        for job in jobs
+        if metadata_namespace(job) not in (None, namespace)
+    ]
