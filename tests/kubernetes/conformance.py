@@ -16,7 +16,7 @@ from jobyard.local import daemon
 from tests.kubernetes import build, prepare
 from tests.kubernetes.node import Node
 
-CASES = r"sig-apps\] (Job|TTLAfterFinished)"
+CASES = r"sig-apps\] (Job|TTLAfterFinished|CronJob)"
 LEFT_OUT = "FeatureGate|Serial|Slow"
 EXCEPTIONS = Path(__file__).with_name("local-exceptions.txt")
 
