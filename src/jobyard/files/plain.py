@@ -69,29 +69,25 @@ def metadata_namespace(job: JobSource) -> str | None:
 
 def different_namespaces(jobs: list[JobSource]) -> list[Finding]:
     """A mistake for each manifest that names another namespace than the first that names one: a run lives in one."""
-    wanted = next(((ns, job) for job in jobs if (ns := metadata_namespace(job))), None)
+    wanted = next(((namespace, job) for job in jobs if (namespace := metadata_namespace(job))), None)
     if wanted is None:
         return []
-    return [
-        Finding(
-            position=job.document.at(("metadata", "namespace")),
-            what=f"namespace {metadata_namespace(job)}, while {show(wanted[1].path) if wanted[1].path else 'another Job'} has {wanted[0]}",
-            expected="one namespace a run",
-            remedy="run them apart, or leave metadata.namespace out and use -n",
-        )
-        for job in jobs
-        if metadata_namespace(job) not in (None, wanted[0])
-    ]
+    who = show(wanted[1].path) if wanted[1].path else "another Job"
+    return _foreign_to(jobs, wanted[0], f"{who} has {wanted[0]}")
 
 
 def foreign_to(jobs: list[JobSource], namespace: str) -> list[Finding]:
     """A mistake for each manifest that names another namespace than the one that the run is in."""
+    return _foreign_to(jobs, namespace, f"the run is in {namespace}")
+
+
+def _foreign_to(jobs: list[JobSource], namespace: str, why: str) -> list[Finding]:
     return [
         Finding(
             position=job.document.at(("metadata", "namespace")),
-            what=f"namespace {metadata_namespace(job)}, while the run is in {namespace}",
-            expected="the same",
-            remedy="leave metadata.namespace out, or run it there with -n",
+            what=f"namespace {metadata_namespace(job)}, while {why}",
+            expected="one namespace a run",
+            remedy="run them apart, or leave metadata.namespace out and use -n",
         )
         for job in jobs
         if metadata_namespace(job) not in (None, namespace)
