@@ -14,6 +14,7 @@ from jobyard.files.folder import Folder, manifests, show
 from jobyard.model.finding import Finding, Position, did_you_mean
 from jobyard.model.template import Path as TreePath
 from jobyard.model.template import Template, is_whole, placeholders
+from jobyard.schema import spell
 
 KIND = "batch/v1/Job"
 LABEL = re.compile(r"[a-z0-9]([-a-z0-9]*[a-z0-9])?")
@@ -54,14 +55,6 @@ class Inspection:
     def warn(self, path: TreePath, what: str, expected: str = "", remedy: str = "", *, key: bool = False) -> None:
         finding = Finding(position=self.document.at(path, key=key), what=what, expected=expected, remedy=remedy, is_error=False)
         self.findings.append(finding)
-
-
-def spell(path: TreePath) -> str:
-    """A path as kubectl writes it: `spec.template.spec.containers[0].image`."""
-    text = ""
-    for part in path:
-        text += f"[{part}]" if isinstance(part, int) else f".{part}" if text else part
-    return text
 
 
 def read_jobs(folder: Folder, path: Path, *, literal: bool) -> list[JobSource]:

@@ -10,7 +10,7 @@ from pydantic import BaseModel, ValidationError
 from jobyard.files import plain, workflow_schema
 from jobyard.files.document import Document
 from jobyard.files.folder import Folder
-from jobyard.files.manifest import Inspection, JobSource, check_job, read_jobs, spell, word
+from jobyard.files.manifest import Inspection, JobSource, check_job, read_jobs, word
 from jobyard.files.reading import Reader, Reading
 from jobyard.model.errors import InvalidParameter
 from jobyard.model.finding import did_you_mean
@@ -18,6 +18,7 @@ from jobyard.model.parameters import Parameter, ParameterType
 from jobyard.model.template import Path as TreePath
 from jobyard.model.template import Template
 from jobyard.model.workflow import Cleanup, OnFailure, Retry, Step, When, Workflow
+from jobyard.schema import spell
 
 
 def recognises(tree: Any) -> bool:

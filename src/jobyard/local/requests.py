@@ -130,17 +130,10 @@ def decode(resource: Resource, tree: Tree, validation: str) -> tuple[Tree, list[
             )
     if not unknown:
         return tree, []
-    words = [f'unknown field "{spell(path)}"' for path in unknown]
+    words = [f'unknown field "{schema.spell(path)}"' for path in unknown]
     if validation == "Strict":
         raise ApiError(400, f"{head}: strict decoding error: {', '.join(words)}")
     return _without(tree, set(unknown)), words if validation != "Ignore" else []
-
-
-def spell(path: tuple[str | int, ...]) -> str:
-    text = ""
-    for part in path:
-        text += f"[{part}]" if isinstance(part, int) else f".{part}" if text else part
-    return text
 
 
 def _json_type(value: object) -> str:

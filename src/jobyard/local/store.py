@@ -168,11 +168,6 @@ class Store:
     def unsubscribe(self, subscription: Subscription) -> None:
         self._subscriptions.discard(subscription)
 
-    def compact(self) -> None:
-        """Forgets the log, as etcd's compaction would: every older version is Expired from now on."""
-        self._log.clear()
-        self._oldest = self.version
-
 
 def _open(path: Path) -> sqlite3.Connection:
     path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)

@@ -31,6 +31,14 @@ class Problem:
     known: tuple[str, ...] = ()
 
 
+def spell(path: Path) -> str:
+    """A path as kubectl writes it: `spec.template.spec.containers[0].image`."""
+    text = ""
+    for part in path:
+        text += f"[{part}]" if isinstance(part, int) else f".{part}" if text else part
+    return text
+
+
 @cache
 def _schema() -> dict[str, Any]:
     text = resources.files("jobyard.schema").joinpath("kubernetes.json").read_text()
