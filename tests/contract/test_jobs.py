@@ -146,6 +146,14 @@ async def test_init_containers_run_first_and_their_failure_fails_the_pod(cluster
     assert (found.container, found.exit_code) == ("first", 4)
 
 
+async def test_a_pod_with_one_container_needs_no_name_for_its_log_and_has_its_own_as_hostname(cluster: HttpCluster, namespace: str) -> None:
+    init = {"name": "first", "image": "busybox", "imagePullPolicy": "IfNotPresent", "command": ["sh", "-c", "echo not this"]}
+    await cluster.create(JOBS, namespace, job("a", "echo $HOSTNAME", pod={"initContainers": [init]}))
+    await until_ended(cluster, namespace, "a")
+    pod = (await cluster.list(PODS, namespace, labels="batch.kubernetes.io/job-name=a"))[0]
+    assert [line async for line in cluster.logs(namespace, pod.metadata.name)] == [pod.metadata.name]
+
+
 async def test_a_missing_secret_is_named_and_the_pod_starts_once_it_is_there(cluster: HttpCluster, namespace: str) -> None:
     env = [{"name": "P", "valueFrom": {"configMapKeyRef": {"name": "settings", "key": "p"}}}]
     await cluster.create(JOBS, namespace, job("a", "echo $P", container={"env": env}))

@@ -18,6 +18,8 @@ from tests.kubernetes.node import Node
 
 CASES = r"sig-apps\] (Job|TTLAfterFinished|CronJob)"
 LEFT_OUT = "FeatureGate|Serial|Slow"
+BOUND = "40m"
+"""For all cases together: one that hangs is then told as failed, instead of waiting for ever."""
 EXCEPTIONS = Path(__file__).with_name("local-exceptions.txt")
 
 
@@ -62,6 +64,7 @@ def run(kind: str, cases: list[str]) -> int:
             f"--ginkgo.focus={focus}",
             f"--ginkgo.skip={skip}",
             f"--ginkgo.json-report={report}",
+            f"--ginkgo.timeout={BOUND}",
             "--minStartupPods=0",
             "--node-os-distro=custom",
             "--ginkgo.no-color",

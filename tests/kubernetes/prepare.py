@@ -10,7 +10,7 @@ from jobyard.local.process_runtime import find_bubblewrap
 from tests.kubernetes import build
 
 
-def _install(packages: list[str]) -> None:
+def install(packages: list[str]) -> None:
     """Installs Debian's packages where we may, and says so; elsewhere does nothing."""
     if not packages or os.geteuid() != 0 or not shutil.which("apt-get"):
         return
@@ -23,7 +23,7 @@ def _install(packages: list[str]) -> None:
 def bubblewrap() -> str:
     """An empty string when the local cluster can mount volumes here; else why not."""
     if shutil.which("bwrap") is None:
-        _install(["bubblewrap"])
+        install(["bubblewrap"])
     return "" if find_bubblewrap() else "bubblewrap is missing or may not be used here: apt-get install bubblewrap"
 
 
@@ -37,7 +37,7 @@ def node() -> str:
     """An empty string when a node can be started; else why not, with the line that would mend it."""
     missing = build.missing_packages()
     if missing:
-        _install(missing)
+        install(missing)
         _stop_what_debian_started()
     if why := build.why_not():
         return why

@@ -289,7 +289,7 @@ def test_environments_refer_expand_and_complain() -> None:
     }
     values = pod_env.environment(of, container, found)
     assert values == {"C_k": "v", "PW": "hunter2", "REF": "hunter2-$(NONE)-$(PW)", "APP": "x", "CPU": "500"}
-    assert pod_env.command(container, values) == ["echo", "x"]
+    assert pod_env.expanded(["echo", "$(APP)"], values) == ["echo", "x"]
     for bad, words in (
         ({"name": "A", "valueFrom": {"secretKeyRef": {"name": "none", "key": "k"}}}, 'secret "none" not found'),
         ({"name": "A", "valueFrom": {"secretKeyRef": {"name": "s", "key": "k"}}}, "couldn't find key k in Secret n/s"),

@@ -5,27 +5,34 @@ from __future__ import annotations
 import rich_click as click
 from click.exceptions import Exit
 
+from jobyard.cli.options import containers, runtime_option
+
 
 @click.group()
 def local() -> None:
-    """A Kubernetes API on this machine that runs Jobs as processes.
+    """A Kubernetes API on this machine that runs Jobs as processes, or as containers of podman or docker.
 
     `--local` uses it when it runs; otherwise each command that needs a cluster brings its own, which ends with it.
     """
 
 
 @local.command()
-def start() -> None:
+@runtime_option
+def start(runtime: str | None) -> None:
     """Start the local cluster; it stays until `jobyard local stop`."""
     from jobyard.local import daemon
+    from jobyard.local.runtime import NAMES
+    from jobyard.model.errors import NoCluster
 
     folder = daemon.data_folder()
     pid = daemon.running_pid(folder)
     if pid is not None:
+        if runtime not in (None, other := daemon.runtime_of(folder)):
+            raise NoCluster(why=f"one runs already, whose containers are run by {other}, not {runtime} (`jobyard local stop` ends it)")
         click.echo(f"The local cluster runs already (process {pid}).")
     else:
-        pid = daemon.start(folder)
-        click.echo(f"The local cluster is up (process {pid}). Containers run as processes of this machine; images are not used.")
+        pid = daemon.start(folder, next((name for name in NAMES if name == runtime), "process"))
+        click.echo(f"The local cluster is up (process {pid}): {containers(daemon.runtime_of(folder))}.")
     click.echo(f"  jobyard run --local FILE\n  export KUBECONFIG={folder / 'kubeconfig'}")
 
 
@@ -48,7 +55,7 @@ def status() -> None:
         click.echo(f"No local cluster runs. Its state would be in {folder}")
         raise Exit(1)
     click.echo(
-        f"The local cluster runs (process {pid}).\n  state       {folder}\n  kubeconfig  {folder / 'kubeconfig'}\n  log         {folder / 'log'}"
+        f"The local cluster runs (process {pid}): {containers(daemon.runtime_of(folder))}.\n  state       {folder}\n  kubeconfig  {folder / 'kubeconfig'}\n  log         {folder / 'log'}"
     )
 
 

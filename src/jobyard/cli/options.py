@@ -33,6 +33,22 @@ def cluster_options(command: F) -> F:
     return wrapped  # type: ignore[return-value]
 
 
+def runtime_option(command: F) -> F:
+    """--runtime process|podman|docker."""
+    return click.option(
+        "--runtime",
+        type=click.Choice(["process", "podman", "docker"]),
+        help="What runs the containers of the local cluster: processes of this machine, without images (the default), or podman or docker.",
+    )(command)
+
+
+def containers(runtime: str) -> str:
+    """In words, what a local cluster's containers are."""
+    if runtime == "process":
+        return "containers run as processes of this machine, images are not used"
+    return f"containers are run by {runtime}"
+
+
 def output_option(command: F) -> F:
     """--output text|json."""
     return click.option(

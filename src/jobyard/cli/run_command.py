@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import rich_click as click
 from click.exceptions import Exit
 
-from jobyard.cli.options import cluster_options, complete_run, output_option
+from jobyard.cli.options import cluster_options, complete_run, containers, output_option, runtime_option
 from jobyard.cli.target_options import TargetOptions
 
 if TYPE_CHECKING:
@@ -39,6 +39,7 @@ class RunOptions:
 @click.command()
 @click.argument("file", type=click.Path(path_type=Path), default=".", metavar="FILE", required=False)
 @cluster_options
+@runtime_option
 @output_option
 @click.option("--set", "given", multiple=True, metavar="NAME=VALUE", help="Give a parameter a value; may be repeated.")
 @click.option("--dry-run", is_flag=True, help="Say what would run, and create nothing.")
@@ -46,7 +47,7 @@ class RunOptions:
 @click.option("--parallelism", type=click.IntRange(min=0), metavar="N", help="How many Jobs may be active at once; 0 means no limit.")
 @click.option("--cleanup", type=click.Choice(["never", "succeeded", "always"]), help="After which ends the run's Jobs are deleted.")
 @click.option("--resume", metavar="RUN", help="Go on with this run instead of starting one.", shell_complete=complete_run)
-def run(given: tuple[str, ...], **options: Any) -> None:
+def run(given: tuple[str, ...], target: TargetOptions, runtime: str | None, **options: Any) -> None:
     """Run a workflow, a Jobernetes model or plain Job manifests; wait, and show it live.
 
     FILE may be a folder: the workflow or model in it is run, or all manifests under it.
@@ -58,7 +59,9 @@ def run(given: tuple[str, ...], **options: Any) -> None:
         if not equals:
             raise click.UsageError(f"--set {each}: expected NAME=VALUE")
         values[name] = value
-    asked = RunOptions(given=values, **options)
+    if runtime and not target.local:
+        raise click.UsageError("--runtime is about the local cluster: add --local, or leave it out")
+    asked = RunOptions(given=values, target=replace(target, runtime=runtime), **options)
     if asked.resume is None:
         code = asyncio.run(_run_file(asked))
     else:
@@ -106,7 +109,10 @@ async def _run_file(options: RunOptions) -> int:
     reading = read_file(options.file)
     workflow = _workflow(options, reading)
     warnings = [finding for finding in reading.findings if not finding.is_error]
-    for warning in [*warnings, *(without_command(reading.jobs) if options.target.local else [])]:
+    for warning in [
+        *warnings,
+        *(without_command(reading.jobs) if options.target.local and options.target.runtime in (None, "process") else []),
+    ]:
         click.echo(str(warning), err=True)
     if options.dry_run:
         return _dry_run(options, workflow)
@@ -118,7 +124,7 @@ async def _run_file(options: RunOptions) -> int:
         if target.is_local:
             await _furnish(target.cluster, target.namespace)
             whose = "It ends with this command." if target.ends_with_us else "It goes on after this command."
-            click.echo(f"On the local cluster: containers run as processes of this machine, images are not used. {whose}", err=True)
+            click.echo(f"On the local cluster: {containers(target.runtime)}. {whose}", err=True)
         async with open_engine(target.cluster, SystemClock(), target.namespace) as engine:
             request = RunRequest(trigger="cli", key=uuid.uuid4().hex, workflow=workflow, inputs=options.given)
             started = await engine.submit(request)

@@ -21,6 +21,8 @@ class Target:
     is_local: bool = False
     ends_with_us: bool = False
     """The cluster lives only as long as this command."""
+    runtime: str = ""
+    """What runs the containers of a local cluster."""
 
 
 @asynccontextmanager
@@ -34,7 +36,7 @@ async def open_target(
     async with AsyncExitStack() as stack:
         ends = False
         if options.local:
-            connection, ends = _local(stack, make=make)
+            connection, ends = _local(stack, options.runtime, make=make)
         else:
             connection = connect(kubeconfig=options.kubeconfig, context=options.context, in_cluster=in_cluster)
         with warnings.catch_warnings():
@@ -42,16 +44,31 @@ async def open_target(
                 warnings.simplefilter("ignore", InsecureConnection)
             cluster = await stack.enter_async_context(open_cluster(connection))
         namespace = options.namespace or wanted or connection.namespace
-        yield Target(cluster=cluster, namespace=namespace, is_local=options.local, ends_with_us=ends)
+        yield Target(cluster=cluster, namespace=namespace, is_local=options.local, ends_with_us=ends, runtime=_runtime(options, ends))
 
 
-def _local(stack: AsyncExitStack, *, make: bool) -> tuple[Connection, bool]:
+def _runtime(options: TargetOptions, ends_with_us: bool) -> str:
+    if not options.local:
+        return ""
     from jobyard.local import daemon
+
+    return (options.runtime or "process") if ends_with_us else daemon.runtime_of(daemon.data_folder())
+
+
+def _local(stack: AsyncExitStack, runtime: str | None, *, make: bool) -> tuple[Connection, bool]:
+    from jobyard.local import daemon
+    from jobyard.local.runtime import NAMES, Name
     from jobyard.model.errors import NoCluster
 
     folder = daemon.data_folder()
     if daemon.running_pid(folder) is not None:
+        if runtime not in (None, other := daemon.runtime_of(folder)):
+            raise NoCluster(
+                why=f"the local cluster that runs has its containers run by {other}, not {runtime}"
+                f" (`jobyard local stop`, then `jobyard local start --runtime {runtime}` changes that)"
+            )
         return connect(kubeconfig=str(folder / "kubeconfig")), False
     if not make:
         raise NoCluster(why="no local cluster runs (`jobyard local start` starts one)")
-    return connect(kubeconfig=str(stack.enter_context(daemon.in_this_process()))), True
+    chosen: Name = next((name for name in NAMES if name == runtime), "process")
+    return connect(kubeconfig=str(stack.enter_context(daemon.in_this_process(chosen)))), True

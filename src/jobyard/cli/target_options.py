@@ -13,6 +13,8 @@ class TargetOptions:
     context: str | None = None
     kubeconfig: str | None = None
     namespace: str | None = None
+    runtime: str | None = None
+    """What is to run the containers of a local cluster that is made for the command."""
 
     def as_words(self) -> str:
         """The same options, as one would type them again."""

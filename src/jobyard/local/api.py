@@ -271,7 +271,8 @@ class Api:
     def _log(self, request: Request, what: Target) -> Answer:
         pod = self._objects.get(PODS, what.namespace, what.name)
         names = [each["name"] for each in [*(pod["spec"].get("initContainers") or []), *pod["spec"]["containers"]]]
-        wanted = request.query.get("container") or (names[0] if len(names) == 1 else "")
+        main = pod["spec"]["containers"]
+        wanted = request.query.get("container") or (main[0]["name"] if len(main) == 1 else "")
         if not wanted:
             raise ApiError(400, f"a container name must be specified for pod {what.name}, choose one of: [{' '.join(names)}]")
         if wanted not in names:

@@ -9,7 +9,7 @@ import os
 import secrets
 import socket
 from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -21,8 +21,9 @@ from jobyard.local.garbage import Furnisher, GarbageCollector
 from jobyard.local.jobs import JobController
 from jobyard.local.kubelet import Kubelet, node
 from jobyard.local.objects import Objects
-from jobyard.local.process_runtime import open_warden
+from jobyard.local.processes import Warden, open_warden
 from jobyard.local.resources import NAMESPACES, NODES
+from jobyard.local.runtime import Name, Runtime
 from jobyard.local.store import Store
 
 _NAMESPACES = ("default", "kube-system")
@@ -35,15 +36,15 @@ class LocalCluster:
     server: str
     token: str
     kubeconfig: Path
-    has_bubblewrap: bool
     objects: Objects
 
 
 @asynccontextmanager
-async def open_local_cluster(folder: Path, *, keep: bool) -> AsyncIterator[LocalCluster]:
-    """A local cluster for as long as the context lasts; its processes end with it.
+async def open_local_cluster(folder: Path, *, keep: bool, runtime: Name = "process") -> AsyncIterator[LocalCluster]:
+    """A local cluster for as long as the context lasts; its containers end with it.
 
-    `folder` holds the pods' files, the kubeconfig and, with `keep`, the objects: the next start goes on with them.
+    `folder` holds the pods' files, the kubeconfig and, with `keep`, the objects: the next start goes on with them. `runtime`: what runs
+    containers. Raises RuntimeMissing.
     """
     folder.mkdir(parents=True, exist_ok=True, mode=0o700)
     store = Store(folder / "cluster.sqlite" if keep else None)
@@ -51,14 +52,16 @@ async def open_local_cluster(folder: Path, *, keep: bool) -> AsyncIterator[Local
     for name in _NAMESPACES:
         objects.ensure(NAMESPACES, "", {"metadata": {"name": name}})
         objects.furnish(name)
-    objects.ensure(NODES, "", node())
     token = _token(folder)
     listener = socket.socket()
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     listener.bind(("127.0.0.1", _last_port(folder) if keep else 0))
     port = listener.getsockname()[1]
-    async with open_warden() as warden, asyncio.TaskGroup() as group:
-        kubelet = Kubelet(objects, warden, folder / "pods")
+    async with AsyncExitStack() as stack:
+        runs = await _runtime(runtime, await stack.enter_async_context(open_warden()), folder)
+        _register(objects, runs)
+        group = await stack.enter_async_context(asyncio.TaskGroup())
+        kubelet = Kubelet(objects, runs, folder / "pods")
         api = Api(objects, kubelet, token)
         config = uvicorn.Config(
             api, lifespan="off", log_config=None, access_log=False, ws="none", http="httptools", timeout_graceful_shutdown=1
@@ -75,7 +78,6 @@ async def open_local_cluster(folder: Path, *, keep: bool) -> AsyncIterator[Local
             server=f"http://127.0.0.1:{port}",
             token=token,
             kubeconfig=_write_kubeconfig(folder, port, token),
-            has_bubblewrap=warden.bwrap is not None,
             objects=objects,
         )
         try:
@@ -88,6 +90,25 @@ async def open_local_cluster(folder: Path, *, keep: bool) -> AsyncIterator[Local
                 task.cancel()
             await serving
     store.close()
+
+
+async def _runtime(name: Name, warden: Warden, folder: Path) -> Runtime:
+    if name == "process":
+        from jobyard.local.process_runtime import ProcessRuntime
+
+        return ProcessRuntime(warden)
+    from jobyard.local.container_runtime import open_runtime
+
+    return await open_runtime(name, warden, folder)
+
+
+def _register(objects: Objects, runtime: Runtime) -> None:
+    """The node as it now is: a cluster may come back with another runtime."""
+    made = node(runtime)
+    objects.ensure(NODES, "", made)
+    known = objects.find(NODES, "", made["metadata"]["name"])
+    if known is not None and known.get("status") != made["status"]:
+        objects.set_status(NODES, known, made["status"])
 
 
 class _Server(uvicorn.Server):

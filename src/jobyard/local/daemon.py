@@ -1,4 +1,4 @@
-"""The local cluster as a process of its own: `python -m jobyard.local.daemon FOLDER READY_FD`, and how to start, find and stop it."""
+"""The local cluster as a process of its own: `python -m jobyard.local.daemon FOLDER READY_FD RUNTIME`, and how to start, find and stop it."""
 
 from __future__ import annotations
 
@@ -17,6 +17,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
+from jobyard.local.runtime import NAMES, Name
 from jobyard.model.errors import JobyardError
 
 _SOURCE = str(Path(__file__).parents[2])
@@ -52,7 +53,16 @@ def running_pid(folder: Path) -> int | None:
     return None
 
 
-def start(folder: Path) -> int:
+def runtime_of(folder: Path) -> Name:
+    """What runs the containers of the local cluster in `folder`, or did when it last ran."""
+    try:
+        known = (folder / "runtime").read_text()
+    except OSError:
+        known = ""
+    return next((name for name in NAMES if name == known), "process")
+
+
+def start(folder: Path, runtime: Name = "process") -> int:
     """Starts a local cluster that stays, and returns its process once it is ready. Raises LocalClusterFailed."""
     log = folder / "log"
     try:
@@ -65,7 +75,7 @@ def start(folder: Path) -> int:
     ready_read, ready_write = os.pipe()
     with output:
         process = subprocess.Popen(
-            [sys.executable, "-m", "jobyard.local.daemon", str(folder), str(ready_write)],
+            [sys.executable, "-m", "jobyard.local.daemon", str(folder), str(ready_write), runtime],
             pass_fds=[ready_write],
             stdin=subprocess.DEVNULL,
             stdout=output,
@@ -77,10 +87,12 @@ def start(folder: Path) -> int:
     os.close(ready_write)
     try:
         ready, _, _ = select.select([ready_read], [], [], START_TIMEOUT)
-        if not ready or os.read(ready_read, 1) != b"1":
+        said = os.read(ready_read, 4096).decode(errors="replace") if ready else ""
+        if said != "1":
             process.kill()
             process.wait()
-            raise LocalClusterFailed(what="did not start" + (f" in {START_TIMEOUT:.0f} s" if not ready else ""), log=log)
+            why = f" in {START_TIMEOUT:.0f} s" if not ready else f": {said}" if said else ""
+            raise LocalClusterFailed(what=f"did not start{why}", log=log)
     finally:
         os.close(ready_read)
     process.returncode = 0  # it stays, and is nobody's child
@@ -115,7 +127,7 @@ def reset(folder: Path) -> None:
 
 
 @contextmanager
-def in_this_process() -> Iterator[Path]:
+def in_this_process(runtime: Name = "process") -> Iterator[Path]:
     """A local cluster in a thread of this process, for as long as the context lasts; yields its kubeconfig."""
     # Imported here: who uses a running cluster need not load one.
     from jobyard.local.cluster import open_local_cluster
@@ -127,7 +139,7 @@ def in_this_process() -> Iterator[Path]:
     end = asyncio.Event()
 
     async def serve(folder: Path) -> None:
-        async with open_local_cluster(folder, keep=False) as cluster:
+        async with open_local_cluster(folder, keep=False, runtime=runtime) as cluster:
             found.append(cluster.kubeconfig)
             started.set()
             await end.wait()
@@ -146,6 +158,8 @@ def in_this_process() -> Iterator[Path]:
         worker.start()
         started.wait()
         try:
+            if failed and isinstance(failed[0], JobyardError):
+                raise failed[0]
             if failed:
                 raise LocalClusterFailed(what=f"did not start ({failed[0]})", log="above")
             yield found[0]
@@ -155,13 +169,13 @@ def in_this_process() -> Iterator[Path]:
             worker.join()
 
 
-async def _serve(folder: Path, ready: int) -> None:
+async def _serve(folder: Path, ready: int, runtime: Name) -> None:
     from jobyard.local.cluster import open_local_cluster
 
     end = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, end.set)
-    async with open_local_cluster(folder, keep=True):
+    async with open_local_cluster(folder, keep=True, runtime=runtime):
         os.write(ready, b"1")
         os.close(ready)
         await end.wait()
@@ -169,6 +183,7 @@ async def _serve(folder: Path, ready: int) -> None:
 
 def main() -> None:
     folder, ready = Path(sys.argv[1]), int(sys.argv[2])
+    runtime = next(name for name in NAMES if name == sys.argv[3])
     folder.mkdir(parents=True, exist_ok=True, mode=0o700)
     lock = (folder / "lock").open("a+")
     try:
@@ -178,7 +193,11 @@ def main() -> None:
     lock.truncate(0)
     lock.write(str(os.getpid()))
     lock.flush()
-    asyncio.run(_serve(folder, ready))
+    (folder / "runtime").write_text(runtime)
+    try:
+        asyncio.run(_serve(folder, ready, runtime))
+    except JobyardError as error:
+        os.write(ready, str(error).encode())
 
 
 if __name__ == "__main__":

@@ -10,8 +10,8 @@ from typing import Any
 from jobyard.local import discovery, times, volumes
 from jobyard.local.objects import Objects
 from jobyard.local.pod_worker import PodWorker
-from jobyard.local.process_runtime import Warden
 from jobyard.local.resources import PODS
+from jobyard.local.runtime import Runtime
 
 Tree = dict[str, Any]
 
@@ -19,7 +19,7 @@ NODE = "local"
 SOURCE = "kubelet"
 
 
-def node() -> Tree:
+def node(runtime: Runtime) -> Tree:
     """The node, made up: what `kubectl get nodes` and the downward API may want of one."""
     pages = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     capacity = {"cpu": str(os.cpu_count() or 1), "memory": f"{pages // 1024}Ki", "pods": str(room())}
@@ -34,7 +34,7 @@ def node() -> Tree:
         "kubeletVersion": discovery.version()["gitVersion"],
         "operatingSystem": "linux",
         "architecture": "amd64",
-        "containerRuntimeVersion": "process://1",
+        "containerRuntimeVersion": f"{runtime.name}://{runtime.version}",
     }
     info |= dict.fromkeys(("machineID", "systemUUID", "bootID", "kernelVersion", "osImage", "kubeProxyVersion"), "")
     addresses = [{"type": "InternalIP", "address": "127.0.0.1"}, {"type": "Hostname", "address": NODE}]
@@ -60,9 +60,9 @@ def room() -> int:
 class Kubelet:
     """Starts a worker for every pod, and says of those that there is no room for why they wait."""
 
-    def __init__(self, objects: Objects, warden: Warden, folder: Path) -> None:
+    def __init__(self, objects: Objects, runtime: Runtime, folder: Path) -> None:
         self._objects = objects
-        self._warden = warden
+        self._runtime = runtime
         self._folder = folder
         self._workers: dict[str, PodWorker] = {}
         self._waiting: dict[str, Tree] = {}
@@ -113,7 +113,7 @@ class Kubelet:
             return
         self._waiting.pop(uid, None)
         bound = pod if pod["spec"].get("nodeName") else self._bind(pod)
-        worker = PodWorker(self._objects, self._warden, bound, self._pod_folder(pod), self.starting)
+        worker = PodWorker(self._objects, self._runtime, bound, self._pod_folder(pod), self.starting)
         self._workers[uid] = worker
         group.create_task(self._work(worker, uid, group), name=f"pod {pod['metadata']['name']}")
 

@@ -40,9 +40,9 @@ def environment(pod: Tree, container: Tree, lookup: Lookup) -> dict[str, str]:
     return env
 
 
-def command(container: Tree, env: Mapping[str, str]) -> list[str]:
-    """Command and args, `$(NAME)` replaced by variables."""
-    return [expand(str(part), env) for part in [*(container.get("command") or []), *(container.get("args") or [])]]
+def expanded(words: list[Any] | None, env: Mapping[str, str]) -> list[str]:
+    """Command or args, `$(NAME)` replaced by variables."""
+    return [expand(str(word), env) for word in words or []]
 
 
 def expand(text: str, env: Mapping[str, str]) -> str:

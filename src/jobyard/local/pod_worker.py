@@ -3,36 +3,31 @@
 from __future__ import annotations
 
 import asyncio
-import os
+import contextlib
 import signal
+from collections.abc import Coroutine
 from pathlib import Path
 from typing import Any
 
-from jobyard.local import pod_env, pod_status, times, volumes
+from jobyard.local import pod_status, times, volumes
+from jobyard.local.container_spec import container_spec, last_words
 from jobyard.local.logs import LogFile
 from jobyard.local.objects import Objects
-from jobyard.local.process_runtime import Process, ProcessSpec, StartError, Warden
 from jobyard.local.resources import BY_KIND, PODS
+from jobyard.local.runtime import CannotRun, ContainerSpec, Running, Runtime, StartError, Tree
 
-Tree = dict[str, Any]
-
-MESSAGE_LIMIT = 4096
 _FIRST_BACK_OFF, _LONGEST_BACK_OFF = 10.0, 300.0
-_NO_COMMAND = "(no command: the local cluster's processes have no image, so the container must name one)"
-_ENTRY_POINTS = {"pause": ["sh", "-c", 'trap "exit 0" TERM; while :; do sleep 3600 & wait $!; done'], "busybox": ["sh"]}
-"""The images whose entry points everybody knows: `pause` waits until it is told to end, `busybox` is a shell."""
-_NEEDS_BUBBLEWRAP = "volumeMounts need bubblewrap on the local cluster, and there is none that works here: apt-get install bubblewrap"
 
 
 class _Container:
-    """A container's state, and its process while it runs."""
+    """A container's state, and what runs of it while it does."""
 
     def __init__(self, spec: Tree) -> None:
         self.spec = spec
         self.state: Tree = pod_status.waiting("ContainerCreating")
         self.last: Tree = {}
         self.restarts = 0
-        self.process: Process | None = None
+        self.running: Running | None = None
         self.id = ""
 
     @property
@@ -47,9 +42,9 @@ class _Container:
 class PodWorker:
     """Runs one pod to its end, and writes its status after each step."""
 
-    def __init__(self, objects: Objects, warden: Warden, pod: Tree, folder: Path, starting: asyncio.Semaphore) -> None:
+    def __init__(self, objects: Objects, runtime: Runtime, pod: Tree, folder: Path, starting: asyncio.Semaphore) -> None:
         self._objects = objects
-        self._warden = warden
+        self._runtime = runtime
         self._pod = pod
         self._folder = folder
         self._starting = starting
@@ -135,8 +130,8 @@ class PodWorker:
     async def _kill_when_stopped(self) -> None:
         await self._stop.wait()
         for container in (*self._init, *self._main):
-            if container.process:
-                container.process.signal(signal.SIGTERM)
+            if container.running:
+                await container.running.signal(signal.SIGTERM)
         begun = asyncio.get_running_loop().time()
         try:
             while True:  # the grace period may be shortened meanwhile
@@ -146,8 +141,8 @@ class PodWorker:
         except TimeoutError:
             pass
         for container in (*self._init, *self._main):
-            if container.process:
-                container.process.signal(signal.SIGKILL)
+            if container.running:
+                await container.running.signal(signal.SIGKILL)
 
     async def _mount(self) -> bool:
         """Sets up the volumes; waits while what they name does not exist. False when the pod is to end first."""
@@ -204,121 +199,99 @@ class PodWorker:
         container.restarts += 1
         return True
 
-    async def _either(self, event: asyncio.Event) -> None:
-        """Waits for `event`, or for the pod's end."""
-        tasks = [asyncio.create_task(event.wait()), asyncio.create_task(self._stop.wait())]
+    async def _either(self, event: asyncio.Event, seconds: float | None = None) -> None:
+        """Waits for `event`, or for the pod's end, or until `seconds` have passed."""
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
+                await self._unless_stopped(event.wait())
+
+    async def _unless_stopped(self, work: Coroutine[Any, Any, Any]) -> None:
+        """Does `work`, unless the pod is to end first."""
+        task, stop = asyncio.ensure_future(work), asyncio.ensure_future(self._stop.wait())
         try:
-            await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+            await asyncio.wait([task, stop], return_when=asyncio.FIRST_COMPLETED)
         finally:
-            for task in tasks:
+            stop.cancel()
+            if not task.done():
                 task.cancel()
+                await asyncio.wait([task])
+        if not task.cancelled():
+            task.result()
 
     # --- one run of one container ---
 
     async def _once(self, container: _Container) -> bool:
         """Runs a container once. False when it did not come to that because the pod is to end."""
-        spec = await self._configure(container)
-        if spec is None:
-            return False
-        log = self.logs[container.spec["name"]] = LogFile(self._folder / "logs" / f"{container.spec['name']}-{container.restarts}.log")
-        container.id = f"process://{self._pod['metadata']['uid']}/{container.spec['name']}/{container.restarts}"
+        container.id = f"{self._runtime.name}://{self._pod['metadata']['uid']}/{container.spec['name']}/{container.restarts}"
         started = times.stamp()
+        path = self._folder / "logs" / f"{container.spec['name']}-{container.restarts}.log"
         try:
-            async with self._starting:
-                container.process = await self._warden.start(spec, log)
+            begun = await self._start(container, path)
         except StartError as error:
-            log.close()
             message = f"failed to create containerd task: failed to create shim task: OCI runtime create failed: runc create failed: unable to start container process: {error}"
             self._objects.event(self._pod, "Warning", "Failed", f"Error: {message}", "kubelet")
             container.state = self._terminated(128, "StartError", message, "1970-01-01T00:00:00Z")
             self._write()
             return True
+        if begun is None:
+            return False
+        spec, container.running, log = begun
         container.state = {"running": {"startedAt": started}}
         self._write()
         if self._stop.is_set():
-            container.process.signal(signal.SIGTERM)
-        code = await container.process.exit
-        container.process = None
-        try:
+            await container.running.signal(signal.SIGTERM)
+        end = await container.running.wait()
+        container.running = None
+        with contextlib.suppress(TimeoutError):  # something it left behind may hold its output
             async with asyncio.timeout(1):
                 await log.ended.wait()
-        except TimeoutError:
-            pass  # something it left behind holds its output
         log.close()
-        reason = "Completed" if code == 0 else "Error"
-        container.state = self._terminated(code, reason, self._message(container, spec, log, code), started)
+        reason = end.reason or ("Completed" if end.code == 0 else "Error")
+        container.state = self._terminated(end.code, reason, last_words(spec, log.path, end.code), started)
         container.state["terminated"]["containerID"] = container.id
         self._write()
         return True
 
-    def _terminated(self, code: int, reason: str, message: str, started: str) -> Tree:
-        ended: Tree = {"exitCode": code, "reason": reason, "startedAt": started, "finishedAt": times.stamp()}
-        return {"terminated": {**ended, **({"message": message} if message else {})}}
-
-    async def _configure(self, container: _Container) -> ProcessSpec | None:
-        """What to start; waits while what the container refers to does not exist. None when the pod is to end first."""
+    async def _start(self, container: _Container, path: Path) -> tuple[ContainerSpec, Running, LogFile] | None:
+        """Starts a container; waits while anything that it needs is missing. None when the pod is to end first. Raises StartError."""
+        failures = 0
         while not self._stop.is_set():
             self.config_changed.clear()
             try:
-                return self._spec(container)
-            except pod_env.ConfigError as error:
-                reason = "CreateContainerError" if str(error) == _NEEDS_BUBBLEWRAP else "CreateContainerConfigError"
-                container.state = pod_status.waiting(reason, str(error))
-                self._write()
-                self._objects.event(self._pod, "Warning", "Failed", f"Error: {error}", "kubelet")
-                await self._either(self.config_changed)
+                await self._unless_stopped(self._runtime.prepare(container.spec))
+                if self._stop.is_set():
+                    return None
+                base = self._runtime.environment
+                spec = container_spec(self._pod, container.spec, container.restarts, self._folder, self._volumes, self._lookup, base)
+                log = self.logs[container.spec["name"]] = LogFile(path)
+                try:
+                    async with self._starting:
+                        return spec, await self._runtime.start(spec, log), log
+                except (StartError, CannotRun):
+                    log.close()
+                    raise
+            except CannotRun as error:
+                failures += 1
+                self._tell_why(container, error)
+                await self._either(self.config_changed, min(_FIRST_BACK_OFF * 2 ** (failures - 1), _LONGEST_BACK_OFF))
         return None
 
-    def _spec(self, container: _Container) -> ProcessSpec:
-        spec, name = container.spec, container.spec["name"]
-        env = {**_base_environment(), **pod_env.environment(self._pod, spec, self._lookup)}
-        if spec.get("volumeMounts") and self._warden.bwrap is None:
-            raise pod_env.ConfigError(_NEEDS_BUBBLEWRAP)
-        argv = pod_env.command(spec, env)
-        if not spec.get("command"):
-            known = _ENTRY_POINTS.get(str(spec["image"]).rpartition("/")[2].split(":")[0])
-            argv = (argv or known) if known else [_NO_COMMAND]
-        work = self._folder / "work" / name
-        work.mkdir(parents=True, exist_ok=True)
-        messages = self._folder / "messages"
-        messages.mkdir(exist_ok=True)
-        message = messages / f"{name}-{container.restarts}"
-        message.write_bytes(b"")
-        return ProcessSpec(
-            argv=argv,
-            env=env,
-            work=work,
-            chdir=spec.get("workingDir") or str(work),
-            termination=(spec.get("terminationMessagePath") or "/dev/termination-log", message),
-            mounts=self._mounts(spec, env),
-        )
+    def _tell_why(self, container: _Container, error: CannotRun) -> None:
+        """Why the container waits, on the pod and as events, as a kubelet does."""
+        reason, message = error.reason, str(error)
+        if reason == "ErrImagePull":
+            image = container.spec["image"]
+            self._objects.event(self._pod, "Warning", "Failed", f'Failed to pull image "{image}": {message}', "kubelet")
+            self._objects.event(self._pod, "Warning", "Failed", "Error: ErrImagePull", "kubelet")
+            reason, message = "ImagePullBackOff", f'Back-off pulling image "{image}": ErrImagePull: {message}'
+        else:
+            self._objects.event(self._pod, "Warning", "Failed", f"Error: {message}", "kubelet")
+        container.state = pod_status.waiting(reason, message)
+        self._write()
 
-    def _mounts(self, spec: Tree, env: dict[str, str]) -> list[tuple[Path, str, bool]]:
-        mounts = []
-        for mount in spec.get("volumeMounts") or []:
-            source = self._volumes[mount["name"]]
-            inside = mount.get("subPath") or pod_env.expand(mount.get("subPathExpr") or "", env)
-            if inside:
-                part = source / inside
-                if not part.resolve().is_relative_to(source.resolve()):
-                    raise pod_env.ConfigError(f"subPath {inside} leads outside of its volume")
-                if not part.exists():
-                    part.mkdir(parents=True)
-                source = part
-            volume = next(each for each in self._pod["spec"]["volumes"] if each["name"] == mount["name"])
-            read_only = bool(mount.get("readOnly")) or any(kind in volume for kind in ("secret", "configMap", "downwardAPI", "projected"))
-            mounts.append((source, mount["mountPath"], read_only))
-        return sorted(mounts, key=lambda each: each[1])
-
-    def _message(self, container: _Container, spec: ProcessSpec, log: LogFile, code: int) -> str:
-        try:
-            text = spec.termination[1].read_bytes()[:MESSAGE_LIMIT]
-        except OSError:
-            text = b""
-        if not text and code and container.spec.get("terminationMessagePolicy") == "FallbackToLogsOnError":
-            lines = log.path.read_bytes().splitlines(keepends=True)[-80:]
-            text = b"".join(line.split(b" ", 2)[-1] for line in lines)[-2048:]
-        return text.decode(errors="replace")
+    def _terminated(self, code: int, reason: str, message: str, started: str) -> Tree:
+        ended: Tree = {"exitCode": code, "reason": reason, "startedAt": started, "finishedAt": times.stamp()}
+        return {"terminated": {**ended, **({"message": message} if message else {})}}
 
     # --- its status ---
 
@@ -368,7 +341,3 @@ class PodWorker:
     def _never_ran(self, container: _Container) -> None:
         message = "The container could not be located when the pod was terminated"
         container.state = self._terminated(137, "ContainerStatusUnknown", message, times.stamp())
-
-
-def _base_environment() -> dict[str, str]:
-    return {name: os.environ[name] for name in ("PATH", "HOME", "LANG") if name in os.environ}

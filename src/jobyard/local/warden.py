@@ -5,7 +5,7 @@ cluster closes, even because the cluster was killed with -9, it kills them all a
 COMMANDS REPLIES`) and imports nothing of Jobyard, so that it is small and up at once.
 
 Commands come as a 4-byte length (with the container's output descriptors) and JSON: {"start": id, argv, env, cwd} or
-{"signal": id, number}. Replies are lines of JSON: {"id", "pid"}, {"id", "error"} or {"id", "exit"}; the code of a process that a signal
+{"signal": id, number}; {"last": argv, env} names a program to run when all have ended. Replies are lines of JSON: {"id", "pid"}, {"id", "error"} or {"id", "exit"}; the code of a process that a signal
 ended is 128 plus the signal, as in Kubernetes.
 """
 
@@ -47,6 +47,7 @@ def main(commands: socket.socket, replies: socket.socket) -> None:
         return
     finally:
         warden.kill_all()
+        warden.say_last()
 
 
 class Warden:
@@ -54,6 +55,7 @@ class Warden:
         self._replies = replies
         self._ids: dict[int, int] = {}
         self._pids: dict[int, int] = {}
+        self._last: dict[str, Any] = {}
 
     def obey(self, commands: socket.socket) -> bool:
         """Does one command; False when there will be no more."""
@@ -64,6 +66,8 @@ class Warden:
         command = json.loads(_receive(commands, int.from_bytes(header)))
         if "start" in command:
             self._start(command, descriptors)
+        elif "last" in command:
+            self._last = command
         elif command["signal"] in self._pids:
             self._signal(self._pids[command["signal"]], command["number"])
         return True
@@ -120,6 +124,13 @@ class Warden:
 
     def _reply(self, **reply: object) -> None:
         self._replies.sendall(json.dumps(reply).encode() + b"\n")
+
+    def say_last(self) -> None:
+        """Runs the program that was asked for, for a minute at most: containers of a daemon are no descendants of ours."""
+        if self._last:
+            with contextlib.suppress(OSError, subprocess.TimeoutExpired):
+                quiet = subprocess.DEVNULL
+                subprocess.run(self._last["last"], env=self._last["env"], stdin=quiet, stdout=quiet, stderr=quiet, timeout=60, check=False)
 
     def kill_all(self) -> None:
         """Kills every descendant, again until there is none: one may be just making another."""
