@@ -65,6 +65,7 @@ def run(kind: str, cases: list[str]) -> int:
             f"--ginkgo.skip={skip}",
             f"--ginkgo.json-report={report}",
             f"--ginkgo.timeout={BOUND}",
+            "--ginkgo.poll-progress-after=120s",
             "--minStartupPods=0",
             "--node-os-distro=custom",
             "--ginkgo.no-color",

@@ -12,7 +12,7 @@ from typing import Any
 LINKS = ("sh", "sleep", "echo", "cat", "true", "false", "env", "date", "seq", "test", "touch", "kill", "ls", "id", "head", "tail", "wc", "expr", "printf", "mkdir", "rm", "hostname", "grep", "sed", "stat", "setsid", "od", "dd", "tr")  # fmt: skip
 NAMES = {
     "busybox": ["docker.io/library/busybox:latest", "docker.io/library/busybox:1.36", "registry.k8s.io/e2e-test-images/busybox:1.37.0-1"],
-    "pause": ["docker.io/library/pause:latest", "registry.k8s.io/pause:3.10.1"],
+    "pause": ["docker.io/library/pause:latest", "registry.k8s.io/pause:3.10.1", "registry.k8s.io/pause:3.10.2"],
 }
 PAUSE = 'trap "exit 0" TERM; while :; do sleep 3600 & wait $!; done'
 """A bare sleep would ignore SIGTERM as a container's first process, and cost 30 s for each pod that is deleted."""

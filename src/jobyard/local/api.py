@@ -6,35 +6,21 @@ import asyncio
 import base64
 import hmac
 from collections.abc import AsyncIterator, Awaitable, Callable, MutableMapping
-from dataclasses import dataclass, field
-from datetime import datetime, timedelta
 from typing import Any
 
 import msgspec
 
 from jobyard.local import apply, discovery, patches, selectors, status, tables, times
 from jobyard.local.kubelet import Kubelet
-from jobyard.local.logs import LogQuery, select, strip
 from jobyard.local.objects import Objects
-from jobyard.local.requests import BODY_LIMIT, Request, Target, decode, query, target
-from jobyard.local.resources import PODS
+from jobyard.local.pod_api import PodApi
+from jobyard.local.requests import BODY_LIMIT, Answer, Request, Target, decode, query, target
 from jobyard.local.status import ApiError
 from jobyard.local.watching import stream
 
 Tree = dict[str, Any]
 Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
 Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
-
-
-@dataclass
-class Answer:
-    """What goes back: an object, or a stream of bytes."""
-
-    body: Any = None
-    code: int = 200
-    media: str = "application/json"
-    warnings: list[str] = field(default_factory=list)
-    chunks: AsyncIterator[bytes] | None = None
 
 
 class Api:
@@ -45,7 +31,7 @@ class Api:
 
     def __init__(self, objects: Objects, kubelet: Kubelet, token: str) -> None:
         self._objects = objects
-        self._kubelet = kubelet
+        self._pods = PodApi(objects, kubelet)
         self._token = token
         self.closing = asyncio.Event()
         """Set before the server stops: streams end by themselves."""
@@ -121,8 +107,10 @@ class Api:
         what = target(request.path.rstrip("/"))
         if what is None:
             raise ApiError(404, "the server could not find the requested resource", details={})
-        if what.subresource == "log":
-            return self._log(request, what)
+        if what.subresource == "log" and request.method == "GET":
+            return self._pods.log(request, what)
+        if what.subresource == "eviction" and request.method == "POST":
+            return self._pods.evict(request, what)
         match request.method:
             case "GET" if what.name:
                 found = self._objects.get(what.resource, what.namespace, what.name)
@@ -256,7 +244,7 @@ class Api:
         seconds = int(grace) if grace is not None else None
         if what.name:
             tree = self._objects.get(what.resource, what.namespace, what.name)
-            _check_preconditions(what, tree, options.get("preconditions") or {})
+            status.check_preconditions(what.resource, tree, options.get("preconditions") or {})
             left = self._objects.delete(
                 what.resource, tree, policy=policy, grace=seconds, dry_run=request.dry_run or bool(options.get("dryRun"))
             )
@@ -265,40 +253,6 @@ class Api:
         for tree in listed["items"]:
             self._objects.delete(what.resource, tree, policy=policy, grace=seconds, dry_run=request.dry_run)
         return Answer(listed)
-
-    # --- logs ---
-
-    def _log(self, request: Request, what: Target) -> Answer:
-        pod = self._objects.get(PODS, what.namespace, what.name)
-        names = [each["name"] for each in [*(pod["spec"].get("initContainers") or []), *pod["spec"]["containers"]]]
-        main = pod["spec"]["containers"]
-        wanted = request.query.get("container") or (main[0]["name"] if len(main) == 1 else "")
-        if not wanted:
-            raise ApiError(400, f"a container name must be specified for pod {what.name}, choose one of: [{' '.join(names)}]")
-        if wanted not in names:
-            raise ApiError(400, f"container {wanted} is not valid for pod {what.name}")
-        waits = _why_no_log(pod, wanted)
-        if waits:
-            raise ApiError(400, f'container "{wanted}" in pod "{what.name}" is waiting to start: {waits}')
-        path = self._kubelet.log(pod, wanted, request.flag("previous"))
-        wish = _log_query(request)
-        lines, position = select(path, wish)
-        if not request.flag("follow"):
-            text = b"".join(lines)
-            return Answer(text[: wish.limit_bytes] if wish.limit_bytes else text, media="text/plain")
-        return Answer(chunks=self._follow(pod, wanted, lines, position, wish.timestamps), media="text/plain")
-
-    async def _follow(self, pod: Tree, container: str, lines: list[bytes], position: int, timestamps: bool) -> AsyncIterator[bytes]:
-        if lines:
-            yield b"".join(lines)
-        worker = self._kubelet.worker(pod)
-        log = worker.logs.get(container) if worker else None
-        if log is None:
-            return
-        rest = b""
-        async for chunk in log.follow(position):
-            *whole, rest = (rest + chunk).split(b"\n")
-            yield b"".join(strip(line + b"\n", timestamps) for line in whole)
 
 
 def _same_but_times(live: Tree, merged: Tree) -> bool:
@@ -330,37 +284,3 @@ def _read_continue(token: str) -> tuple[str, tuple[str, str]]:
     except (ValueError, msgspec.MsgspecError):
         raise ApiError(400, "continue key is not valid") from None
     return version, (namespace, name)
-
-
-def _check_preconditions(what: Target, tree: Tree, wanted: Tree) -> None:
-    for key, field_name in (("uid", "UID"), ("resourceVersion", "ResourceVersion")):
-        has = tree["metadata"][key]
-        if wanted.get(key) and wanted[key] != has:
-            raise status.conflict(
-                what.resource,
-                what.name,
-                f"Precondition failed: {field_name} in precondition: {wanted[key]}, {field_name} in object meta: {has}",
-            )
-
-
-def _why_no_log(pod: Tree, container: str) -> str:
-    if pod["status"].get("phase") in ("Succeeded", "Failed"):
-        return ""
-    statuses = [*(pod["status"].get("initContainerStatuses") or []), *(pod["status"].get("containerStatuses") or [])]
-    known = next((each for each in statuses if each["name"] == container), None)
-    if known is None:
-        return "ContainerCreating"
-    waiting = known["state"].get("waiting")
-    return str(waiting["reason"]) if waiting and not known["restartCount"] else ""
-
-
-def _log_query(request: Request) -> LogQuery:
-    try:
-        seconds, since = request.query.get("sinceSeconds"), request.query.get("sinceTime")
-        start = times.now() - timedelta(seconds=int(seconds)) if seconds else datetime.fromisoformat(since) if since else None
-        tail, limit = request.query.get("tailLines"), request.query.get("limitBytes")
-        return LogQuery(
-            tail=int(tail) if tail else None, since=start, limit_bytes=int(limit) if limit else None, timestamps=request.flag("timestamps")
-        )
-    except ValueError as error:
-        raise ApiError(400, f"invalid log options: {error}") from None

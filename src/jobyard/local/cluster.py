@@ -96,7 +96,7 @@ async def _runtime(name: Name, warden: Warden, folder: Path) -> Runtime:
     if name == "process":
         from jobyard.local.process_runtime import ProcessRuntime
 
-        return ProcessRuntime(warden)
+        return ProcessRuntime(warden, folder)
     from jobyard.local.container_runtime import open_runtime
 
     return await open_runtime(name, warden, folder)

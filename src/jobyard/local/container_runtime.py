@@ -111,8 +111,7 @@ class ContainerRuntime:
         self._pulls: dict[str, asyncio.Lock] = {}
         self._env_files = folder / "env"
 
-    @property
-    def environment(self) -> Mapping[str, str]:
+    def environment(self, container: Tree) -> Mapping[str, str]:
         return {}
 
     async def prepare(self, container: Tree) -> None:

@@ -11,6 +11,7 @@ from jobyard.local.resources import RESOURCES, Resource
 Tree = dict[str, Any]
 
 _VERBS = ["create", "delete", "deletecollection", "get", "list", "patch", "update", "watch"]
+_SUBRESOURCE_VERBS = {"log": ["get"], "eviction": ["create"]}
 
 
 def version() -> Tree:
@@ -70,7 +71,7 @@ def resources(group: str, version: str) -> Tree | None:
                 "singularName": "",
                 "namespaced": resource.namespaced,
                 "kind": resource.kind,
-                "verbs": ["get"] if each == "log" else ["get", "patch", "update"],
+                "verbs": _SUBRESOURCE_VERBS.get(each, ["get", "patch", "update"]),
             }
             for each in resource.subresources
         ]

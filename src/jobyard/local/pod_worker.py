@@ -261,7 +261,7 @@ class PodWorker:
                 await self._unless_stopped(self._runtime.prepare(container.spec))
                 if self._stop.is_set():
                     return None
-                base = self._runtime.environment
+                base = self._runtime.environment(container.spec)
                 spec = container_spec(self._pod, container.spec, container.restarts, self._folder, self._volumes, self._lookup, base)
                 log = self.logs[container.spec["name"]] = LogFile(path)
                 try:

@@ -6,6 +6,7 @@ import os
 import shutil
 import subprocess
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any, Literal
 
 from jobyard.local.logs import LogFile
@@ -25,13 +26,24 @@ class ProcessRuntime:
     name: Literal["process"] = "process"
     version = "1"
 
-    def __init__(self, warden: Warden) -> None:
+    def __init__(self, warden: Warden, folder: Path) -> None:
         self._warden = warden
         self._bwrap = find_bubblewrap()
+        self._busybox = folder / "busybox"
 
-    @property
-    def environment(self) -> Mapping[str, str]:
-        return {name: os.environ[name] for name in ("PATH", "HOME", "LANG") if name in os.environ}
+    def environment(self, container: Mapping[str, Any]) -> Mapping[str, str]:
+        env = {name: os.environ[name] for name in ("PATH", "HOME", "LANG") if name in os.environ}
+        if _image_name(container) == "busybox" and (programs := self._busybox_programs()):
+            env["PATH"] = f"{programs}:{env.get('PATH', os.defpath)}"
+        return env
+
+    def _busybox_programs(self) -> Path | None:
+        """A folder with busybox' programs, where it is installed: its shell and this machine's are not the same."""
+        busybox = shutil.which("busybox")
+        if busybox is not None and not self._busybox.exists():
+            self._busybox.mkdir(parents=True)
+            subprocess.run([busybox, "--install", "-s", str(self._busybox)], check=False, capture_output=True)
+        return self._busybox if busybox is not None else None
 
     async def prepare(self, container: Mapping[str, Any]) -> None:
         if container.get("volumeMounts") and self._bwrap is None:
@@ -40,7 +52,7 @@ class ProcessRuntime:
     async def start(self, spec: ContainerSpec, log: LogFile) -> Running:
         argv = [*spec.command, *spec.args]
         if not spec.command:
-            known = _ENTRY_POINTS.get(str(spec.container["image"]).rpartition("/")[2].split(":")[0])
+            known = _ENTRY_POINTS.get(_image_name(spec.container))
             argv = (argv or known) if known else [_NO_COMMAND]
         chdir = spec.container.get("workingDir") or str(spec.work)
         _check(argv, spec.env, chdir)
@@ -60,6 +72,11 @@ class _Running:
 
     async def wait(self) -> Exit:
         return Exit(code=await self._process.exit)
+
+
+def _image_name(container: Mapping[str, Any]) -> str:
+    """The last part of the image's name: `busybox` of `docker.io/library/busybox:1.36`."""
+    return str(container["image"]).rpartition("/")[2].partition("@")[0].partition(":")[0]
 
 
 def _check(argv: list[str], env: Mapping[str, str], chdir: str) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import parse_qsl, unquote
@@ -74,6 +74,17 @@ class Request:
             return msgspec.json.decode(self.body) if self.body else {}
         except (ValueError, yaml.YAMLError) as error:
             raise ApiError(400, f"couldn't get version/kind; json parse error: {error}") from None
+
+
+@dataclass
+class Answer:
+    """What goes back: an object, or a stream of bytes."""
+
+    body: Any = None
+    code: int = 200
+    media: str = "application/json"
+    warnings: list[str] = field(default_factory=list)
+    chunks: AsyncIterator[bytes] | None = None
 
 
 def query(text: bytes) -> dict[str, str]:

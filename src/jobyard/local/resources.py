@@ -43,7 +43,7 @@ PODS = Resource(
     kind="Pod",
     short=("po",),
     categories=("all",),
-    subresources=("log", "status"),
+    subresources=("eviction", "log", "status"),
     fields=("spec.nodeName", "spec.restartPolicy", "spec.schedulerName", "spec.serviceAccountName", "status.phase", "status.podIP"),
 )
 NAMESPACES = Resource(

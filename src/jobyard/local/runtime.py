@@ -78,9 +78,8 @@ class Runtime(Protocol):
     @property
     def version(self) -> str: ...
 
-    @property
-    def environment(self) -> Mapping[str, str]:
-        """The variables that every container has, beside its own."""
+    def environment(self, container: Tree) -> Mapping[str, str]:
+        """The variables that a container has without asking for them."""
         ...
 
     async def prepare(self, container: Tree) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -84,6 +84,15 @@ def conflict(resource: Resource, name: str, why: str = "") -> ApiError:
     why = why or "the object has been modified; please apply your changes to the latest version and try again"
     message = f'Operation cannot be fulfilled on {resource.full_name} "{name}": {why}'
     return ApiError(409, message, details=_details(resource, name))
+
+
+def check_preconditions(resource: Resource, tree: dict[str, Any], wanted: Mapping[str, str]) -> None:
+    """Raises ApiError (409) when the object is not the one that a deletion means."""
+    for key, field_name in (("uid", "UID"), ("resourceVersion", "ResourceVersion")):
+        has = tree["metadata"][key]
+        if wanted.get(key) and wanted[key] != has:
+            words = f"{field_name} in precondition: {wanted[key]}, {field_name} in object meta: {has}"
+            raise conflict(resource, tree["metadata"]["name"], f"Precondition failed: {words}")
 
 
 def forbidden(resource: Resource, name: str, why: str, *causes: dict[str, str]) -> ApiError:
