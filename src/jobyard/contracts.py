@@ -1,6 +1,6 @@
 """The product on one screen: what a trigger is handed, and what the engine needs of a cluster.
 
-Triggers, the service and the page come later; each is a call site of `Engine`.
+The command line and, later, the service and the page are call sites of `Engine`.
 """
 
 from __future__ import annotations
@@ -43,6 +43,24 @@ class Engine(Protocol):
 
     async def release(self, run: Run) -> None:
         """The source has let go: Kubernetes may now delete the run's Jobs by their own TTL. Safe to repeat."""
+        ...
+
+
+class Trigger(Protocol):
+    """Why runs start: a coroutine that reads its source, submits, lets go, awaits the outcome, tells its source, releases.
+
+    The order is the promise. Submit before letting go, or a crash in between loses the item; tell the source of the outcome before
+    release, or a crash in between finds neither Job nor answer. `docs/add-a-trigger.md` walks through one.
+    """
+
+    @property
+    def name(self) -> str:
+        """Names the source: part of every key, a label on every run. Never changes while runs of it are unfinished."""
+        ...
+
+    async def run(self, engine: Engine) -> None:
+        """Goes on until cancelled, which may come at any await. May raise anything: it is started again, and must then do the same for
+        whatever its source still has (resume is start)."""
         ...
 
 

@@ -8,13 +8,10 @@ import re
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
-from jobyard.local import daemon
-from tests.kubernetes import build, prepare
-from tests.kubernetes.node import Node
+from tests.kubernetes import build
+from tests.kubernetes.a_cluster import a_cluster
 
 CASES = r"sig-apps\] (Job|TTLAfterFinished|CronJob)"
 LEFT_OUT = "FeatureGate|Serial|Slow"
@@ -29,33 +26,13 @@ def exceptions() -> dict[str, str]:
     return {case.strip(): reason.strip() for case, _, reason in (line.partition(": ") for line in lines)}
 
 
-@contextmanager
-def _cluster(kind: str, folder: Path) -> Iterator[Path]:
-    """The kubeconfig of a cluster of this kind, which runs as long as the context lasts."""
-    if kind == "local":
-        daemon.start(folder / "local")
-        try:
-            yield folder / "local" / "kubeconfig"
-        finally:
-            daemon.stop(folder / "local")
-        return
-    if why := prepare.node():
-        sys.exit(f"kubernetes: {why}")
-    node = Node.free("conformance", first_slot=10)
-    node.up()
-    try:
-        yield node.kubeconfig
-    finally:
-        node.down()
-
-
 def run(kind: str, cases: list[str]) -> int:
     """Runs the cases (all, when none is named); returns how many failed that had to pass."""
     excused = exceptions() if kind == "local" else {}
     focus = "|".join(map(re.escape, cases)) if cases else CASES
     skip = "|".join([LEFT_OUT, *map(re.escape, excused)]) if not cases else LEFT_OUT
     binary = build.e2e_binary()
-    with tempfile.TemporaryDirectory(prefix="jobyard-conformance-") as name, _cluster(kind, Path(name)) as kubeconfig:
+    with tempfile.TemporaryDirectory(prefix="jobyard-conformance-") as name, a_cluster(kind, "conformance", Path(name)) as kubeconfig:
         report = Path(name) / "report.json"
         command = [
             str(binary),

@@ -14,6 +14,7 @@ from urllib.parse import quote
 import httpx2
 import msgspec
 
+from jobyard import external
 from jobyard.cluster import errors
 from jobyard.cluster.kubeconfig import Connection, load_client_certificate
 from jobyard.cluster.watch import watch
@@ -165,7 +166,8 @@ class HttpCluster:
             try:
                 headers, url = await self._headers(media), self.connection.server + path
                 request = self._calls.build_request(method, url, params=params, content=body, headers=headers, extensions=self._extensions)
-                answer = await _send(self._calls, request, stream=False)
+                with external.call(f"kubernetes: {action}"):
+                    answer = await _send(self._calls, request, stream=False)
             except (httpx2.TransportError, OSError) as error:
                 raise self._unavailable(error) from error
             log.debug("%s: %d in %.0f ms", action, answer.status_code, answer.elapsed.total_seconds() * 1000)
@@ -183,7 +185,8 @@ class HttpCluster:
             headers = await self._headers()
             url = self.connection.server + path
             request = self._streams.build_request("GET", url, params=params, headers=headers, extensions=self._extensions)
-            answer = await _send(self._streams, request, stream=True)
+            with external.call(f"kubernetes: {action}"):
+                answer = await _send(self._streams, request, stream=True)
             try:
                 log.debug("%s: %d", action, answer.status_code)
                 if answer.status_code >= 400:

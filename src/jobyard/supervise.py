@@ -1,0 +1,271 @@
+"""Triggers that wrap triggers: Supervised, LeaderOnly, Paused, FailureBudget. Each does one thing; a service stacks them.
+
+    Supervised(LeaderOnly(Paused(FailureBudget(trigger, ...), ...), ...))
+
+A trigger is a straight coroutine that may fail at any line. It is started again, it submits the same keys, and it gets the same runs:
+so a restart needs no care, only patience (`Restarts`).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import random
+from collections import deque
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+from enum import StrEnum
+from typing import Protocol
+
+from jobyard.contracts import Clock, Engine, Trigger
+from jobyard.model.errors import Unavailable
+from jobyard.model.run import Outcome, Run, RunRequest, State
+
+log = logging.getLogger("jobyard.supervise")
+
+
+class Stage(StrEnum):
+    """What a supervised trigger is doing."""
+
+    STARTING = "starting"
+    RUNNING = "running"
+    BACKING_OFF = "backing off"
+    """It failed, and is started again at `until`."""
+    STANDING_BY = "standing by"
+    """Another process leads."""
+    PAUSED = "paused"
+    """Somebody paused it, or its budget of failures is used up; in the latter case until `until`."""
+    ENDED = "ended"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Health:
+    """How a trigger does: for /readyz, the page and a metric."""
+
+    trigger: str
+    stage: Stage = Stage.STARTING
+    since: datetime
+    failures: int = 0
+    """In a row."""
+    error: str = ""
+    """The last failure, in words for a person."""
+    until: datetime | None = None
+
+    @property
+    def is_well(self) -> bool:
+        return self.stage not in (Stage.BACKING_OFF, Stage.ENDED)
+
+
+class Report:
+    """One trigger's health, written by those that wrap it, read by whoever shows it."""
+
+    def __init__(self, trigger: str, clock: Clock) -> None:
+        self._clock = clock
+        self.health = Health(trigger=trigger, since=clock.now())
+        self.changed = asyncio.Event()
+
+    def set(self, stage: Stage, *, failures: int | None = None, error: str | None = None, until: datetime | None = None) -> None:
+        """Notes what the trigger is doing now, and wakes whoever waits for `changed`."""
+        old = self.health
+        since = old.since if stage is old.stage else self._clock.now()
+        self.health = replace(
+            old,
+            stage=stage,
+            since=since,
+            failures=old.failures if failures is None else failures,
+            error=old.error if error is None else error,
+            until=until,
+        )
+        self.changed.set()
+        self.changed = asyncio.Event()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Restarts:
+    """How patiently a failed trigger is started again: full jitter under a bound that doubles, from `first` to `longest`."""
+
+    first: timedelta = timedelta(seconds=1)
+    longest: timedelta = timedelta(minutes=1)
+    steady: timedelta = timedelta(minutes=1)
+    """Having run so long, a trigger that fails counts as one that fails for the first time."""
+
+    def delay(self, failures: int, chance: float) -> timedelta:
+        """How long to wait after the `failures`-th failure in a row, counted from 1; `chance` is from 0 to 1."""
+        bound: timedelta = min(self.longest, self.first * 2 ** min(failures - 1, 30))
+        return bound * chance
+
+
+class Supervised:
+    """Starts its trigger again whenever it fails or ends, and reports. Only a cancellation ends it."""
+
+    def __init__(self, trigger: Trigger, report: Report, clock: Clock, restarts: Restarts = Restarts()) -> None:
+        self._trigger = trigger
+        self._report = report
+        self._clock = clock
+        self._restarts = restarts
+        self.name = trigger.name
+
+    async def run(self, engine: Engine) -> None:
+        failures = 0
+        try:
+            while True:
+                begun = self._clock.now()
+                self._report.set(Stage.RUNNING, failures=failures)
+                asked: float | None = None
+                try:
+                    await self._trigger.run(engine)
+                    why = "it ended by itself, which no trigger should"
+                except Exception as error:
+                    first = _first(error)
+                    why, asked = str(first) or type(first).__name__, first.retry_after if isinstance(first, Unavailable) else None
+                    log.debug("trigger %s failed", self.name, exc_info=error)
+                failures = 1 if self._clock.now() - begun >= self._restarts.steady else failures + 1
+                wait = self._restarts.delay(failures, random.random())  # noqa: S311 - jitter, not a secret
+                wait = max(wait, timedelta(seconds=asked or 0))
+                log.warning("trigger %s failed (%s); started again in %.1f s", self.name, why, wait.total_seconds())
+                self._report.set(Stage.BACKING_OFF, failures=failures, error=why, until=self._clock.now() + wait)
+                await asyncio.sleep(wait.total_seconds())
+        finally:
+            self._report.set(Stage.ENDED)
+
+
+class Gate(Protocol):
+    """A condition that comes and goes: leadership, or not being paused."""
+
+    async def opened(self) -> None:
+        """Returns once it holds."""
+        ...
+
+    async def closed(self) -> None:
+        """Returns once it no longer holds."""
+        ...
+
+
+class Switch:
+    """A Gate that somebody opens and closes by hand. Begins open."""
+
+    def __init__(self) -> None:
+        self._open, self._closed = asyncio.Event(), asyncio.Event()
+        self.open()
+
+    def open(self) -> None:
+        self._open.set()
+        self._closed.clear()
+
+    def close(self) -> None:
+        self._closed.set()
+        self._open.clear()
+
+    async def opened(self) -> None:
+        await self._open.wait()
+
+    async def closed(self) -> None:
+        await self._closed.wait()
+
+
+class _Gated:
+    """Runs its trigger while a gate is open. Closing cancels it; opening starts it again."""
+
+    shut: Stage
+
+    def __init__(self, trigger: Trigger, gate: Gate, report: Report) -> None:
+        self._trigger = trigger
+        self._gate = gate
+        self._report = report
+        self.name = trigger.name
+
+    async def run(self, engine: Engine) -> None:
+        while True:
+            self._report.set(self.shut)
+            await self._gate.opened()
+            self._report.set(Stage.RUNNING)
+            running = asyncio.create_task(self._trigger.run(engine), name=f"trigger {self.name}")
+            closing = asyncio.create_task(self._gate.closed())
+            try:
+                await asyncio.wait([running, closing], return_when=asyncio.FIRST_COMPLETED)
+                if running.done():
+                    return running.result()
+            finally:
+                for task in (running, closing):
+                    task.cancel()
+                await asyncio.gather(running, closing, return_exceptions=True)
+
+
+class LeaderOnly(_Gated):
+    """Runs its trigger only while this process leads (`cluster.lease`)."""
+
+    shut = Stage.STANDING_BY
+
+
+class Paused(_Gated):
+    """Runs its trigger unless somebody has paused it. What it had submitted goes on: the engine drives it, and its source waits."""
+
+    shut = Stage.PAUSED
+
+
+@dataclass(frozen=True, kw_only=True)
+class Budget:
+    """How many runs of a trigger may fail within a time before it takes a rest."""
+
+    failures: int
+    within: timedelta
+
+    def rest(self, failed: list[datetime], now: datetime) -> datetime | None:
+        """Until when to rest, given when runs failed (the oldest first); None to go on. The rest lasts until the budget has room again."""
+        recent = [each for each in failed if each > now - self.within]
+        return recent[-self.failures] + self.within if len(recent) >= self.failures else None
+
+
+class FailureBudget:
+    """Submits nothing more while too many of the trigger's runs failed of late: a broken image should not burn a whole queue.
+
+    The trigger itself goes on: its `submit` waits, so its source keeps what it has.
+    """
+
+    def __init__(self, trigger: Trigger, budget: Budget, report: Report, clock: Clock) -> None:
+        self._trigger = trigger
+        self._budget = budget
+        self._report = report
+        self._clock = clock
+        self.name = trigger.name
+
+    async def run(self, engine: Engine) -> None:
+        await self._trigger.run(_Budgeted(engine, self._budget, self._report, self._clock))
+
+
+class _Budgeted:
+    """An engine that counts failed outcomes, and lets submit wait."""
+
+    def __init__(self, engine: Engine, budget: Budget, report: Report, clock: Clock) -> None:
+        self._engine = engine
+        self._budget = budget
+        self._report = report
+        self._clock = clock
+        self._failed: deque[datetime] = deque(maxlen=budget.failures)
+
+    async def submit(self, request: RunRequest) -> Run:
+        while (until := self._budget.rest(list(self._failed), self._clock.now())) is not None:
+            why = f"{self._budget.failures} of its runs failed within {self._budget.within}"
+            self._report.set(Stage.PAUSED, error=why, until=until)
+            await asyncio.sleep((until - self._clock.now()).total_seconds())
+            self._report.set(Stage.RUNNING)
+        return await self._engine.submit(request)
+
+    async def outcome(self, run: Run) -> Outcome:
+        outcome = await self._engine.outcome(run)
+        if outcome.state in (State.FAILED, State.LOST):
+            self._failed.append(self._clock.now())
+        return outcome
+
+    async def runs(self, trigger: str) -> list[Run]:
+        return await self._engine.runs(trigger)
+
+    async def release(self, run: Run) -> None:
+        await self._engine.release(run)
+
+
+def _first(error: BaseException) -> BaseException:
+    """The first error of a group of groups: what a person wants to read."""
+    while isinstance(error, BaseExceptionGroup):
+        error = error.exceptions[0]
+    return error

@@ -1,0 +1,82 @@
+"""One process that serves a scenario, and dies at the call that it is told to: `python -m tests.crash.child`."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import signal
+import sys
+import uuid
+from pathlib import Path
+from typing import Literal
+
+from jobyard import external
+from jobyard.cluster.client import open_cluster
+from jobyard.cluster.kubeconfig import connect
+from jobyard.engine.clock import SystemClock
+from jobyard.engine.loop import ClusterEngine, open_engine
+from jobyard.model import names
+from jobyard.model.run import Run, RunRequest
+from tests.crash.scenarios import SCENARIOS, Place
+from tests.toy import folder
+
+Side = Literal["before", "after"]
+
+
+class Killer:
+    """Counts the calls, and kills this very process with -9 right before or right after the n-th. 0: never."""
+
+    def __init__(self, side: Side, number: int) -> None:
+        self.count = 0
+        self._side = side
+        self._number = number
+
+    def before(self, call: str) -> None:
+        self.count += 1
+        if self._side == "before" and self.count == self._number:
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    def after(self, call: str, seconds: float) -> None:
+        if self._side == "after" and self.count >= self._number > 0:
+            os.kill(os.getpid(), signal.SIGKILL)
+
+
+def break_on_purpose(how: str) -> None:
+    """A build that breaks a promise: the harness must catch it."""
+    if how == "generate-name":  # names that are not derived from the key
+
+        def random_name(run: str, role: str, step: str, attempt: int) -> str:
+            return f"{names.slug(step, 40)}-{uuid.uuid4().hex[:8]}"
+
+        names.job_name = random_name
+    elif how == "let-go-first":  # the source lets go before the run's record is there
+        submit = ClusterEngine.submit
+
+        async def late(self: ClusterEngine, request: RunRequest) -> Run:
+            for file in Path(json.loads(sys.argv[1])["folder"]).glob(f"*/{request.key}"):
+                folder.move(file, None)
+            return await submit(self, request)
+
+        ClusterEngine.submit = late  # type: ignore[method-assign]
+
+
+async def serve(scenario: str, kubeconfig: str, namespace: str, source: Path) -> None:
+    async with (
+        open_cluster(connect(kubeconfig=kubeconfig)) as cluster,
+        open_engine(cluster, SystemClock(), namespace) as engine,
+    ):
+        await SCENARIOS[scenario].serve(Place(engine=engine, cluster=cluster, namespace=namespace, folder=source))
+
+
+def main() -> None:
+    told = json.loads(sys.argv[1])
+    break_on_purpose(told["broken"])
+    killer = Killer(told["side"], told["number"])
+    with external.observe(killer):
+        asyncio.run(serve(told["scenario"], told["kubeconfig"], told["namespace"], Path(told["folder"])))
+    print(killer.count)
+
+
+if __name__ == "__main__":
+    main()

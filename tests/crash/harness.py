@@ -1,0 +1,219 @@
+"""Kills a scenario's process with -9 right before and right after every call it makes, starts it again, and counts what that cost.
+
+What must hold, whatever was hit: each attempt of each step has been exactly one Job object, every outcome is right, the source is empty,
+and nothing is left behind that nobody will ever remove.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import shutil
+import sys
+import tempfile
+import uuid
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from jobyard.cluster.client import HttpCluster, open_cluster
+from jobyard.cluster.kubeconfig import connect
+from jobyard.model import names
+from jobyard.model.errors import JobyardError
+from jobyard.model.objects import CONFIG_MAPS, JOBS, Job
+from tests.crash.child import Side
+from tests.crash.scenarios import SCENARIOS, Scenario
+
+ROOT = Path(__file__).parents[2]
+BOUND = 90.0
+"""Seconds that a scenario may take after a kill: one that takes longer hangs, which is a loss."""
+AT_ONCE = 3
+
+Point = tuple[Side, int]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Verdict:
+    """What one kill, or many, cost."""
+
+    calls: int = 0
+    kills: int = 0
+    runs: int = 0
+    duplicates: int = 0
+    losses: int = 0
+    leftovers: int = 0
+    words: tuple[str, ...] = ()
+
+    def __add__(self, other: Verdict) -> Verdict:
+        sums = {name: getattr(self, name) + getattr(other, name) for name in ("kills", "runs", "duplicates", "losses", "leftovers")}
+        return Verdict(calls=max(self.calls, other.calls), words=self.words + other.words, **sums)
+
+    @property
+    def is_good(self) -> bool:
+        return not (self.duplicates or self.losses or self.leftovers)
+
+
+@dataclass
+class Seen:
+    """What was observed of one kill, by somebody who was not killed."""
+
+    jobs: defaultdict[tuple[str, str, str, str], set[str]] = field(default_factory=lambda: defaultdict(set))
+    """From run, role, step and attempt to the Job objects (uids) that there have been."""
+    exits: list[int] = field(default_factory=list)
+    calls: int = 0
+    hung: bool = False
+    said: str = ""
+
+    def see(self, job: Job) -> None:
+        labels = job.metadata.labels
+        if names.RUN in labels:
+            slot = (labels[names.RUN], labels[names.ROLE], job.metadata.annotations[names.STEP], labels[names.ATTEMPT])
+            self.jobs[slot].add(job.metadata.uid)
+
+
+def judge(scenario: Scenario, seen: Seen, source: Sequence[str], done: Mapping[str, str], left: Sequence[str], where: str) -> Verdict:
+    """What it cost. Pure."""
+    twice = [f"{len(uids)} Jobs for {' '.join(slot)}" for slot, uids in seen.jobs.items() if len(uids) > 1]
+    made = len(seen.jobs)
+    if scenario.jobs is not None and made > scenario.jobs:
+        twice.append(f"{made} Jobs instead of {scenario.jobs}")
+    lost = [
+        f"{name} ended as {done.get(name, 'nothing')!r}, expected {' or '.join(sorted(ends))}"
+        for name, ends in scenario.ends.items()
+        if done.get(name) not in ends
+    ]
+    if scenario.jobs is not None and made < scenario.jobs:
+        lost.append(f"{made} Jobs instead of {scenario.jobs}")
+    if seen.hung:
+        lost.append(f"it did not end in {BOUND:.0f} s")
+    if any(code not in (0, -9) for code in seen.exits):
+        lost.append(f"it ended with code {seen.exits}: {seen.said[-500:]}")
+    remains = [f"{name} is still in the source" for name in source] + list(left)
+    return Verdict(
+        calls=seen.calls,
+        kills=sum(code == -9 for code in seen.exits),
+        runs=len(scenario.files),
+        duplicates=len(twice),
+        losses=len(lost),
+        leftovers=len(remains),
+        words=tuple(f"{where}: {each}" for each in [*twice, *lost, *remains]),
+    )
+
+
+async def try_point(name: str, kubeconfig: Path, point: Point, broken: str = "") -> Verdict:
+    """One scenario, killed at one point (number 0: not at all), then served again to its end."""
+    scenario = SCENARIOS[name]
+    namespace = f"c-{uuid.uuid4().hex[:10]}"
+    folder = Path(tempfile.mkdtemp(prefix="jobyard-crash-"))
+    (folder / "inbox").mkdir()
+    for file, tree in scenario.files.items():
+        (folder / "inbox" / file).write_bytes(msgspec.json.encode(tree))
+    seen = Seen()
+    async with open_cluster(connect(kubeconfig=str(kubeconfig))) as cluster:
+        await cluster.create_namespace(namespace)
+        try:
+            others = [asyncio.create_task(_watch(cluster, namespace, seen))]
+            if scenario.meanwhile is not None:
+                others.append(asyncio.create_task(_meanwhile(scenario, cluster, namespace)))
+            told = {"scenario": name, "kubeconfig": str(kubeconfig), "namespace": namespace, "folder": str(folder), "broken": broken}
+            try:
+                async with asyncio.timeout(BOUND):
+                    async with asyncio.TaskGroup() as group:
+                        for _ in range(scenario.processes):
+                            group.create_task(_serve(told, point, seen))
+            except TimeoutError:
+                seen.hung = True
+            for job in await cluster.list(JOBS, namespace):
+                seen.see(job)
+            left = await _left(cluster, namespace)
+            for other in others:
+                other.cancel()
+            await asyncio.gather(*others, return_exceptions=True)
+            source = [file.name for part in ("inbox", "taken") for file in (folder / part).glob("*")]
+            done = {file.name: file.read_text() for file in (folder / "done").glob("[!.]*")}
+            return judge(scenario, seen, source, done, left, f"{name}, killed {point[0]} call {point[1]}")
+        finally:
+            await cluster.call("DELETE", f"/api/v1/namespaces/{namespace}", f"delete Namespace {namespace}")
+            shutil.rmtree(folder, ignore_errors=True)
+
+
+async def _serve(told: Mapping[str, str], point: Point, seen: Seen) -> None:
+    """Serves until it ends by itself: killed at the point, started again without one."""
+    side, number = point
+    while True:
+        words = json.dumps({**told, "side": side, "number": number})
+        child = await asyncio.create_subprocess_exec(
+            sys.executable,
+            "-m",
+            "tests.crash.child",
+            words,
+            cwd=ROOT,
+            env={"PYTHONPATH": f"{ROOT / 'src'}:{ROOT}", "PATH": "/usr/bin:/bin", "HOME": "/tmp"},
+            stdout=asyncio.subprocess.PIPE,
+            stderr=asyncio.subprocess.PIPE,
+        )
+        try:
+            out, said = await child.communicate()
+        finally:
+            if child.returncode is None:
+                with contextlib.suppress(ProcessLookupError):
+                    child.kill()
+                await child.wait()
+        code = child.returncode or 0
+        seen.exits.append(code)
+        seen.said += said.decode(errors="replace")
+        if code == 0:
+            seen.calls = max(seen.calls, int(out or b"0"))
+        if code != -9:
+            return
+        number = 0
+
+
+async def _watch(cluster: HttpCluster, namespace: str, seen: Seen) -> None:
+    async for change in cluster.watch(JOBS, namespace):
+        if change.object is not None:
+            seen.see(change.object)
+
+
+async def _meanwhile(scenario: Scenario, cluster: HttpCluster, namespace: str) -> None:
+    assert scenario.meanwhile is not None
+    with contextlib.suppress(JobyardError):
+        await scenario.meanwhile(cluster, namespace)
+
+
+async def _left(cluster: HttpCluster, namespace: str) -> list[str]:
+    """What nobody will remove: runs that were not released, and objects that no run owns."""
+    found: list[str] = []
+    records = {each.metadata.uid for each in await cluster.list(CONFIG_MAPS, namespace, labels=names.RECORD_SELECTOR)}
+    for record in await cluster.list(CONFIG_MAPS, namespace, labels=names.RECORD_SELECTOR):
+        if names.RELEASED not in record.metadata.annotations:
+            found.append(f"run {record.metadata.name} was not released")
+    for path in ("api/v1", "apis/coordination.k8s.io/v1"):
+        for plural in ("configmaps", "secrets") if path == "api/v1" else ("leases",):
+            answer: dict[str, Any] = json.loads(await cluster.call("GET", f"/{path}/namespaces/{namespace}/{plural}", f"list {plural}"))
+            for each in answer["items"]:
+                metadata = each["metadata"]
+                owned = any(owner["uid"] in records for owner in metadata.get("ownerReferences") or [])
+                if not owned and metadata["uid"] not in records and metadata["name"] != "kube-root-ca.crt":
+                    found.append(f"{plural}/{metadata['name']} is left")
+    return found
+
+
+async def try_all(name: str, kubeconfig: Path, every: int, broken: str = "") -> Verdict:
+    """Every n-th point of a scenario: it is run once without a kill to count its calls, then killed before and after each."""
+    whole = await try_point(name, kubeconfig, ("before", 0), broken)
+    room = asyncio.Semaphore(AT_ONCE)
+
+    async def one(point: Point) -> Verdict:
+        async with room:
+            return await try_point(name, kubeconfig, point, broken)
+
+    points: list[Point] = [(side, number) for number in range(1, whole.calls + 1) for side in ("before", "after")]
+    for verdict in await asyncio.gather(*(one(point) for point in points[::every])):
+        whole += verdict
+    return whole
