@@ -54,6 +54,10 @@ class ProcessRuntime:
         if not spec.command:
             known = _ENTRY_POINTS.get(_image_name(spec.container))
             argv = (argv or known) if known else [_NO_COMMAND]
+        if argv and _image_name(spec.container) == "busybox" and (programs := self._busybox_programs()):
+            folder, _, program = argv[0].rpartition("/")
+            if folder in ("/bin", "/usr/bin") and (programs / program).exists():
+                argv[0] = str(programs / program)
         chdir = spec.container.get("workingDir") or str(spec.work)
         _check(argv, spec.env, chdir)
         if self._bwrap is None:

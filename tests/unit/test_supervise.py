@@ -1,0 +1,160 @@
+"""Triggers that wrap triggers."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from jobyard.contracts import Engine
+from jobyard.engine.clock import SystemClock
+from jobyard.model.errors import Unavailable
+from jobyard.model.run import Outcome, Run, RunRequest, RunView, State
+from jobyard.model.workflow import Workflow
+from jobyard.supervise import Budget, FailureBudget, LeaderOnly, Paused, Report, Restarts, Stage, Supervised, Switch
+
+NOW = datetime(2026, 1, 1, tzinfo=UTC)
+CLOCK = SystemClock()
+QUICK = Restarts(first=timedelta(milliseconds=1), longest=timedelta(milliseconds=5))
+
+
+class Ended:
+    """An engine whose runs have all ended, one way."""
+
+    def __init__(self, state: State = State.SUCCEEDED) -> None:
+        self.state = state
+        self.submitted: list[str] = []
+
+    async def submit(self, request: RunRequest) -> Run:
+        self.submitted.append(request.key)
+        return Run(id=request.key, uid="", trigger=request.trigger, workflow=request.workflow, created=NOW)
+
+    async def outcome(self, run: Run) -> Outcome:
+        view = RunView(id=run.id, workflow="w", namespace="n", trigger="t", state=self.state, started=NOW)
+        return Outcome(state=self.state, reason="", view=view)
+
+    async def runs(self, trigger: str) -> list[Run]:
+        return []
+
+    async def release(self, run: Run) -> None:
+        return
+
+
+class Script:
+    """A trigger that does one thing after the other, one each time it is started; then it waits."""
+
+    name = "script"
+
+    def __init__(self, *parts: Exception | None) -> None:
+        self.parts = list(parts)
+        self.starts = 0
+        self.waiting = asyncio.Event()
+        self.cancelled = 0
+
+    async def run(self, engine: Engine) -> None:
+        self.starts += 1
+        if self.parts:
+            part = self.parts.pop(0)
+            if part is not None:
+                raise part
+            return
+        self.waiting.set()
+        try:
+            await asyncio.Event().wait()
+        except asyncio.CancelledError:
+            self.cancelled += 1
+            self.waiting.clear()
+            raise
+
+
+async def until(report: Report, holds: Callable[[], bool]) -> None:
+    async with asyncio.timeout(5):
+        while not holds():
+            await report.changed.wait()
+
+
+async def test_a_trigger_that_fails_or_ends_is_started_again_and_says_why() -> None:
+    script = Script(ValueError("the source is gone"), ExceptionGroup("g", [Unavailable(server="s", what="is away")]), None)
+    report = Report("script", CLOCK)
+    seen = []
+    task = asyncio.create_task(Supervised(script, report, CLOCK, QUICK).run(Ended()))
+    async with asyncio.timeout(5):
+        while not script.waiting.is_set():
+            await report.changed.wait()
+            seen.append((report.health.stage, report.health.error))
+            await asyncio.sleep(0)
+    errors = [error for stage, error in seen if stage is Stage.BACKING_OFF]
+    assert errors[0] == "the source is gone"
+    assert errors[1].startswith("the cluster at s is away")
+    assert "no trigger should" in errors[2]
+    assert (script.starts, report.health.stage, report.health.failures) == (4, Stage.RUNNING, 3)
+    task.cancel()
+    await asyncio.gather(task, return_exceptions=True)
+    assert report.health.stage is Stage.ENDED
+    assert not report.health.is_well
+
+
+@given(st.integers(1, 1000), st.floats(0, 1))
+def test_the_back_off_has_full_jitter_and_a_bound(failures: int, chance: float) -> None:
+    delay = Restarts().delay(failures, chance)
+    assert timedelta() <= delay <= timedelta(minutes=1)
+    assert Restarts().delay(failures, 1) == min(timedelta(seconds=2 ** min(failures - 1, 20)), timedelta(minutes=1))
+
+
+@pytest.mark.parametrize(("wrap", "stage"), [(LeaderOnly, Stage.STANDING_BY), (Paused, Stage.PAUSED)])
+async def test_a_gate_starts_and_stops_its_trigger(wrap: type[LeaderOnly] | type[Paused], stage: Stage) -> None:
+    script, switch, report = Script(), Switch(), Report("script", CLOCK)
+    switch.close()
+    task = asyncio.create_task(wrap(script, switch, report).run(Ended()))
+    await until(report, lambda: report.health.stage is stage)
+    assert script.starts == 0
+    for times in (1, 2):
+        switch.open()
+        async with asyncio.timeout(5):
+            await script.waiting.wait()
+        assert (script.starts, report.health.stage) == (times, Stage.RUNNING)
+        switch.close()
+        await until(report, lambda: report.health.stage is stage)
+        assert script.cancelled == times
+    task.cancel()
+    await asyncio.gather(task, return_exceptions=True)
+
+
+async def test_a_gate_hands_on_a_failure() -> None:
+    report = Report("script", CLOCK)
+    with pytest.raises(ValueError, match="bad"):
+        await Paused(Script(ValueError("bad")), Switch(), report).run(Ended())
+
+
+def test_a_budget_rests_until_it_has_room_again() -> None:
+    budget = Budget(failures=3, within=timedelta(minutes=10))
+    times = [NOW + timedelta(minutes=minute) for minute in (0, 4, 8)]
+    assert budget.rest(times[:2], times[1]) is None
+    assert budget.rest(times, times[2]) == NOW + timedelta(minutes=10)
+    assert budget.rest(times, NOW + timedelta(minutes=10)) is None
+
+
+class Feeder:
+    """A trigger that submits one run after the other."""
+
+    name = "feeder"
+
+    async def run(self, engine: Engine) -> None:
+        for number in range(1000):
+            await engine.outcome(await engine.submit(RunRequest(trigger="feeder", key=str(number), workflow=Workflow(name="w", steps=()))))
+
+
+async def test_a_used_up_budget_lets_submit_wait_and_says_so() -> None:
+    report, engine = Report("feeder", CLOCK), Ended(State.FAILED)
+    budget = Budget(failures=3, within=timedelta(hours=1))
+    task = asyncio.create_task(FailureBudget(Feeder(), budget, report, CLOCK).run(engine))
+    await until(report, lambda: report.health.stage is Stage.PAUSED)
+    assert engine.submitted == ["0", "1", "2"]
+    assert "3 of its runs failed within 1:00:00" in report.health.error
+    assert report.health.until is not None
+    task.cancel()
+    await asyncio.gather(task, return_exceptions=True)
