@@ -15,6 +15,7 @@ import pytest
 from jobyard.cluster.client import HttpCluster, open_cluster
 from jobyard.cluster.kubeconfig import connect
 from jobyard.local import daemon
+from jobyard.model.errors import NotFound
 from tests.kubernetes import prepare
 from tests.kubernetes.node import Node
 
@@ -137,4 +138,5 @@ async def namespace(cluster: HttpCluster) -> AsyncIterator[str]:
     name = f"t-{uuid.uuid4().hex[:10]}"
     await cluster.create_namespace(name)
     yield name
-    await cluster.call("DELETE", f"/api/v1/namespaces/{name}", f"delete Namespace {name}")
+    with contextlib.suppress(NotFound):  # a test may have deleted it
+        await cluster.call("DELETE", f"/api/v1/namespaces/{name}", f"delete Namespace {name}")

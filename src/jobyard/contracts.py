@@ -94,8 +94,10 @@ class Cluster(Protocol):
         """Applies a JSON merge patch."""
         ...
 
-    async def delete(self, kind: Kind[T], namespace: str, name: str, *, uid: str = "") -> None:
-        """Deletes the object and what it owns, in the background. Gone already is fine; another object of that name is left alone."""
+    async def delete(self, kind: Kind[T], namespace: str, name: str, *, uid: str = "", grace: int | None = None) -> None:
+        """Deletes the object and what it owns, in the background. Gone already is fine; another object of that name is left alone.
+
+        `grace`: seconds that a pod has to end, instead of its own; 0 takes it away at once, even from a node that is dead."""
         ...
 
     def watch(self, kind: Kind[T], namespace: str, *, labels: str = "", fields: str = "") -> AsyncIterator[Change[T]]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import uuid
 from dataclasses import replace
+from datetime import timedelta
 from pathlib import Path
 
 import msgspec
@@ -13,10 +14,12 @@ import pytest
 from jobyard.cli.reading import read_file
 from jobyard.cluster.client import HttpCluster, open_cluster
 from jobyard.cluster.kubeconfig import connect
+from jobyard.cluster.lease import Leadership
 from jobyard.cluster.rights import RIGHTS, Right
 from jobyard.engine.clock import SystemClock
 from jobyard.engine.look import look_at_job
 from jobyard.engine.loop import open_engine
+from jobyard.engine.sweep import sweep
 from jobyard.model import names
 from jobyard.model.errors import JobyardError
 from jobyard.model.objects import JOBS, PODS
@@ -68,7 +71,14 @@ async def tour(kubeconfig: Path, namespace: str, folder: Path) -> str:
             assert [line async for line in cluster.logs(namespace, pods[0].metadata.name)] == ["hi"]
             await engine.release(run)
             await engine.cancel(run)
-    except (JobyardError, ExceptionGroup, TimeoutError) as error:
+            assert await Leadership(cluster, SystemClock(), namespace, "tour", "me").run_once(), "does not lead"
+            again = Leadership(cluster, SystemClock(), namespace, "tour", "me")
+            assert await again.run_once(), "does not go on leading"
+            await again.resign()
+            for pod in pods:
+                await cluster.delete(PODS, namespace, pod.metadata.name, grace=0)
+            assert await sweep(cluster, SystemClock(), namespace, timedelta(0)) == [run.id]
+    except (JobyardError, ExceptionGroup, TimeoutError, AssertionError) as error:
         return str(error) or type(error).__name__
     return ""
 

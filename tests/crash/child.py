@@ -9,14 +9,17 @@ import signal
 import sys
 import uuid
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from jobyard import external
 from jobyard.cluster.client import open_cluster
 from jobyard.cluster.kubeconfig import connect
+from jobyard.engine import act
 from jobyard.engine.clock import SystemClock
 from jobyard.engine.loop import ClusterEngine, open_engine
 from jobyard.model import names
+from jobyard.model.job import render
+from jobyard.model.objects import Manifest
 from jobyard.model.run import Run, RunRequest
 from tests.crash.scenarios import SCENARIOS, Place
 from tests.toy import folder
@@ -50,6 +53,14 @@ def break_on_purpose(how: str) -> None:
             return f"{names.slug(step, 40)}-{uuid.uuid4().hex[:8]}"
 
         names.job_name = random_name
+    elif how == "keep-ttl":  # a Job may go before its run is released
+
+        def keep_ttl(manifest: Manifest, **told: Any) -> Manifest:
+            job = render(manifest, **told)
+            ttl = job["metadata"]["annotations"].pop(names.TTL, None)
+            return {**job, "spec": {**job["spec"], "ttlSecondsAfterFinished": int(ttl)}} if ttl else job
+
+        vars(act)["render"] = keep_ttl
     elif how == "let-go-first":  # the source lets go before the run's record is there
         submit = ClusterEngine.submit
 

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from jobyard.engine.decide import decide
-from jobyard.engine.decision import Attempt, Create, Decision, Delete, Observed, Record, Refusal, Slot, Stop
+from jobyard.engine.decision import Attempt, Create, Decision, Delete, Kill, Observed, Record, Refusal, Slot, Stop
 from jobyard.model.run import Reason, Role, State, StepResult
 from jobyard.model.template import Template
 from jobyard.model.workflow import Cleanup, OnFailure, Retry, Step, When, Workflow
@@ -339,3 +339,38 @@ def test_phases_are_barriers_by_gates() -> None:
     assert not [action for action in world.look().actions if isinstance(action, Create)]
     world.finish((Role.STEP, "b"), State.SUCCEEDED)
     assert [action.step for action in world.look().actions if isinstance(action, Create)] == ["c"]
+
+
+def test_pods_that_outlive_a_stop_are_deleted_by_force_and_the_run_ends() -> None:
+    stuck = Attempt(
+        role=Role.STEP, step="a", number=1, job="a-1", state=State.RUNNING, created=START, stopping=True, stop_deadline=START + 90 * SECOND
+    )
+    observed = Observed(created=START, cancelled=True, attempts={(Role.STEP, "a"): (stuck,)})
+    flow = Workflow(name="w", steps=(step("a"), step("b", "a")))
+    early = decide(flow, observed, START + 89 * SECOND)
+    assert early.wake_at == START + 90 * SECOND
+    assert not any(isinstance(action, Kill) for action in early.actions)
+    late = decide(flow, observed, START + 90 * SECOND)
+    assert Kill(job=stuck.job) in late.actions
+    assert late.state is State.CANCELLED
+    assert "deleted by force" in late.steps[0].message
+    assert late.steps[1].state is State.CANCELLED
+
+
+def test_a_step_that_has_not_started_in_time_is_stopped_and_one_that_runs_is_not() -> None:
+    flow = Workflow(name="w", steps=(replace(step("a"), start_timeout=10 * SECOND),))
+    waiting = Attempt(role=Role.STEP, step="a", number=1, job="a-1", state=State.PENDING, created=START)
+
+    def look(attempt: Attempt, seconds: int) -> Decision:
+        return decide(flow, Observed(created=START, attempts={(Role.STEP, "a"): (attempt,)}), START + seconds * SECOND)
+
+    assert look(waiting, 9).wake_at == START + 10 * SECOND
+    assert look(waiting, 10).actions[0] == Stop(job="a-1", reason=Reason.START_TIMEOUT)
+    assert not any(isinstance(action, Stop) for action in look(replace(waiting, state=State.RUNNING), 10).actions)
+
+
+def test_a_job_that_was_seen_to_vanish_is_lost_though_nothing_was_recorded() -> None:
+    flow = Workflow(name="w", steps=(step("a", retries=3),))
+    decision = decide(flow, Observed(created=START, vanished={(Role.STEP, "a"): 1}), START)
+    assert (decision.state, decision.steps[0].state, decision.steps[0].reason) == (State.FAILED, State.LOST, Reason.JOB_VANISHED)
+    assert not any(isinstance(action, Create) for action in decision.actions)

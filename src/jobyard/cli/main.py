@@ -10,9 +10,12 @@ from click.exceptions import Abort, Exit
 
 from jobyard import __version__
 from jobyard.cli.check_command import check, schema
+from jobyard.cli.clean_command import clean
 from jobyard.cli.graph_command import graph
+from jobyard.cli.limits_command import limits
 from jobyard.cli.local_command import local
 from jobyard.cli.manifests_command import manifests
+from jobyard.cli.rerun_command import rerun
 from jobyard.cli.run_command import run
 from jobyard.cli.runs_command import cancel, logs, runs, show, why
 from jobyard.model.errors import InvalidFiles, JobyardError
@@ -23,9 +26,9 @@ click.rich_click.USE_MARKDOWN = False
 click.rich_click.TEXT_MARKUP = None
 click.rich_click.COMMAND_GROUPS = {
     "jobyard": [
-        {"name": "Run", "commands": ["run", "check", "graph"]},
-        {"name": "Look", "commands": ["runs", "show", "logs", "why", "cancel"]},
-        {"name": "Set up", "commands": ["local", "manifests", "schema", "completion"]},
+        {"name": "Run", "commands": ["run", "rerun", "check", "graph"]},
+        {"name": "Look", "commands": ["runs", "show", "logs", "why", "cancel", "clean"]},
+        {"name": "Set up", "commands": ["limits", "local", "manifests", "schema", "completion"]},
     ]
 }
 
@@ -50,7 +53,7 @@ def completion(shell: str) -> None:
         click.echo(kind(cli, {}, "jobyard", "_JOBYARD_COMPLETE").source())
 
 
-for command in (run, check, graph, runs, show, logs, cancel, why, local, manifests, schema, completion):
+for command in (run, rerun, check, graph, runs, show, logs, cancel, why, limits, clean, local, manifests, schema, completion):
     cli.add_command(command)
 
 

@@ -110,6 +110,8 @@ def why(step: StepView) -> str:
     """The short reason behind a step's state: what is wrong first, then what it waits for."""
     if step.diagnosis and step.state is not State.RUNNING:
         return step.diagnosis.reason
+    if step.reason == Reason.REUSED:
+        return str(step.reason)
     if step.state in (State.SUCCEEDED, State.RUNNING) or step.reason in (Reason.WAITING_FOR_POD, ""):
         return ""
     return str(step.reason)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import sys
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,9 +14,7 @@ from jobyard.cli.options import cluster_options, complete_run, containers, outpu
 from jobyard.cli.target_options import TargetOptions
 
 if TYPE_CHECKING:
-    from jobyard.cli.screens import Screen
     from jobyard.files.reading import Reading
-    from jobyard.model.run import Outcome, Run
     from jobyard.model.workflow import Workflow
 
 
@@ -99,6 +96,7 @@ async def _run_file(options: RunOptions) -> int:
 
     from jobyard.cli.reading import read_file
     from jobyard.cli.target import open_target
+    from jobyard.cli.watch_run import watch_run
     from jobyard.engine.clock import SystemClock
     from jobyard.engine.loop import open_engine
     from jobyard.files import plain
@@ -126,13 +124,14 @@ async def _run_file(options: RunOptions) -> int:
             whose = "It ends with this command." if target.ends_with_us else "It goes on after this command."
             click.echo(f"On the local cluster: {containers(target.runtime)}. {whose}", err=True)
         async with open_engine(target.cluster, SystemClock(), target.namespace) as engine:
-            request = RunRequest(trigger="cli", key=uuid.uuid4().hex, workflow=workflow, inputs=options.given)
+            request = RunRequest(trigger="cli", key=uuid.uuid4().hex, workflow=workflow, inputs=options.given, waits=False)
             started = await engine.submit(request)
-            return await _watch(engine, started, target, options)
+            return await watch_run(engine, started, target, options.target, options.output)
 
 
 async def _resume(options: RunOptions) -> int:
     from jobyard.cli.target import open_target
+    from jobyard.cli.watch_run import watch_run
     from jobyard.engine.clock import SystemClock
     from jobyard.engine.loop import open_engine
 
@@ -141,7 +140,7 @@ async def _resume(options: RunOptions) -> int:
         open_engine(target.cluster, SystemClock(), target.namespace) as engine,
     ):
         started = await engine.find(options.resume or "")
-        return await _watch(engine, started, target, options)
+        return await watch_run(engine, started, target, options.target, options.output)
 
 
 async def _furnish(cluster: Any, namespace: str) -> None:
@@ -152,70 +151,6 @@ async def _furnish(cluster: Any, namespace: str) -> None:
         await cluster.create_namespace(namespace)
     except Conflict:
         return
-
-
-async def _watch(engine: Any, started: Run, target: Any, options: RunOptions) -> int:
-    from jobyard.cli.follow import follow
-    from jobyard.engine.clock import SystemClock
-    from jobyard.model.run import State
-
-    words = replace(options.target, namespace=target.namespace).as_words()
-    come_back = f"jobyard run --resume {started.id}{words}"
-    screen = _screen(options.output)
-    if options.output == "text":
-        screen.say(
-            f"Run {started.id}: {len(started.workflow.jobs)} step{'s' if len(started.workflow.jobs) != 1 else ''} in namespace {target.namespace}"
-        )
-    try:
-        followed = await follow(engine, started, target, screen, SystemClock(), come_back)
-    finally:
-        screen.close()
-    if followed.outcome is None:
-        return 130
-    await engine.release(started)
-    if options.output == "text":
-        await _tell_end(followed.outcome, followed.tails, target)
-    if followed.interrupted:
-        return 130
-    return 0 if followed.outcome.state is State.SUCCEEDED else 1
-
-
-def _screen(output: str) -> Screen:
-    from jobyard.cli.screens import JsonLines, Lines, LiveTree
-
-    if output == "json":
-        return JsonLines(click.echo, lambda text: click.echo(text, err=True))
-    return LiveTree() if sys.stdout.isatty() else Lines(click.echo)
-
-
-async def _tell_end(outcome: Outcome, tails: Any, target: Any) -> None:
-    from jobyard.cli import render
-    from jobyard.cli.tails import last_lines
-    from jobyard.engine.clock import SystemClock
-    from jobyard.model.run import State
-
-    now, view = SystemClock().now(), outcome.view
-    rows = render.table(view, now)
-    if len(rows) > 200:
-        rows = [row for row in rows if row[1] != State.SUCCEEDED]
-    click.echo()
-    if rows:
-        lines = render.plain_table(("STEP", "STATE", "DURATION", "ATTEMPT", "REASON"), rows)
-        for line, style in zip(lines, [None, *(row[1] for row in rows)], strict=True):
-            colour = {"succeeded": "green", "failed": "red", "lost": "red", "cancelled": "yellow"}.get(style or "")
-            click.secho(line, fg=colour, bold=style is None)
-    for step in view.steps:
-        if step.state in (State.FAILED, State.LOST):
-            log = await last_lines(target.cluster, target.namespace, step, tails.kept(step.name))
-            click.echo()
-            for line in render.explain(step, log):
-                click.echo(line)
-    click.echo()
-    mark = render.MARKS[outcome.state]
-    click.secho(
-        f"{mark} Run {view.id} {render.summary(view)}, in {render.lasted(view, now)}",
-        fg="green" if outcome.state is State.SUCCEEDED else "red",
-    )
 
 
 def _dry_run(options: RunOptions, workflow: Workflow) -> int:

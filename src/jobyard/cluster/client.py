@@ -91,10 +91,12 @@ class HttpCluster:
         answer = await self.call("PATCH", self._path(kind, namespace, name), f"patch {kind.name} {name}", body=body, media=media)
         return msgspec.json.decode(answer, type=kind.struct)
 
-    async def delete(self, kind: Kind[T], namespace: str, name: str, *, uid: str = "") -> None:
+    async def delete(self, kind: Kind[T], namespace: str, name: str, *, uid: str = "", grace: int | None = None) -> None:
         options: dict[str, Any] = {"apiVersion": "v1", "kind": "DeleteOptions", "propagationPolicy": "Background"}
         if uid:
             options["preconditions"] = {"uid": uid}
+        if grace is not None:
+            options["gracePeriodSeconds"] = grace
         try:
             await self.call("DELETE", self._path(kind, namespace, name), f"delete {kind.name} {name}", body=msgspec.json.encode(options))
         except NotFound:

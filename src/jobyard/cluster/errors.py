@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import msgspec
 
-from jobyard.model.errors import Conflict, NoRoom, NotFound, Rejected, Unauthorized, Unavailable, WatchExpired
+from jobyard.model.errors import Conflict, NamespaceTerminating, NoRoom, NotFound, Rejected, Unauthorized, Unavailable, WatchExpired
 from jobyard.model.objects import Object
 
 _MAYBE = {408, 429, 500, 502, 503, 504}
@@ -47,6 +47,8 @@ def error(*, server: str, action: str, code: int, body: bytes, retry_after: str 
         what = "asks us to slow down" if code == 429 else f"answered {code} ({message})"
         return Unavailable(server=server, what=what, retry_after=asked)
     kind: type[Rejected] = {401: Unauthorized, 404: NotFound, 409: Conflict, 410: WatchExpired}.get(code, Rejected)
+    if code == 403 and any(cause.reason == "NamespaceTerminating" for cause in (status.details or Details()).causes):
+        kind = NamespaceTerminating
     if code == 403 and "exceeded quota" in message:
         # Quota and lack of rights are both "Forbidden", and nothing but the words tells them apart.
         kind = NoRoom

@@ -27,9 +27,20 @@ RIGHTS = (
         verbs=("create", "get", "list", "watch", "patch", "delete"),
         why="start steps, see what becomes of them, stop them, hand back their TTL, clean up",
     ),
-    Right(group="", resource="configmaps", verbs=("create", "get", "list", "watch", "patch"), why="the runs' records"),
-    Right(group="", resource="pods", verbs=("list", "watch"), why="why a step does not run or failed, and its outputs"),
+    Right(
+        group="",
+        resource="configmaps",
+        verbs=("create", "get", "list", "watch", "patch", "delete"),
+        why="the runs' records, limits; and retention",
+    ),
+    Right(
+        group="",
+        resource="pods",
+        verbs=("list", "watch", "delete"),
+        why="why a step does not run or failed, its outputs; the end of what a cancel could not end",
+    ),
     Right(group="", resource="pods/log", verbs=("get",), why="the last lines of what failed, and `jobyard logs`"),
+    Right(group="coordination.k8s.io", resource="leases", verbs=("create", "get", "patch"), why="who of several leads"),
     Right(group="", resource="events", verbs=("list", "watch"), why="what Kubernetes says nowhere else: no node fits, quota, volumes"),
 )
 

@@ -8,12 +8,13 @@ from datetime import datetime, timedelta
 
 from jobyard.contracts import Clock, Cluster
 from jobyard.engine import record as records
-from jobyard.engine.decision import Action, Create, Delete, Record, Refusal, Stop
+from jobyard.engine.decision import Action, Create, Delete, Kill, Record, Refusal, Stop
+from jobyard.engine.limiter import Limiter
 from jobyard.engine.observe import Sight
 from jobyard.model import names
-from jobyard.model.errors import Conflict, NoRoom, NotFound, PlaceholderUnknown, Rejected
+from jobyard.model.errors import Conflict, NamespaceTerminating, NoRoom, NotFound, PlaceholderUnknown, Rejected
 from jobyard.model.job import Owner, is_ours, render
-from jobyard.model.objects import CONFIG_MAPS, JOBS, Job
+from jobyard.model.objects import CONFIG_MAPS, JOBS, PODS, Job
 from jobyard.model.parameters import environment
 from jobyard.model.run import Reason, Role, Run, State
 from jobyard.model.template import lookup
@@ -28,20 +29,28 @@ LOOK_FOR_ROOM = timedelta(seconds=5)
 class Actor:
     """Carries out the actions of one run, and remembers what the cluster refused."""
 
-    def __init__(self, cluster: Cluster, clock: Clock, namespace: str, sight: Sight, run: Run) -> None:
+    def __init__(self, cluster: Cluster, clock: Clock, namespace: str, sight: Sight, limiter: Limiter, run: Run) -> None:
         self._cluster = cluster
         self._clock = clock
         self._namespace = namespace
         self._sight = sight
+        self._limiter = limiter
         self._run = run
         self.refusals: dict[tuple[Role, str, int], Refusal] = {}
+
+    def room(self) -> bool:
+        """There may be room in a limit again: forgets that there was none. Says whether that was so."""
+        waiting = [slot for slot, refusal in self.refusals.items() if refusal.reason == Reason.WAITING_FOR_LIMIT]
+        for slot in waiting:
+            del self.refusals[slot]
+        return bool(waiting)
 
     async def act(self, actions: tuple[Action, ...]) -> None:
         """Does all of `actions`: what runs first, then the record, then what goes away. Raises Unavailable or Rejected.
 
         One that fails does not hold back the others; the first failure is raised once all were tried.
         """
-        first: list[Action] = [each for each in actions if isinstance(each, Create | Stop)]
+        first: list[Action] = [each for each in actions if isinstance(each, Create | Stop | Kill)]
         room = asyncio.Semaphore(IN_FLIGHT)
         failures: list[Exception] = []
 
@@ -67,6 +76,9 @@ class Actor:
                 await self._create(action)
             case Stop():
                 await self._stop(action.job, action.reason)
+            case Kill():
+                for pod in list(self._sight.pods.get(action.job, {}).values()):
+                    await self._cluster.delete(PODS, self._namespace, pod.metadata.name, uid=pod.metadata.uid, grace=0)
             case Record():
                 change = records.change(action)
                 self._sight.see(await self._cluster.patch(CONFIG_MAPS, self._namespace, self._run.id, change))
@@ -96,13 +108,22 @@ class Actor:
             owns_retries=step.retry.limit > 0,
         )
         name = job["metadata"]["name"]
+        full = await self._limiter.admit(run, step, name)
+        if full is not None:
+            until = self._clock.now() + LOOK_FOR_ROOM
+            self.refusals[slot] = Refusal(reason=Reason.WAITING_FOR_LIMIT, message=str(full), until=until)
+            return
         try:
             made = await self._cluster.create(JOBS, self._namespace, job)
         except Conflict as conflict:
             made = await self._adopt(name, conflict)
-        except NoRoom as full:
+        except NoRoom as refused:
             until = self._clock.now() + LOOK_FOR_ROOM
-            self.refusals[slot] = Refusal(reason=Reason.QUOTA_EXCEEDED, message=full.message, until=until)
+            self.refusals[slot] = Refusal(reason=Reason.QUOTA_EXCEEDED, message=refused.message, until=until)
+            return
+        except NamespaceTerminating:
+            why = f"Namespace {self._namespace} is being deleted: nothing can start in it any more."
+            self.refusals[slot] = Refusal(reason=Reason.NAMESPACE_TERMINATING, message=why)
             return
         except Rejected as refused:
             self.refusals[slot] = Refusal(reason=Reason.REFUSED, message=refused.message)
@@ -136,7 +157,8 @@ class Actor:
         return found
 
     async def _stop(self, name: str, reason: Reason) -> None:
-        change = {"metadata": {"annotations": {names.STOP: str(reason)}}, "spec": {"suspend": True}}
+        annotations = {names.STOP: str(reason), names.STOPPED_AT: self._clock.now().isoformat()}
+        change = {"metadata": {"annotations": annotations}, "spec": {"suspend": True}}
         try:
             self._sight.see(await self._cluster.patch(JOBS, self._namespace, name, change))
         except NotFound:

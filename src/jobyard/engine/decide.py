@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
-from jobyard.engine.decision import Action, Create, Decision, Delete, Observed, Record, Slot, Stop
+from jobyard.engine.decision import Action, Attempt, Create, Decision, Delete, Kill, Observed, Record, Slot, Stop
 from jobyard.model.run import Reason, Role, State, StepResult, StepView
 from jobyard.model.workflow import Cleanup, OnFailure, Retry, Step, When, Workflow
 
@@ -99,10 +99,13 @@ class _Look:
         if recorded and recorded.state.is_end:
             return _view(step, role, recorded)
         attempts = self.observed.attempts.get(slot, ())
-        newest = attempts[-1] if attempts else None
-        if recorded and (newest is None or newest.number < recorded.attempt):
-            message = f"Its Job {recorded.job} was there and is gone, and nobody saw it end."
-            lost = replace(recorded, state=State.LOST, reason=Reason.JOB_VANISHED, message=message, finished=self.now)
+        newest = self._by_force(attempts[-1]) if attempts else None
+        known = max(recorded.attempt if recorded else 0, self.observed.vanished.get(slot, 0))
+        if known > (newest.number if newest else 0):
+            job = recorded.job if recorded and recorded.attempt == known else ""
+            message = f"Its Job {job or 'of attempt ' + str(known)} was there and is gone, and nobody saw it end."
+            begun = recorded or StepResult(state=State.RUNNING)
+            lost = replace(begun, state=State.LOST, reason=Reason.JOB_VANISHED, message=message, attempt=known, job=job, finished=self.now)
             return _view(step, role, lost)
         next_number = (newest.number if newest else 0) + 1
         refusal = self.observed.refusals.get((role, step.name, next_number))
@@ -127,6 +130,21 @@ class _Look:
         if newest.state is State.FAILED and newest.number <= step.retry.limit:
             return replace(view, state=State.PENDING, reason=Reason.RETRY_BACK_OFF)
         return view
+
+    def _by_force(self, attempt: Attempt) -> Attempt:
+        """The attempt; one that was stopped and whose pods outlived their time counts as ended, and they are deleted by force."""
+        if attempt.state.is_end or attempt.stop_deadline is None:
+            return attempt
+        if self.now < attempt.stop_deadline:
+            self.wakes.append(attempt.stop_deadline)
+            return attempt
+        self.actions.append(Kill(job=attempt.job))
+        state = State.CANCELLED if self.observed.cancelled else State.FAILED
+        reason = Reason.CANCELLED if self.observed.cancelled else Reason.TIMEOUT
+        message = (
+            "It was stopped, and its pods did not end in time: they were deleted by force, and may go on where their node can't be reached."
+        )
+        return replace(attempt, state=state, reason=reason, message=message, finished=self.now)
 
     def _gate(self, step: Step) -> StepView:
         needs = [self.views[Role.STEP, need] for need in step.needs]
@@ -164,13 +182,17 @@ class _Look:
             if halt is Reason.CANCELLED or (halt is Reason.TIMEOUT and role is Role.STEP):
                 self.actions.append(Stop(job=newest.job, reason=halt))
                 continue
-            timeout = self.workflow.by_name[name].timeout
-            if timeout is not None and role is Role.STEP:
-                deadline = newest.created + timeout
-                if self.now >= deadline:
-                    self.actions.append(Stop(job=newest.job, reason=Reason.TIMEOUT))
-                else:
-                    self.wakes.append(deadline)
+            if role is not Role.STEP:
+                continue
+            step = self.workflow.by_name[name]
+            waits = newest.state is State.PENDING
+            for allowed, reason in ((step.timeout, Reason.TIMEOUT), (step.start_timeout if waits else None, Reason.START_TIMEOUT)):
+                if allowed is None:
+                    continue
+                if self.now >= newest.created + allowed:
+                    self.actions.append(Stop(job=newest.job, reason=reason))
+                    break
+                self.wakes.append(newest.created + allowed)
 
     # --- what is due ---
 

@@ -27,6 +27,9 @@ class Attempt:
     started: datetime | None = None
     finished: datetime | None = None
     stopping: bool = False
+    """We have asked for its end."""
+    stop_deadline: datetime | None = None
+    """When its pods must be gone; None while it is not being stopped."""
     deleting: bool = False
     outputs: Mapping[str, object] | None = None
 
@@ -51,6 +54,8 @@ class Observed:
     cancelled: bool = False
     recorded: Mapping[Slot, StepResult] = field(default_factory=dict)
     attempts: Mapping[Slot, tuple[Attempt, ...]] = field(default_factory=dict)
+    vanished: Mapping[Slot, int] = field(default_factory=dict)
+    """The newest attempt whose Job was seen to go before it had ended: it must not be made again."""
     refusals: Mapping[tuple[Role, str, int], Refusal] = field(default_factory=dict)
 
 
@@ -72,6 +77,13 @@ class Stop:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Kill:
+    """Delete the pods of this Job by force: it was stopped, and they did not end in time."""
+
+    job: str
+
+
+@dataclass(frozen=True, kw_only=True)
 class Record:
     """Write these results on the run's record; with `state`, that the run has ended."""
 
@@ -88,7 +100,7 @@ class Delete:
     jobs: tuple[str, ...]
 
 
-Action = Create | Stop | Record | Delete
+Action = Create | Stop | Kill | Record | Delete
 
 
 @dataclass(frozen=True, kw_only=True)

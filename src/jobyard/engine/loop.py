@@ -8,18 +8,24 @@ import random
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
+from typing import TypeVar
 
 from jobyard.contracts import Clock, Cluster
 from jobyard.engine import record as records
 from jobyard.engine.act import Actor, retry_delay, seconds_until
 from jobyard.engine.decide import decide
 from jobyard.engine.decision import Decision
+from jobyard.engine.limiter import Limiter
+from jobyard.engine.limits import LIMITS
 from jobyard.engine.observe import JOB_NAME_LABEL, Sight, show
 from jobyard.model import names
 from jobyard.model.errors import Conflict, JobyardError, NoSuchRun, NotFound, Rejected, Unavailable
-from jobyard.model.objects import CONFIG_MAPS, EVENTS, JOBS, PODS, ConfigMap, Kind, T
+from jobyard.model.job import read
+from jobyard.model.objects import CONFIG_MAPS, EVENTS, JOBS, PODS, ConfigMap, Event, Job, Kind, Pod
 from jobyard.model.parameters import resolve
 from jobyard.model.run import Outcome, Reason, Run, RunRequest, RunView, State
+
+Watched = TypeVar("Watched", Job, Pod, Event, ConfigMap)
 
 
 class Signal:
@@ -61,6 +67,9 @@ class ClusterEngine:
         self._namespace = namespace
         self._tasks = tasks
         self._sight = Sight()
+        self._limiter = Limiter(cluster, namespace, self._sight)
+        self._room = asyncio.Event()
+        self._admitting = asyncio.Lock()
         self._driven: dict[str, _Driven] = {}
         self._out_of_touch: dict[str, str] = {}
         self._open: list[asyncio.Task[None]] = []
@@ -70,11 +79,13 @@ class ClusterEngine:
     async def submit(self, request: RunRequest) -> Run:
         values = resolve(request.workflow.parameters, request.inputs)
         request = replace(request, workflow=replace(request.workflow, values=values))
-        try:
-            made = await self._cluster.create(CONFIG_MAPS, self._namespace, records.write(request))
-            existed = False
-        except Conflict:
-            made, existed = await self._cluster.get(CONFIG_MAPS, self._namespace, request.run_id), True
+        if not request.waits or request.run_id in self._sight.records:
+            made, existed = await self._create(request)
+        else:
+            async with self._admitting:  # one after the other: else all that wait would see the same free place
+                while self._limiter.full(request.run_id, request.workflow) is not None:
+                    await self._room.wait()
+                made, existed = await self._create(request)
         run = self._run(made, existed)
         if run is None:
             raise Rejected(
@@ -86,6 +97,13 @@ class ClusterEngine:
         self._sight.see(made)
         self._drive(run)
         return run
+
+    async def _create(self, request: RunRequest) -> tuple[ConfigMap, bool]:
+        """The request's record, and whether it was there before."""
+        try:
+            return await self._cluster.create(CONFIG_MAPS, self._namespace, records.write(request)), False
+        except Conflict:
+            return await self._cluster.get(CONFIG_MAPS, self._namespace, request.run_id), True
 
     async def outcome(self, run: Run) -> Outcome:
         return await asyncio.shield(self._drive(run).outcome)
@@ -163,7 +181,7 @@ class ClusterEngine:
     def _drive(self, run: Run) -> _Driven:
         driven = self._driven.get(run.id)
         if driven is None:
-            actor = Actor(self._cluster, self._clock, self._namespace, self._sight, run)
+            actor = Actor(self._cluster, self._clock, self._namespace, self._sight, self._limiter, run)
             driven = self._driven[run.id] = _Driven(run=run, actor=actor)
             self._open.append(self._tasks.create_task(self._work(driven), name=f"run {run.id}"))
         return driven
@@ -230,7 +248,7 @@ class ClusterEngine:
     def _touch(self) -> str:
         return next(iter(self._out_of_touch.values()), "")
 
-    async def _watch(self, kind: Kind[T], labels: str, fields: str, synced: asyncio.Event) -> None:
+    async def _watch(self, kind: Kind[Watched], labels: str, fields: str, synced: asyncio.Event) -> None:
         async for change in self._cluster.watch(kind, self._namespace, labels=labels, fields=fields):
             match change.type:
                 case "SYNCED":
@@ -242,8 +260,20 @@ class ClusterEngine:
                     self._reach()
                 case "SEEN" if change.object is not None:
                     self._mark(self._sight.see(change.object))
+                    if _makes_room(change.object):
+                        self._make_room()
                 case "GONE" if change.object is not None:
                     self._mark(self._sight.forget(change.object))
+                    if isinstance(change.object, ConfigMap | Job):
+                        self._make_room()
+
+    def _make_room(self) -> None:
+        """Somebody may have left a place in a limit, or a limit is another: wakes whoever waits for one."""
+        self._room.set()
+        self._room = asyncio.Event()
+        for driven in self._driven.values():
+            if driven.actor.room():
+                driven.dirty.set()
 
     def _reach(self) -> None:
         for driven in self._driven.values():
@@ -254,7 +284,7 @@ class ClusterEngine:
         """Opens the watches; returns when all have told what there is."""
         events = [asyncio.Event() for _ in range(4)]
         watches = [
-            self._watch(CONFIG_MAPS, names.RECORD_SELECTOR, "", events[0]),
+            self._watch(CONFIG_MAPS, names.SELECTOR, "", events[0]),
             self._watch(JOBS, names.SELECTOR, "", events[1]),
             self._watch(PODS, names.SELECTOR, "", events[2]),
             self._watch(EVENTS, "", "type=Warning", events[3]),
@@ -269,6 +299,13 @@ class ClusterEngine:
         for task in self._open:
             if not task.cancelling():  # the group may have begun to: a second cancellation would cut short who is cleaning up
                 task.cancel()
+
+
+def _makes_room(seen: ConfigMap | Job | Pod | Event) -> bool:
+    """Whether what was seen may mean that a limit has room again."""
+    if isinstance(seen, Job):
+        return read(seen).state.is_end
+    return isinstance(seen, ConfigMap) and (records.end(seen) is not None or seen.metadata.name == LIMITS)
 
 
 @asynccontextmanager

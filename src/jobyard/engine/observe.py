@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Mapping
 from dataclasses import replace
-from datetime import datetime
+from datetime import datetime, timedelta
 
 from jobyard.engine import record as records
 from jobyard.engine.decision import Attempt, Decision, Observed, Refusal, Slot
+from jobyard.engine.limits import LIMITS
 from jobyard.model import names
 from jobyard.model.diagnosis import diagnose
 from jobyard.model.job import outputs, read
@@ -18,6 +19,9 @@ from jobyard.model.workflow import Workflow
 
 JOB_NAME_LABEL = "batch.kubernetes.io/job-name"
 
+STOP_MARGIN = timedelta(minutes=1)
+"""How long after their grace period the pods of a stopped Job may take before they are deleted by force: a node may be dead."""
+
 _EPOCH = datetime.fromisoformat("1970-01-01T00:00:00+00:00")
 
 
@@ -26,10 +30,14 @@ class Sight:
 
     def __init__(self) -> None:
         self.records: dict[str, ConfigMap] = {}
+        self.limits: ConfigMap | None = None
+        self.places: dict[str, ConfigMap] = {}
+        """Who holds places in limits, by the name of the ConfigMap that says so."""
         self.jobs: defaultdict[str, dict[str, Job]] = defaultdict(dict)
         self.pods: defaultdict[str, dict[str, Pod]] = defaultdict(dict)
         self.events: defaultdict[str, dict[str, Event]] = defaultdict(dict)
         self._gone: set[str] = set()
+        self._vanished: defaultdict[str, dict[Slot, int]] = defaultdict(dict)
         self._attempts: dict[str, tuple[tuple[str, int], Attempt]] = {}
 
     def see(self, seen: ConfigMap | Job | Pod | Event) -> str:
@@ -42,8 +50,7 @@ class Sight:
             return ""
         match seen:
             case ConfigMap():
-                self.records[seen.metadata.name] = seen
-                return seen.metadata.name
+                return self._see_config_map(seen)
             case Job():
                 run = seen.metadata.labels.get(names.RUN, "")
                 self.jobs[run][seen.metadata.name] = seen
@@ -61,14 +68,18 @@ class Sight:
         A pod that had ended is remembered: its Job may still have to be explained, and its output read.
         """
         name = gone.metadata.name
-        if isinstance(gone, Job):
-            self._gone.add(gone.metadata.uid)
         match gone:
             case ConfigMap():
+                if name == LIMITS:
+                    self.limits = None
+                self.places.pop(name, None)
                 self.records.pop(name, None)
                 return name
             case Job():
                 run = gone.metadata.labels.get(names.RUN, "")
+                self._gone.add(gone.metadata.uid)
+                if not read(gone).state.is_end and (attempt := self._attempt(gone)):
+                    self._vanished[run][attempt.role, attempt.step] = attempt.number
                 self.jobs[run].pop(name, None)
                 self._attempts.pop(name, None)
                 self.pods.pop(name, None)
@@ -80,10 +91,23 @@ class Sight:
             case Event():
                 return ""
 
+    def _see_config_map(self, seen: ConfigMap) -> str:
+        name = seen.metadata.name
+        if name == LIMITS:
+            self.limits = seen
+            return ""
+        match seen.metadata.labels.get(names.ROLE):
+            case "run":
+                self.records[name] = seen
+                return name
+            case "limit":
+                self.places[name] = seen
+        return ""
+
     def _is_stale(self, seen: ConfigMap | Job | Pod | Event) -> bool:
         known: ConfigMap | Job | None = None
         if isinstance(seen, ConfigMap):
-            known = self.records.get(seen.metadata.name)
+            known = self.records.get(seen.metadata.name) or self.places.get(seen.metadata.name)
         elif isinstance(seen, Job):
             known = self.jobs[seen.metadata.labels.get(names.RUN, "")].get(seen.metadata.name)
         if known is None or known.metadata.uid != seen.metadata.uid:
@@ -128,6 +152,7 @@ class Sight:
             finished=end.finished if end else None,
             cancelled=names.CANCEL in record.metadata.annotations,
             recorded=records.results(record),
+            vanished=self._vanished.get(run, {}),
             attempts={slot: tuple(sorted(each, key=lambda attempt: attempt.number)) for slot, each in attempts.items()},
             refusals=refusals,
         )
@@ -159,6 +184,7 @@ class Sight:
             started=job.status.start_time,
             finished=ending.finished,
             stopping=names.STOP in annotations,
+            stop_deadline=_stop_deadline(job),
             deleting=job.metadata.deletion_timestamp is not None,
             outputs=found,
         )
@@ -177,6 +203,18 @@ class Sight:
             about += self.events.get(pod.metadata.name, {}).values()
         diagnosis = diagnose(job, pods, about)
         return replace(view, diagnosis=diagnosis) if diagnosis else view
+
+
+def _stop_deadline(job: Job) -> datetime | None:
+    """When the pods of a Job that is being stopped must be gone: their grace period and a minute after."""
+    try:
+        asked = datetime.fromisoformat(job.metadata.annotations[names.STOPPED_AT])
+    except (KeyError, ValueError):
+        return None
+    if asked.tzinfo is None:
+        return None
+    grace = job.spec.template.spec.termination_grace_period_seconds
+    return asked + timedelta(seconds=30 if grace is None else grace) + STOP_MARGIN
 
 
 def show(

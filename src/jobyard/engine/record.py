@@ -15,6 +15,7 @@ from typing import Any
 
 import msgspec
 
+from jobyard.engine import limits
 from jobyard.engine.decision import Record, Slot
 from jobyard.model import names
 from jobyard.model.errors import WrongInput
@@ -73,15 +74,26 @@ def write(request: RunRequest) -> Manifest:
                 names.TRIGGER: names.label_value(request.trigger),
                 names.STATE: State.PENDING,
             },
+            "annotations": {names.SCOPES: ",".join(limits.scopes(request.workflow))},
         },
+        "data": _texts(request.carried),
         "binaryData": {_WORKFLOW: base64.b64encode(packed).decode()},
     }
 
 
 def change(record: Record) -> dict[str, Any]:
     """The merge patch that writes a Record action."""
+    data = _texts(record.results)
+    labels: dict[str, str] = {names.STATE: State.RUNNING}
+    if record.state is not None:
+        data[_RUN] = msgspec.json.encode(End(state=record.state, reason=record.reason, finished=record.finished)).decode()
+        labels = {names.STATE: record.state}
+    return {"metadata": {"labels": labels}, "data": data}
+
+
+def _texts(results: Mapping[Slot, StepResult]) -> dict[str, str]:
     data: dict[str, str] = {}
-    for (role, step), result in record.results.items():
+    for (role, step), result in results.items():
         stored = _Stored(
             step=step,
             role=role,
@@ -95,11 +107,7 @@ def change(record: Record) -> dict[str, Any]:
             outputs=dict(result.outputs) if result.outputs is not None else None,
         )
         data[names.record_key(role, step)] = msgspec.json.encode(stored).decode()
-    labels: dict[str, str] = {names.STATE: State.RUNNING}
-    if record.state is not None:
-        data[_RUN] = msgspec.json.encode(End(state=record.state, reason=record.reason, finished=record.finished)).decode()
-        labels = {names.STATE: record.state}
-    return {"metadata": {"labels": labels}, "data": data}
+    return data
 
 
 def workflow(record: ConfigMap) -> Workflow | None:

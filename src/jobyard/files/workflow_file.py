@@ -56,6 +56,9 @@ def read(folder: Folder, path: Path, document: Document) -> Reading:
         parameters=parameters,
         parallelism=file.spec.parallelism,
         timeout=file.spec.timeout,
+        max_runs=file.spec.maxRuns,
+        limits=tuple(file.spec.limits),
+        retention=file.spec.retention,
         on_failure=OnFailure(file.spec.onFailure),
         cleanup=Cleanup(file.spec.cleanup),
         namespace=file.metadata.namespace or plain.namespace(reading.jobs),
@@ -106,7 +109,17 @@ def _read_step(
 
     def make(name: str, job: Template | None, needs: tuple[str, ...], revert: Template | None) -> Step:
         reading.places[name] = (document, path)
-        return Step(name=name, job=job, needs=needs, when=When(step.when), retry=retry, timeout=step.timeout, revert=revert)
+        return Step(
+            name=name,
+            job=job,
+            needs=needs,
+            when=When(step.when),
+            retry=retry,
+            timeout=step.timeout,
+            start_timeout=step.startTimeout,
+            limits=tuple(step.limits),
+            revert=revert,
+        )
 
     needs = tuple(dict.fromkeys(step.needs))
     if len(jobs) == 1 and not (jobs[0].path and jobs[0].path.is_dir()):

@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import timedelta
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, WithJsonSchema
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, TypeAdapter, ValidationError, WithJsonSchema
 
 from jobyard.model import duration
 
@@ -25,6 +25,7 @@ Duration = Annotated[
     BeforeValidator(_duration),
     WithJsonSchema({"type": "string", "examples": ["30s", "15m", "1h30m"], "description": "A duration."}),
 ]
+LimitName = Annotated[str, Field(pattern=r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?$", max_length=63)]
 Name = Annotated[str, Field(pattern=r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?$", max_length=63)]
 
 
@@ -61,6 +62,10 @@ class Step(_Part):
     ] = "succeeded"
     retry: Annotated[Retry | None, Field(description="Try again when it failed; the Job's backoffLimit is then 0.")] = None
     timeout: Annotated[Duration | None, Field(description="How long each attempt may take, from the creation of its Job.")] = None
+    startTimeout: Annotated[  # noqa: N815 - the file's own key
+        Duration | None, Field(description="How long each attempt may wait for a pod to run, from the creation of its Job.")
+    ] = None
+    limits: Annotated[list[Name], Field(description="Named limits of the namespace that each of its Jobs counts for.")] = []
     revert: Annotated[str | dict[str, Any] | None, Field(description="The Job that undoes this step, for onFailure: revert.")] = None
 
 
@@ -71,6 +76,11 @@ class Spec(_Part):
     steps: Annotated[list[Step], Field(min_length=1, description="The steps, in the order in which they are shown.")]
     parallelism: Annotated[int, Field(ge=0, description="How many Jobs of a run may be active at once; 0 means no limit.")] = 0
     timeout: Annotated[Duration | None, Field(description="How long a run may take.")] = None
+    maxRuns: Annotated[  # noqa: N815
+        int, Field(ge=0, description="How many runs of this workflow may be active at once in a namespace; 0 means no limit.")
+    ] = 0
+    limits: Annotated[list[Name], Field(description="Named limits of the namespace that a run counts for.")] = []
+    retention: Annotated[Duration | None, Field(description="How long after its end a run is kept, with its Jobs.")] = None
     onFailure: Annotated[  # noqa: N815 - the file's own key
         Literal["stop", "finish", "revert"],
         Field(description="When a step failed: start nothing new, go on with what does not need it, or undo what was done."),
@@ -96,6 +106,15 @@ class WorkflowFile(_Part):
     kind: Literal["Workflow"]
     metadata: Metadata = Metadata()
     spec: Spec
+
+
+def is_limit_name(name: str) -> bool:
+    """Whether a limit may be called so."""
+    try:
+        TypeAdapter(Name).validate_python(name)
+    except ValidationError:
+        return False
+    return True
 
 
 def json_schema() -> dict[str, Any]:

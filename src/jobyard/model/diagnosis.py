@@ -62,6 +62,14 @@ def _ended(job: Job, reason: str, message: str, pods: Sequence[Pod], warnings: S
     match reason:
         case Reason.CANCELLED:
             return Diagnosis(reason=reason, sentence="It was cancelled.")
+        case Reason.START_TIMEOUT:
+            return Diagnosis(
+                reason=reason,
+                sentence="None of its pods ran within its startTimeout, so it was stopped.",
+                detail=f"Before that: {stuck.sentence}" if stuck else _last_warning(warnings),
+                remedy=stuck.remedy if stuck else "See why its pods could not run, or give it a longer startTimeout.",
+                pod=stuck.pod if stuck else "",
+            )
         case Reason.TIMEOUT:
             # A container that was killed by the stop itself tells nothing; what kept it from starting does.
             first = stuck or (None if _last_warning(warnings) else cause)

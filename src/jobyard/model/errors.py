@@ -53,6 +53,14 @@ class NoSuchRun(WrongInput):
     """no run {run} in namespace {namespace}; `jobyard runs` lists those there are{hint}"""
 
 
+class NotEnded(WrongInput):
+    """run {run} has not ended ({state}): wait for it (`jobyard run --resume {run}`) or cancel it (`jobyard cancel {run}`)"""
+
+
+class NothingFailed(WrongInput):
+    """every step of run {run} succeeded: leave --failed out to run all of them again"""
+
+
 class NoSuchStep(WrongInput):
     """run {run} has no step {step}; {hint}"""
 
@@ -110,6 +118,10 @@ class Conflict(Rejected):
 
 class WatchExpired(Rejected):
     """the watch is too old to go on ({message}); a fresh list follows"""
+
+
+class NamespaceTerminating(Rejected):
+    """the namespace is being deleted: {message}"""
 
 
 class NoRoom(Rejected):

@@ -48,12 +48,21 @@ def condition(conditions: Sequence[Condition], kind: str) -> Condition | None:
     return next((each for each in conditions if each.type == kind and each.status == "True"), None)
 
 
+class PodTemplateSpec(Object, frozen=True, kw_only=True):
+    termination_grace_period_seconds: int | None = None
+
+
+class PodTemplate(Object, frozen=True, kw_only=True):
+    spec: PodTemplateSpec = PodTemplateSpec()
+
+
 class JobSpec(Object, frozen=True, kw_only=True):
     parallelism: int | None = None
     completions: int | None = None
     backoff_limit: int | None = None
     active_deadline_seconds: int | None = None
     suspend: bool | None = None
+    template: PodTemplate = PodTemplate()
 
 
 class JobStatus(Object, frozen=True, kw_only=True):
@@ -146,7 +155,19 @@ class ConfigMap(Object, frozen=True, kw_only=True):
     binary_data: dict[str, str] = {}
 
 
-T = TypeVar("T", Job, Pod, Event, ConfigMap)
+class LeaseSpec(Object, frozen=True, kw_only=True):
+    holder_identity: str | None = None
+    lease_duration_seconds: int | None = None
+    renew_time: str | None = None
+    lease_transitions: int | None = None
+
+
+class Lease(Object, frozen=True, kw_only=True):
+    metadata: Metadata
+    spec: LeaseSpec = LeaseSpec()
+
+
+T = TypeVar("T", Job, Pod, Event, ConfigMap, Lease)
 
 
 @dataclass(frozen=True)
@@ -163,6 +184,7 @@ JOBS: Kind[Job] = Kind("apis/batch/v1", "jobs", "Job", Job)
 PODS: Kind[Pod] = Kind("api/v1", "pods", "Pod", Pod)
 EVENTS: Kind[Event] = Kind("api/v1", "events", "Event", Event)
 CONFIG_MAPS: Kind[ConfigMap] = Kind("api/v1", "configmaps", "ConfigMap", ConfigMap)
+LEASES: Kind[Lease] = Kind("apis/coordination.k8s.io/v1", "leases", "Lease", Lease)
 
 Manifest = dict[str, Any]
 """A Kubernetes object as its author wrote it, parsed. Never changed in place."""

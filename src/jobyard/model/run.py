@@ -52,6 +52,7 @@ class Reason(StrEnum):
     SUSPENDED = "Suspended"
     CANCELLED = "Cancelled"
     TIMEOUT = "Timeout"
+    START_TIMEOUT = "StartTimeout"
     STEP_FAILED = "StepFailed"
     NEEDS_FAILED = "NeedsFailed"
     NOT_NEEDED = "NotNeeded"
@@ -60,6 +61,8 @@ class Reason(StrEnum):
     REFUSED = "Refused"
     OUTPUT_MISSING = "OutputMissing"
     JOB_VANISHED = "JobVanished"
+    NAMESPACE_TERMINATING = "NamespaceTerminating"
+    REUSED = "Reused"
 
 
 class Role(StrEnum):
@@ -77,6 +80,10 @@ class RunRequest:
     key: str
     workflow: Workflow
     inputs: Mapping[str, Any] = field(default_factory=dict)
+    carried: Mapping[tuple[Role, str], StepResult] = field(default_factory=dict)
+    """Results of an earlier run that this one goes on from: those steps do not run again."""
+    waits: bool = True
+    """While a limit has no room: submit waits, and the source keeps what it has. Without, the run waits, and can be seen to."""
 
     @property
     def run_id(self) -> str:

@@ -69,6 +69,10 @@ class Step:
     when: When = When.SUCCEEDED
     retry: Retry = Retry()
     timeout: timedelta | None = None
+    start_timeout: timedelta | None = None
+    """How long an attempt may wait for a pod of its to run."""
+    limits: tuple[str, ...] = ()
+    """Named limits that each of its Jobs counts for."""
     revert: Template | None = None
 
     @property
@@ -86,6 +90,12 @@ class Workflow:
     parallelism: int = 0
     """How many Jobs of a run may be active at once; 0 means no limit."""
     timeout: timedelta | None = None
+    max_runs: int = 0
+    """How many runs of this workflow may be active at once in a namespace; 0 means no limit."""
+    limits: tuple[str, ...] = ()
+    """Named limits that a run of it counts for."""
+    retention: timedelta | None = None
+    """How long after its end a run is kept; None: as long as nobody sweeps it."""
     on_failure: OnFailure = OnFailure.STOP
     cleanup: Cleanup = Cleanup.NEVER
     namespace: str | None = None

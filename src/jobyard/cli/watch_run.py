@@ -1,0 +1,72 @@
+"""Shows a run live, and tells its end."""
+
+from __future__ import annotations
+
+import sys
+from dataclasses import replace
+
+import rich_click as click
+
+from jobyard.cli import render
+from jobyard.cli.follow import follow
+from jobyard.cli.screens import JsonLines, Lines, LiveTree, Screen
+from jobyard.cli.tails import Tails, last_lines
+from jobyard.cli.target import Target
+from jobyard.cli.target_options import TargetOptions
+from jobyard.engine.clock import SystemClock
+from jobyard.engine.loop import ClusterEngine
+from jobyard.model.run import Outcome, Run, State
+
+
+async def watch_run(engine: ClusterEngine, started: Run, target: Target, options: TargetOptions, output: str) -> int:
+    """Shows a run live until it ends or the user leaves; then how it ended. Returns the exit code."""
+    words = replace(options, namespace=target.namespace).as_words()
+    come_back = f"jobyard run --resume {started.id}{words}"
+    screen = _screen(output)
+    if output == "text":
+        screen.say(
+            f"Run {started.id}: {len(started.workflow.jobs)} step{'s' if len(started.workflow.jobs) != 1 else ''} in namespace {target.namespace}"
+        )
+    try:
+        followed = await follow(engine, started, target, screen, SystemClock(), come_back)
+    finally:
+        screen.close()
+    if followed.outcome is None:
+        return 130
+    await engine.release(started)
+    if output == "text":
+        await _tell_end(followed.outcome, followed.tails, target)
+    if followed.interrupted:
+        return 130
+    return 0 if followed.outcome.state is State.SUCCEEDED else 1
+
+
+def _screen(output: str) -> Screen:
+    if output == "json":
+        return JsonLines(click.echo, lambda text: click.echo(text, err=True))
+    return LiveTree() if sys.stdout.isatty() else Lines(click.echo)
+
+
+async def _tell_end(outcome: Outcome, tails: Tails, target: Target) -> None:
+    now, view = SystemClock().now(), outcome.view
+    rows = render.table(view, now)
+    if len(rows) > 200:
+        rows = [row for row in rows if row[1] != State.SUCCEEDED]
+    click.echo()
+    if rows:
+        lines = render.plain_table(("STEP", "STATE", "DURATION", "ATTEMPT", "REASON"), rows)
+        for line, style in zip(lines, [None, *(row[1] for row in rows)], strict=True):
+            colour = {"succeeded": "green", "failed": "red", "lost": "red", "cancelled": "yellow"}.get(style or "")
+            click.secho(line, fg=colour, bold=style is None)
+    for step in view.steps:
+        if step.state in (State.FAILED, State.LOST):
+            log = await last_lines(target.cluster, target.namespace, step, tails.kept(step.name))
+            click.echo()
+            for line in render.explain(step, log):
+                click.echo(line)
+    click.echo()
+    mark = render.MARKS[outcome.state]
+    click.secho(
+        f"{mark} Run {view.id} {render.summary(view)}, in {render.lasted(view, now)}",
+        fg="green" if outcome.state is State.SUCCEEDED else "red",
+    )

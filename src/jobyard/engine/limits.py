@@ -1,0 +1,112 @@
+"""Limits: how many runs, or Jobs, of a scope may be active at once. Pure; `limiter` does it.
+
+A namespace's limits are numbers in the ConfigMap `jobyard-limits`, which people set. Who holds a place in a scope stands in a ConfigMap
+of that scope, which is only ever changed together with its resource version: of two processes that want the last place, one gets it.
+A place is named after its holder (a run's id, or a Job's name), so taking it twice is taking it once, and nobody needs to give it
+back: a holder whose run or Job has ended no longer counts. So a crash at any point leaves nothing locked.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import msgspec
+
+from jobyard.model import names
+from jobyard.model.objects import ConfigMap, Manifest
+from jobyard.model.workflow import Step, Workflow
+
+LIMITS = "jobyard-limits"
+"""The ConfigMap in which people set limits."""
+NAMESPACE = "namespace"
+"""The name of the limit that every run counts for."""
+_HOLDERS = "holders"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Claim:
+    """A place that a run or a Job needs before it may start."""
+
+    scope: str
+    limit: int
+    holder: str
+
+    @property
+    def object_name(self) -> str:
+        """The ConfigMap that says who holds the scope's places."""
+        return f"jobyard-limit-{names.slug(self.scope, 40)}-{names.digest('limit', self.scope)}"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Full:
+    """There is no room: who has it."""
+
+    scope: str
+    limit: int
+    holders: tuple[str, ...]
+
+    def __str__(self) -> str:
+        shown = ", ".join(self.holders[:3]) + (f" and {len(self.holders) - 3} more" if len(self.holders) > 3 else "")
+        if self.limit == 0:
+            return f"Limit {self.scope} is 0: nothing that counts for it may start."
+        places = "The only place" if self.limit == 1 else f"All {self.limit} places"
+        return f"{places} of limit {self.scope} {'is' if self.limit == 1 else 'are'} taken, by {shown}."
+
+
+def numbers(config: ConfigMap | None) -> dict[str, int]:
+    """The namespace's limits by name. What is no number is no limit: `jobyard limits` says so."""
+    data = config.data if config else {}
+    return {name: int(text) for name, text in data.items() if text.strip().isdigit()}
+
+
+def of_run(workflow: Workflow, run: str, set_: Mapping[str, int]) -> list[Claim]:
+    """The places that a run needs. A name that nobody has set a number for limits nothing."""
+    claims = [Claim(scope=name, limit=set_[name], holder=run) for name in {*workflow.limits, NAMESPACE} if name in set_]
+    if workflow.max_runs:
+        claims.append(Claim(scope=workflow_scope(workflow.name), limit=workflow.max_runs, holder=run))
+    return sorted(claims, key=lambda claim: claim.scope)
+
+
+def of_job(step: Step, job: str, set_: Mapping[str, int]) -> list[Claim]:
+    """The places that one Job of a step needs, beside its run's."""
+    return [Claim(scope=name, limit=set_[name], holder=job) for name in sorted(set(step.limits)) if name in set_]
+
+
+def workflow_scope(name: str) -> str:
+    return f"workflow/{name}"
+
+
+def scopes(workflow: Workflow) -> list[str]:
+    """All scopes that a run may need a place in: kept with its record, so that others can count without reading its workflow."""
+    return sorted({NAMESPACE, *workflow.limits, *([workflow_scope(workflow.name)] if workflow.max_runs else [])})
+
+
+def holders(places: ConfigMap | None) -> dict[str, str]:
+    """From holder to its run. Damaged by hand, it holds nobody: the next claim writes it anew."""
+    try:
+        return msgspec.json.decode(places.data[_HOLDERS], type=dict[str, str]) if places else {}
+    except (KeyError, msgspec.MsgspecError):
+        return {}
+
+
+def take(claim: Claim, run: str, held: Mapping[str, str], over: Iterable[str]) -> dict[str, str] | Full:
+    """Who holds the scope's places once the claim is granted, those that are `over` left out; or why it is not."""
+    gone = set(over)
+    left = {holder: of for holder, of in held.items() if holder not in gone}
+    if claim.holder in left:
+        return left
+    if len(left) >= claim.limit:
+        return Full(scope=claim.scope, limit=claim.limit, holders=tuple(left))
+    return {**left, claim.holder: run}
+
+
+def write(claim: Claim, held: Mapping[str, str], version: str = "") -> Manifest:
+    """The ConfigMap of a scope's places; with `version`, a patch that holds only for that version of it."""
+    data = {_HOLDERS: msgspec.json.encode(dict(held)).decode()}
+    if version:
+        return {"metadata": {"resourceVersion": version}, "data": data}
+    labels = {names.MANAGED_BY: names.JOBYARD, names.ROLE: "limit"}
+    metadata: dict[str, Any] = {"name": claim.object_name, "labels": labels, "annotations": {names.SCOPE: claim.scope}}
+    return {"apiVersion": "v1", "kind": "ConfigMap", "metadata": metadata, "data": data}

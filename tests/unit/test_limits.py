@@ -1,0 +1,93 @@
+"""Who may take a place in a limit, and how long a run is kept."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from jobyard.engine import limits
+from jobyard.engine.limits import Claim, Full
+from jobyard.model.objects import ConfigMap, Metadata
+from jobyard.model.retention import UNRELEASED, Kept, expired
+from jobyard.model.workflow import Step, Workflow
+
+NOW = datetime(2026, 1, 1, tzinfo=UTC)
+DAY = timedelta(days=1)
+
+
+def test_a_place_is_taken_once_however_often_it_is_asked_for() -> None:
+    claim = Claim(scope="gpu", limit=2, holder="a")
+    held = limits.take(claim, "run", {}, [])
+    assert held == {"a": "run"}
+    assert limits.take(claim, "run", held, []) == held
+
+
+def test_who_is_over_makes_room() -> None:
+    claim = Claim(scope="gpu", limit=1, holder="b")
+    full = limits.take(claim, "run b", {"a": "run a"}, [])
+    assert full == Full(scope="gpu", limit=1, holders=("a",))
+    assert str(full) == "The only place of limit gpu is taken, by a."
+    assert limits.take(claim, "run b", {"a": "run a"}, ["a"]) == {"b": "run b"}
+
+
+@pytest.mark.parametrize(
+    ("limit", "holders", "words"),
+    [
+        (2, ("a", "b"), "All 2 places of limit gpu are taken, by a, b."),
+        (5, ("a", "b", "c", "d", "e"), "All 5 places of limit gpu are taken, by a, b, c and 2 more."),
+        (0, (), "Limit gpu is 0: nothing that counts for it may start."),
+    ],
+)
+def test_a_full_limit_says_who_has_it(limit: int, holders: tuple[str, ...], words: str) -> None:
+    assert str(Full(scope="gpu", limit=limit, holders=holders)) == words
+
+
+@given(st.lists(st.tuples(st.sampled_from("abcdef"), st.booleans()), max_size=30), st.integers(0, 4))
+def test_no_order_of_claims_and_ends_gives_more_places_than_there_are(events: list[tuple[str, bool]], limit: int) -> None:
+    held: dict[str, str] = {}
+    over: set[str] = set()
+    for holder, ends in events:
+        if ends:
+            over.add(holder)
+            continue
+        if holder in over:
+            continue
+        granted = limits.take(Claim(scope="s", limit=limit, holder=holder), holder, held, over)
+        if not isinstance(granted, Full):
+            held = granted
+        assert len(set(held) - over) <= limit
+
+
+def test_a_run_needs_places_of_the_namespace_its_workflow_and_what_it_names() -> None:
+    flow = Workflow(name="etl", steps=(), max_runs=3, limits=("gpu", "unknown"))
+    found = limits.of_run(flow, "run", {"gpu": 2, "namespace": 10, "other": 1})
+    assert [(claim.scope, claim.limit) for claim in found] == [("gpu", 2), ("namespace", 10), ("workflow/etl", 3)]
+    assert limits.of_job(Step(name="a", job=None, limits=("gpu",)), "job", {"gpu": 2}) == [Claim(scope="gpu", limit=2, holder="job")]
+    assert limits.scopes(flow) == ["gpu", "namespace", "unknown", "workflow/etl"]
+
+
+def test_what_people_wrote_by_hand_is_read_with_care() -> None:
+    config = ConfigMap(metadata=Metadata(), data={"gpu": " 2 ", "bad": "many", "negative": "-1"})
+    assert limits.numbers(config) == {"gpu": 2}
+    assert limits.holders(ConfigMap(metadata=Metadata(), data={"holders": "nonsense"})) == {}
+    assert limits.holders(None) == {}
+
+
+def kept(name: str, days: float | None, *, released: bool = True, retention: timedelta | None = None) -> Kept:
+    finished = NOW - days * DAY if days is not None else None
+    return Kept(id=name, created=NOW - 400 * DAY, finished=finished, released=released, retention=retention)
+
+
+def test_retention_takes_what_ended_long_enough_ago() -> None:
+    runs = [kept("old", 8), kept("new", 6), kept("going", None), kept("short", 2, retention=DAY), kept("long", 300, retention=365 * DAY)]
+    assert expired(runs, 7 * DAY, 0, NOW) == ["short", "old"]
+    assert expired(runs, None, 0, NOW) == ["short"]
+    assert expired(runs, 7 * DAY, 2, NOW) == ["old"], "the newest are kept in any case"
+
+
+def test_a_run_whose_source_never_let_go_is_kept_longer() -> None:
+    assert expired([kept("a", 8, released=False)], 7 * DAY, 0, NOW) == []
+    assert expired([kept("a", 7 + UNRELEASED.days, released=False)], 7 * DAY, 0, NOW) == ["a"]
