@@ -72,9 +72,9 @@ async def tour(kubeconfig: Path, namespace: str, folder: Path) -> str:
             await engine.release(run)
             await engine.cancel(run)
             assert await Leadership(cluster, SystemClock(), namespace, "tour", "me").run_once(), "does not lead"
-            again = Leadership(cluster, SystemClock(), namespace, "tour", "me")
-            assert await again.run_once(), "does not go on leading"
-            await again.resign()
+            second = Leadership(cluster, SystemClock(), namespace, "tour", "me")
+            assert await second.run_once(), "does not go on leading"
+            await second.resign()
             for pod in pods:
                 await cluster.delete(PODS, namespace, pod.metadata.name, grace=0)
             assert await sweep(cluster, SystemClock(), namespace, timedelta(0)) == [run.id]

@@ -72,19 +72,13 @@ async def test_a_step_that_does_not_start_in_time_is_stopped_and_says_what_kept_
     assert "none" in found.diagnosis.detail
 
 
-async def test_a_start_timeout_does_not_touch_what_runs(engine: ClusterEngine, tmp_path: Path) -> None:
-    flow = read(workflow("w", step("a", "sleep 4", startTimeout="3s")), tmp_path)
-    async with asyncio.timeout(BOUND):
-        assert (await engine.outcome(await engine.submit(request(flow)))).state is State.SUCCEEDED
-
-
 @pytest.mark.parametrize("scope", ["workflow", "named", "namespace"])
 async def test_a_limit_holds_across_processes(cluster: HttpCluster, namespace: str, tmp_path: Path, scope: str) -> None:
     """Six runs in three processes, two places: never more than two at once, and all come to their turn."""
-    spec: dict[str, Any] = {"workflow": {"maxRuns": 2}, "named": {"limits": ["gpu"]}, "namespace": {}}[scope]
+    specs: dict[str, dict[str, Any]] = {"workflow": {"maxRuns": 2}, "named": {"limits": ["gpu"]}, "namespace": {}}
     if scope != "workflow":
         await set_limit(cluster, namespace, {"named": "gpu", "namespace": "namespace"}[scope], "2")
-    flow = read(workflow("w", step("a", "sleep 0.3"), step("b", "sleep 0.3", "a"), **spec), tmp_path)
+    flow = read(workflow("w", step("a", "sleep 0.3"), step("b", "sleep 0.3", "a"), **specs[scope]), tmp_path)
     active: dict[str, set[str]] = {}
     most = 0
 

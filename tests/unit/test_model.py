@@ -254,7 +254,8 @@ def test_a_record_says_what_was_written_and_survives_damage() -> None:
     tree["metadata"] |= {"creationTimestamp": "2026-01-01T00:00:00Z", "uid": "u"}
     result = StepResult(state=State.SUCCEEDED, attempt=2, job="j", finished=datetime(2026, 1, 1, tzinfo=UTC), outputs={"n": 1})
     patch = records.change(
-        Record(results={(Role.STEP, "a b"): result, (Role.REVERT, "a b"): result}, state=State.FAILED, reason="StepFailed")
+        Record(results={(Role.STEP, "a b"): result, (Role.REVERT, "a b"): result}, state=State.FAILED, reason="StepFailed"),
+        None,
     )
     tree["data"] = patch["data"]
     stored = msgspec.convert(tree, ConfigMap)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import builtins
 import logging
+import time
 import warnings
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
@@ -17,14 +18,16 @@ import msgspec
 from jobyard import external
 from jobyard.cluster import errors
 from jobyard.cluster.kubeconfig import Connection, load_client_certificate
+from jobyard.cluster.pace import Pace
 from jobyard.cluster.watch import watch
 from jobyard.contracts import Change
-from jobyard.model.errors import NotFound, Unauthorized, Unavailable
+from jobyard.model.errors import NotFound, Unauthorized, Unavailable, WatchExpired
 from jobyard.model.objects import Kind, Manifest, Object, T
 
 log = logging.getLogger("jobyard.cluster")
 
 PAGE = 500
+LIST_TRIES = 3
 CALL_TIMEOUT = 30.0
 _LAST_WORD = 2.0
 _QUIET_LIMIT = 330.0
@@ -52,6 +55,7 @@ class HttpCluster:
         self.connection = connection
         self._calls = calls
         self._streams = streams
+        self._pace = Pace(time.monotonic)
         # A path before the API's own may be a secret (the local cluster's is): messages name the host alone.
         url = httpx2.URL(connection.server)
         self._shown = f"{url.scheme}://{url.netloc.decode()}"
@@ -74,6 +78,14 @@ class HttpCluster:
 
     async def list_at(self, kind: Kind[T], namespace: str, *, labels: str, fields: str) -> tuple[builtins.list[T], str]:
         """All objects, page by page, and the resource version that they are of."""
+        for _ in range(LIST_TRIES):
+            try:
+                return await self._list_once(kind, namespace, labels, fields)
+            except WatchExpired as expired:  # the next page's version was compacted meanwhile: the list begins anew
+                why = expired
+        raise Unavailable(server=self._shown, what=f"forgets faster than we can list ({why.message})")
+
+    async def _list_once(self, kind: Kind[T], namespace: str, labels: str, fields: str) -> tuple[builtins.list[T], str]:
         params = {"limit": str(PAGE), **_selectors(labels, fields)}
         decoder = msgspec.json.Decoder(kind.struct)
         items: builtins.list[T] = []
@@ -168,8 +180,13 @@ class HttpCluster:
             try:
                 headers, url = await self._headers(media), self.connection.server + path
                 request = self._calls.build_request(method, url, params=params, content=body, headers=headers, extensions=self._extensions)
-                with external.call(f"kubernetes: {action}"):
-                    answer = await _send(self._calls, request, stream=False)
+                async with self._pace.turn():
+                    begun = time.monotonic()
+                    with external.call(f"kubernetes: {action}"):
+                        answer = await _send(self._calls, request, stream=False)
+                    asked = answer.headers.get("Retry-After")
+                    slow_down = answer.status_code == 429 or (answer.status_code == 503 and asked is not None)
+                    self._pace.note(time.monotonic() - begun, refused=slow_down, retry_after=errors.seconds(asked))
             except (httpx2.TransportError, OSError) as error:
                 raise self._unavailable(error) from error
             log.debug("%s: %d in %.0f ms", action, answer.status_code, answer.elapsed.total_seconds() * 1000)

@@ -37,13 +37,18 @@ def read_status(body: bytes) -> Status | None:
         return None
 
 
+def seconds(retry_after: str | None) -> float | None:
+    """What a Retry-After asks for, bounded by five minutes; None when it asks for nothing that we understand."""
+    return min(float(retry_after), 300.0) if retry_after and retry_after.isdigit() else None
+
+
 def error(*, server: str, action: str, code: int, body: bytes, retry_after: str | None) -> Rejected | Unavailable:
     """The error of ours that an answer of 400 or more stands for."""
     status = read_status(body) or Status()
     message = status.message or body[:200].decode(errors="replace").strip() or f"HTTP {code}"
     if code in _MAYBE:
         details = status.details or Details()
-        asked = float(retry_after) if retry_after and retry_after.isdigit() else details.retry_after_seconds
+        asked = seconds(retry_after) if retry_after else details.retry_after_seconds
         what = "asks us to slow down" if code == 429 else f"answered {code} ({message})"
         return Unavailable(server=server, what=what, retry_after=asked)
     kind: type[Rejected] = {401: Unauthorized, 404: NotFound, 409: Conflict, 410: WatchExpired}.get(code, Rejected)

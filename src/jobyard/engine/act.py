@@ -80,7 +80,7 @@ class Actor:
                 for pod in list(self._sight.pods.get(action.job, {}).values()):
                     await self._cluster.delete(PODS, self._namespace, pod.metadata.name, uid=pod.metadata.uid, grace=0)
             case Record():
-                change = records.change(action)
+                change = records.change(action, self._sight.records.get(self._run.id))
                 self._sight.see(await self._cluster.patch(CONFIG_MAPS, self._namespace, self._run.id, change))
             case Delete():
                 for name in action.jobs:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import functools
 import random
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
 from typing import TypeVar
@@ -25,6 +26,10 @@ from jobyard.model.objects import CONFIG_MAPS, EVENTS, JOBS, PODS, ConfigMap, Ev
 from jobyard.model.parameters import resolve
 from jobyard.model.run import Outcome, Reason, Run, RunRequest, RunView, State
 
+PATIENCE = 60.0
+"""Seconds for which a submit or a release is tried again by itself while the cluster is away."""
+
+Answer = TypeVar("Answer")
 Watched = TypeVar("Watched", Job, Pod, Event, ConfigMap)
 
 
@@ -100,10 +105,36 @@ class ClusterEngine:
 
     async def _create(self, request: RunRequest) -> tuple[ConfigMap, bool]:
         """The request's record, and whether it was there before."""
-        try:
-            return await self._cluster.create(CONFIG_MAPS, self._namespace, records.write(request)), False
-        except Conflict:
-            return await self._cluster.get(CONFIG_MAPS, self._namespace, request.run_id), True
+        record = records.write(request)
+
+        async def create() -> tuple[ConfigMap, bool]:
+            try:
+                return await self._cluster.create(CONFIG_MAPS, self._namespace, record), False
+            except Conflict as conflict:
+                try:
+                    return await self._cluster.get(CONFIG_MAPS, self._namespace, request.run_id), True
+                except NotFound:
+                    raise conflict from None  # deleted between the two calls
+
+        return await self._patiently(create)
+
+    async def _patiently(self, call: Callable[[], Awaitable[Answer]]) -> Answer:
+        """Makes a call that may be repeated, again and again while the cluster is away or others are faster, for a bounded time.
+
+        Raises then what it was answered last: Unavailable or Conflict.
+        """
+        failures = 0
+        loop = asyncio.get_running_loop()
+        end = loop.time() + PATIENCE
+        while True:
+            try:
+                return await call()
+            except (Unavailable, Conflict) as error:
+                failures += 1
+                wait = retry_delay(failures, random.random, error.retry_after if isinstance(error, Unavailable) else None)
+                if loop.time() + wait > end:
+                    raise
+                await asyncio.sleep(wait)
 
     async def outcome(self, run: Run) -> Outcome:
         return await asyncio.shield(self._drive(run).outcome)
@@ -120,10 +151,11 @@ class ClusterEngine:
                 continue
             change = {"metadata": {"annotations": {names.TTL: None}}, "spec": {"ttlSecondsAfterFinished": int(ttl)}}
             with contextlib.suppress(NotFound):
-                await self._cluster.patch(JOBS, self._namespace, name, change)
+                await self._patiently(functools.partial(self._cluster.patch, JOBS, self._namespace, name, change))
         now = self._clock.now().isoformat()
         with contextlib.suppress(NotFound):
-            await self._cluster.patch(CONFIG_MAPS, self._namespace, run.id, {"metadata": {"annotations": {names.RELEASED: now}}})
+            change = {"metadata": {"annotations": {names.RELEASED: now}}}
+            await self._patiently(lambda: self._cluster.patch(CONFIG_MAPS, self._namespace, run.id, change))
 
     # --- beside the waist: for a face that shows runs ---
 
@@ -142,7 +174,7 @@ class ClusterEngine:
     async def cancel(self, run: Run) -> None:
         """Asks for the run's end: whoever drives it stops its Jobs and starts no other. Safe to repeat."""
         change = {"metadata": {"annotations": {names.CANCEL: self._clock.now().isoformat()}}}
-        self._mark(self._sight.see(await self._cluster.patch(CONFIG_MAPS, self._namespace, run.id, change)))
+        self._mark(self._sight.see(await self._patiently(lambda: self._cluster.patch(CONFIG_MAPS, self._namespace, run.id, change))))
 
     def view(self, run: Run) -> RunView | None:
         """The run as it stood at the last look; None before the first."""

@@ -12,9 +12,9 @@ from jobyard.engine.decision import Attempt, Decision, Observed, Refusal, Slot
 from jobyard.engine.limits import LIMITS
 from jobyard.model import names
 from jobyard.model.diagnosis import diagnose
-from jobyard.model.job import outputs, read
+from jobyard.model.job import Ending, outputs, read
 from jobyard.model.objects import ConfigMap, Event, Job, Pod
-from jobyard.model.run import Role, RunView, State, StepView
+from jobyard.model.run import Reason, Role, RunView, State, StepView
 from jobyard.model.workflow import Workflow
 
 JOB_NAME_LABEL = "batch.kubernetes.io/job-name"
@@ -38,7 +38,7 @@ class Sight:
         self.events: defaultdict[str, dict[str, Event]] = defaultdict(dict)
         self._gone: set[str] = set()
         self._vanished: defaultdict[str, dict[Slot, int]] = defaultdict(dict)
-        self._attempts: dict[str, tuple[tuple[str, int], Attempt]] = {}
+        self._attempts: dict[str, tuple[tuple[str, int, bool], Attempt]] = {}
 
     def see(self, seen: ConfigMap | Job | Pod | Event) -> str:
         """Takes in an object as it now is; says which run it belongs to ('' for none).
@@ -160,7 +160,8 @@ class Sight:
     def _attempt(self, job: Job) -> Attempt | None:
         name = job.metadata.name
         pods = self.pods.get(name, {})
-        stamp = (job.metadata.resource_version, len(pods))
+        started = any(pod.status.phase in ("Running", "Succeeded", "Failed") for pod in pods.values())
+        stamp = (job.metadata.resource_version, len(pods), started)
         known = self._attempts.get(name)
         if known and known[0] == stamp:
             return known[1]
@@ -171,6 +172,8 @@ class Sight:
         except (KeyError, ValueError):
             return None  # labelled by hand: not one of ours
         ending = read(job)
+        if started and ending.reason == Reason.WAITING_FOR_POD:
+            ending = Ending(state=State.RUNNING)  # the pod says so before its Job does
         found = outputs(list(pods.values())) if ending.state is State.SUCCEEDED else None
         attempt = Attempt(
             role=role,

@@ -81,14 +81,18 @@ def write(request: RunRequest) -> Manifest:
     }
 
 
-def change(record: Record) -> dict[str, Any]:
-    """The merge patch that writes a Record action."""
+def change(record: Record, known: ConfigMap | None) -> dict[str, Any]:
+    """The merge patch that writes a Record action. An end is written only onto the record as it was `known` when it was decided: of many
+    processes that serve a run, one says how and when it ended, and the others read it."""
     data = _texts(record.results)
     labels: dict[str, str] = {names.STATE: State.RUNNING}
     if record.state is not None:
         data[_RUN] = msgspec.json.encode(End(state=record.state, reason=record.reason, finished=record.finished)).decode()
         labels = {names.STATE: record.state}
-    return {"metadata": {"labels": labels}, "data": data}
+    metadata: dict[str, Any] = {"labels": labels}
+    if record.state is not None and known is not None:
+        metadata["resourceVersion"] = known.metadata.resource_version
+    return {"metadata": metadata, "data": data}
 
 
 def _texts(results: Mapping[Slot, StepResult]) -> dict[str, str]:

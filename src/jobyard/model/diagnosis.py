@@ -125,7 +125,9 @@ def _ended(job: Job, reason: str, message: str, pods: Sequence[Pod], warnings: S
 
 def _last_warning(warnings: Sequence[Event]) -> str:
     """What Kubernetes warned of last: the pods themselves are gone when a Job was stopped."""
-    telling = [event for event in warnings if event.involved_object.kind == "Pod" or event.reason == "FailedCreate"]
+    about = [event for event in warnings if event.involved_object.kind == "Pod" or event.reason == "FailedCreate"]
+    # Some warnings are only by the way (a node without cluster DNS): what failed comes first.
+    telling = [event for event in about if (event.reason or "").startswith(("Failed", "BackOff"))] or about
     return f"Before that, Kubernetes warned: {telling[0].message}" if telling else ""
 
 
