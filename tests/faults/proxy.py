@@ -189,7 +189,7 @@ async def _serve(
                 _status(writer, *_STATUS[fault])
                 await writer.drain()
                 return
-        authorization = "" if context and headers.get("authorization") else await upstream.credentials.header() or ""
+        authorization = await upstream.credentials.header() or ""
         await _forward(writer, fault, host, port, context, method, prefix + path, headers, authorization, body)
     finally:
         proxy.under_way -= 1

@@ -250,13 +250,14 @@ def test_a_record_says_what_was_written_and_survives_damage() -> None:
         values={"d": "1"},
     )
     request = RunRequest(trigger="cli", key="k", workflow=flow)
-    tree = records.write(request)
+    tree = records.write(request, records.pack(flow))
     tree["metadata"] |= {"creationTimestamp": "2026-01-01T00:00:00Z", "uid": "u"}
     result = StepResult(state=State.SUCCEEDED, attempt=2, job="j", finished=datetime(2026, 1, 1, tzinfo=UTC), outputs={"n": 1})
-    patch = records.change(
-        Record(results={(Role.STEP, "a b"): result, (Role.REVERT, "a b"): result}, state=State.FAILED, reason="StepFailed"),
-        None,
-    )
+    both = {(Role.STEP, "a b"): result, (Role.REVERT, "a b"): result}
+    known = msgspec.convert(tree, ConfigMap)
+    own = records.pages(both, known, flow)[request.run_id]
+    patch = records.change(Record(results=both, state=State.FAILED, reason="StepFailed"), own, known)
+    assert patch is not None
     tree["data"] = patch["data"]
     stored = msgspec.convert(tree, ConfigMap)
     assert records.workflow(stored) == flow
@@ -277,13 +278,39 @@ def test_a_thousand_steps_fit_a_record_and_too_many_are_refused() -> None:
         }
     )
     flow = Workflow(name="w", steps=tuple(Step(name=f"s{i}", job=template) for i in range(1000)))
-    assert len(records.write(RunRequest(trigger="t", key="k", workflow=flow))["binaryData"]["workflow"]) < 50_000
+    packed = records.pack(flow)
+    assert [len(each) < 50_000 for each in packed] == [True]
     import random
 
-    noise = random.Random(1).randbytes(1_400_000).hex()
+    noise = random.Random(1).randbytes(records.PARTS_LIMIT * records.PART_SIZE).hex()
     big = Workflow(name="w", steps=(Step(name="s", job=Template({"x": noise})),))
     with pytest.raises(records.WorkflowTooLarge, match="Split it"):
-        records.write(RunRequest(trigger="t", key="k", workflow=big))
+        records.pack(big)
+
+
+def test_a_record_is_spread_when_it_is_large() -> None:
+    import random
+
+    noise = random.Random(1)
+    steps = tuple(Step(name=f"s{i}", job=Template({"x": noise.randbytes(1000).hex()})) for i in range(2000))
+    flow = Workflow(name="w", steps=steps)
+    packed = records.pack(flow)
+    assert len(packed) > 1
+    request = RunRequest(trigger="t", key="k", workflow=flow)
+    stamp = {"uid": "u", "creationTimestamp": "2026-01-01T00:00:00Z"}
+    tree = records.write(request, packed)
+    known = msgspec.convert({**tree, "metadata": tree["metadata"] | stamp}, ConfigMap)
+    parts = {
+        each["metadata"]["name"]: msgspec.convert(each, ConfigMap)
+        for each in (records.part(request.run_id, "u", number, part) for number, part in enumerate(packed[1:], start=1))
+    }
+    assert list(parts) == records.part_names(known)
+    assert records.workflow(known, parts) == flow
+    assert records.workflow(known) is None, "a part is missing"
+    result = StepResult(state=State.SUCCEEDED, message="m" * 1000, outputs={"o": "x" * 4000})
+    texts = records.pages({(Role.STEP, step.name): result for step in steps}, known, flow)
+    assert all(sum(map(len, data.values())) < 1_000_000 for data in texts.values())
+    assert sum(map(len, texts.values())) == 2000
 
 
 def test_errors_speak_from_their_facts() -> None:

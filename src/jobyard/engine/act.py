@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
 from datetime import datetime, timedelta
 
 from jobyard.contracts import Clock, Cluster
@@ -80,8 +79,7 @@ class Actor:
                 for pod in list(self._sight.pods.get(action.job, {}).values()):
                     await self._cluster.delete(PODS, self._namespace, pod.metadata.name, uid=pod.metadata.uid, grace=0)
             case Record():
-                change = records.change(action, self._sight.records.get(self._run.id))
-                self._sight.see(await self._cluster.patch(CONFIG_MAPS, self._namespace, self._run.id, change))
+                await self._record(action)
             case Delete():
                 for name in action.jobs:
                     job = self._sight.jobs[self._run.id].get(name)
@@ -136,6 +134,24 @@ class Actor:
         if name not in self._sight.jobs[run.id]:
             self._sight.see(made)
 
+    async def _record(self, action: Record) -> None:
+        """Writes the pages first, then the record itself: with an end, everything that belongs to it is there before it."""
+        run = self._run.id
+        known = self._sight.records.get(run)
+        if known is None:
+            return  # deleted: the next look sees
+        pages = records.pages(action.results, known, self._run.workflow)
+        own = pages.pop(run, {})
+        for name, data in pages.items():
+            try:
+                self._sight.see(await self._cluster.patch(CONFIG_MAPS, self._namespace, name, {"data": data}))
+            except NotFound:
+                made = await self._cluster.create(CONFIG_MAPS, self._namespace, records.page(run, self._run.uid, name, data))
+                self._sight.see(made)
+        change = records.change(action, own, known)
+        if change is not None:
+            self._sight.see(await self._cluster.patch(CONFIG_MAPS, self._namespace, run, change))
+
     async def _adopt(self, name: str, conflict: Conflict) -> Job:
         try:
             return await self._cluster.get(JOBS, self._namespace, name)
@@ -163,12 +179,6 @@ class Actor:
             self._sight.see(await self._cluster.patch(JOBS, self._namespace, name, change))
         except NotFound:
             return  # gone already: the watch tells
-
-
-def retry_delay(failures: int, random: Callable[[], float], asked: float | None) -> float:
-    """Seconds to wait before the cluster is tried again after `failures` in a row: full jitter under a doubling bound, at least what it asked for."""
-    bound: float = min(30.0, 0.2 * 2 ** min(failures, 10))
-    return max(asked or 0.0, random() * bound)
 
 
 def seconds_until(then: datetime | None, now: datetime) -> float | None:

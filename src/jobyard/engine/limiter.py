@@ -117,7 +117,7 @@ class Limiter:
         job = self._sight.jobs[run].get(holder)
         if job is not None:
             return read(job).state.is_end
-        return any(result.job == holder and result.state.is_end for result in records.results(record).values())
+        return any(result.job == holder and result.state.is_end for result in self._sight.results(run).values())
 
 
 async def set_limit(cluster: Cluster, namespace: str, name: str, number: str | None) -> None:
@@ -141,8 +141,8 @@ async def look(cluster: Cluster, namespace: str) -> list[tuple[str, int | None, 
         sight.see(job)
     limiter = Limiter(cluster, namespace, sight)
     rows: dict[str, tuple[int | None, list[str]]] = {name: (number, []) for name, number in limits.numbers(sight.limits).items()}
-    for record in sight.records.values():
-        workflow = records.workflow(record)
+    for run, record in sight.records.items():
+        workflow = sight.workflow(run)
         if workflow is not None and workflow.max_runs and records.end(record) is None:
             rows.setdefault(limits.workflow_scope(workflow.name), (workflow.max_runs, []))
     for places in sight.places.values():

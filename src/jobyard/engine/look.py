@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from jobyard.contracts import Clock, Cluster
-from jobyard.engine import record as records
 from jobyard.engine.decide import decide
 from jobyard.engine.observe import Sight, show
 from jobyard.model import names
@@ -18,9 +17,7 @@ async def look(cluster: Cluster, clock: Clock, namespace: str, run: str = "") ->
     """The runs of a namespace, the newest first; with `run`, that one alone. Raises NoSuchRun."""
     selector = f"{names.SELECTOR},{names.RUN}={run}" if run else names.SELECTOR
     sight = Sight()
-    for record in await cluster.list(
-        CONFIG_MAPS, namespace, labels=f"{names.RECORD_SELECTOR},{names.RUN}={run}" if run else names.RECORD_SELECTOR
-    ):
+    for record in await cluster.list(CONFIG_MAPS, namespace, labels=selector):
         sight.see(record)
     if run and run not in sight.records:
         raise NoSuchRun(run=run, namespace=namespace, hint=await _hint(cluster, namespace, run))
@@ -32,8 +29,8 @@ async def look(cluster: Cluster, clock: Clock, namespace: str, run: str = "") ->
         for event in await cluster.list(EVENTS, namespace, fields="type=Warning"):
             sight.see(event)
     views = []
-    for name, record in sight.records.items():
-        workflow, observed = records.workflow(record), sight.observe(name, {})
+    for name in sight.records:
+        workflow, observed = sight.workflow(name), sight.observe(name, {})
         if workflow is None or observed is None:
             continue
         decision = decide(workflow, observed, clock.now())

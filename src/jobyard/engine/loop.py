@@ -6,19 +6,22 @@ import asyncio
 import contextlib
 import functools
 import random
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
+from datetime import datetime, timedelta
 from typing import TypeVar
 
 from jobyard.contracts import Clock, Cluster
 from jobyard.engine import record as records
-from jobyard.engine.act import Actor, retry_delay, seconds_until
+from jobyard.engine.act import Actor, seconds_until
 from jobyard.engine.decide import decide
 from jobyard.engine.decision import Decision
+from jobyard.engine.ledger import Ledger
 from jobyard.engine.limiter import Limiter
 from jobyard.engine.limits import LIMITS
 from jobyard.engine.observe import JOB_NAME_LABEL, Sight, show
+from jobyard.engine.patience import patiently, retry_delay
 from jobyard.model import names
 from jobyard.model.errors import Conflict, JobyardError, NoSuchRun, NotFound, Rejected, Unavailable
 from jobyard.model.job import read
@@ -26,10 +29,8 @@ from jobyard.model.objects import CONFIG_MAPS, EVENTS, JOBS, PODS, ConfigMap, Ev
 from jobyard.model.parameters import resolve
 from jobyard.model.run import Outcome, Reason, Run, RunRequest, RunView, State
 
-PATIENCE = 60.0
-"""Seconds for which a submit or a release is tried again by itself while the cluster is away."""
-
-Answer = TypeVar("Answer")
+PODS_LATE = timedelta(seconds=2)
+"""How long after its Job's end a pod's end may be seen: two streams tell of them."""
 Watched = TypeVar("Watched", Job, Pod, Event, ConfigMap)
 
 
@@ -60,6 +61,10 @@ class _Driven:
     watchers: set[Signal] = field(default_factory=set)
     decision: Decision | None = None
     unreachable: str = ""
+    unexplained: dict[str, datetime] = field(default_factory=dict)
+    """Jobs that ended before a pod of theirs was seen to, and since when."""
+    asked: set[str] = field(default_factory=set)
+    """Those whose pods were asked for."""
     outcome: asyncio.Future[Outcome] = field(default_factory=lambda: asyncio.get_running_loop().create_future())
 
 
@@ -72,26 +77,21 @@ class ClusterEngine:
         self._namespace = namespace
         self._tasks = tasks
         self._sight = Sight()
+        self._ledger = Ledger(cluster, clock, namespace, self._sight)
         self._limiter = Limiter(cluster, namespace, self._sight)
         self._room = asyncio.Event()
         self._admitting = asyncio.Lock()
         self._driven: dict[str, _Driven] = {}
         self._out_of_touch: dict[str, str] = {}
-        self._open: list[asyncio.Task[None]] = []
+        self._open: set[asyncio.Task[None]] = set()
 
     # --- the waist ---
 
     async def submit(self, request: RunRequest) -> Run:
         values = resolve(request.workflow.parameters, request.inputs)
         request = replace(request, workflow=replace(request.workflow, values=values))
-        if not request.waits or request.run_id in self._sight.records:
-            made, existed = await self._create(request)
-        else:
-            async with self._admitting:  # one after the other: else all that wait would see the same free place
-                while self._limiter.full(request.run_id, request.workflow) is not None:
-                    await self._room.wait()
-                made, existed = await self._create(request)
-        run = self._run(made, existed)
+        made, existed = await self._admit(request)
+        run = await self._ledger.run(made, existed)
         if run is None:
             raise Rejected(
                 action=f"create the record {request.run_id}",
@@ -103,45 +103,28 @@ class ClusterEngine:
         self._drive(run)
         return run
 
-    async def _create(self, request: RunRequest) -> tuple[ConfigMap, bool]:
-        """The request's record, and whether it was there before."""
-        record = records.write(request)
-
-        async def create() -> tuple[ConfigMap, bool]:
-            try:
-                return await self._cluster.create(CONFIG_MAPS, self._namespace, record), False
-            except Conflict as conflict:
-                try:
-                    return await self._cluster.get(CONFIG_MAPS, self._namespace, request.run_id), True
-                except NotFound:
-                    raise conflict from None  # deleted between the two calls
-
-        return await self._patiently(create)
-
-    async def _patiently(self, call: Callable[[], Awaitable[Answer]]) -> Answer:
-        """Makes a call that may be repeated, again and again while the cluster is away or others are faster, for a bounded time.
-
-        Raises then what it was answered last: Unavailable or Conflict.
-        """
-        failures = 0
-        loop = asyncio.get_running_loop()
-        end = loop.time() + PATIENCE
+    async def _admit(self, request: RunRequest) -> tuple[ConfigMap, bool]:
+        """The request's record, made once there is room for its run."""
+        if not request.waits or request.run_id in self._sight.records:
+            return await self._ledger.create(request)
         while True:
-            try:
-                return await call()
-            except (Unavailable, Conflict) as error:
-                failures += 1
-                wait = retry_delay(failures, random.random, error.retry_after if isinstance(error, Unavailable) else None)
-                if loop.time() + wait > end:
-                    raise
-                await asyncio.sleep(wait)
+            room = self._room
+            async with self._admitting:  # one after the other: else all that wait would see the same free place
+                if self._limiter.full(request.run_id, request.workflow) is None:
+                    made, existed = await self._ledger.create(request)
+                    self._sight.see(made)
+                    return made, existed
+            await room.wait()
 
     async def outcome(self, run: Run) -> Outcome:
         return await asyncio.shield(self._drive(run).outcome)
 
     async def runs(self, trigger: str) -> list[Run]:
         selector = f"{names.RECORD_SELECTOR},{names.TRIGGER}={names.label_value(trigger)},{names.STATE} in (pending,running)"
-        found = [self._run(record, existed=True) for record in await self._cluster.list(CONFIG_MAPS, self._namespace, labels=selector)]
+        found = [
+            await self._ledger.run(record, existed=True)
+            for record in await self._cluster.list(CONFIG_MAPS, self._namespace, labels=selector)
+        ]
         return sorted((run for run in found if run), key=lambda run: run.created)
 
     async def release(self, run: Run) -> None:
@@ -151,11 +134,14 @@ class ClusterEngine:
                 continue
             change = {"metadata": {"annotations": {names.TTL: None}}, "spec": {"ttlSecondsAfterFinished": int(ttl)}}
             with contextlib.suppress(NotFound):
-                await self._patiently(functools.partial(self._cluster.patch, JOBS, self._namespace, name, change))
+                await patiently(functools.partial(self._cluster.patch, JOBS, self._namespace, name, change))
         now = self._clock.now().isoformat()
         with contextlib.suppress(NotFound):
             change = {"metadata": {"annotations": {names.RELEASED: now}}}
-            await self._patiently(lambda: self._cluster.patch(CONFIG_MAPS, self._namespace, run.id, change))
+            await patiently(lambda: self._cluster.patch(CONFIG_MAPS, self._namespace, run.id, change))
+        driven = self._driven.get(run.id)
+        if driven is not None and driven.outcome.done() and not driven.watchers:
+            del self._driven[run.id]  # whoever asks again finds it in the cluster
 
     # --- beside the waist: for a face that shows runs ---
 
@@ -165,7 +151,7 @@ class ClusterEngine:
             record = await self._cluster.get(CONFIG_MAPS, self._namespace, run_id)
         except NotFound:
             raise NoSuchRun(run=run_id, namespace=self._namespace, hint="") from None
-        run = self._run(record, existed=True)
+        run = await self._ledger.run(record, existed=True)
         if run is None:
             raise NoSuchRun(run=run_id, namespace=self._namespace, hint=": the ConfigMap of that name is no run's record")
         self._sight.see(record)
@@ -174,7 +160,7 @@ class ClusterEngine:
     async def cancel(self, run: Run) -> None:
         """Asks for the run's end: whoever drives it stops its Jobs and starts no other. Safe to repeat."""
         change = {"metadata": {"annotations": {names.CANCEL: self._clock.now().isoformat()}}}
-        self._mark(self._sight.see(await self._patiently(lambda: self._cluster.patch(CONFIG_MAPS, self._namespace, run.id, change))))
+        self._mark(self._sight.see(await patiently(lambda: self._cluster.patch(CONFIG_MAPS, self._namespace, run.id, change))))
 
     def view(self, run: Run) -> RunView | None:
         """The run as it stood at the last look; None before the first."""
@@ -197,25 +183,14 @@ class ClusterEngine:
 
     # --- the loop ---
 
-    def _run(self, record: ConfigMap, existed: bool) -> Run | None:
-        workflow = records.workflow(record)
-        if workflow is None or record.metadata.labels.get(names.RUN) != record.metadata.name:
-            return None
-        return Run(
-            id=record.metadata.name,
-            uid=record.metadata.uid,
-            trigger=record.metadata.labels.get(names.TRIGGER, ""),
-            workflow=workflow,
-            created=record.metadata.creation_timestamp or self._clock.now(),
-            existed=existed,
-        )
-
     def _drive(self, run: Run) -> _Driven:
         driven = self._driven.get(run.id)
         if driven is None:
             actor = Actor(self._cluster, self._clock, self._namespace, self._sight, self._limiter, run)
             driven = self._driven[run.id] = _Driven(run=run, actor=actor)
-            self._open.append(self._tasks.create_task(self._work(driven), name=f"run {run.id}"))
+            worker = self._tasks.create_task(self._work(driven), name=f"run {run.id}")
+            self._open.add(worker)
+            worker.add_done_callback(self._open.discard)
         return driven
 
     async def _work(self, driven: _Driven) -> None:
@@ -256,17 +231,33 @@ class ClusterEngine:
             await driven.dirty.wait(wait)
 
     async def _look(self, driven: _Driven) -> Decision:
-        for job in self._sight.unexplained(driven.run.id):
-            for pod in await self._cluster.list(PODS, self._namespace, labels=f"{JOB_NAME_LABEL}={job.metadata.name}"):
-                self._sight.see(pod)
-        observed = self._sight.observe(driven.run.id, driven.actor.refusals)
+        now = self._clock.now()
+        waiting = await self._explain(driven, now)
+        observed = self._sight.observe(driven.run.id, driven.actor.refusals, waiting)
         if observed is None:
             # Somebody deleted the record: its Jobs go with it. There is nothing left to drive, and nothing to write on.
             last = driven.decision
             steps = last.steps if last else ()
             return Decision(actions=(), state=State.LOST, reason=Reason.JOB_VANISHED, finished=self._clock.now(), steps=steps, wake_at=None)
-        driven.decision = decide(driven.run.workflow, observed, self._clock.now())
-        return driven.decision
+        decision = decide(driven.run.workflow, observed, now)
+        if waiting:
+            again = now + PODS_LATE
+            decision = replace(decision, wake_at=min(decision.wake_at or again, again))
+        driven.decision = decision
+        return decision
+
+    async def _explain(self, driven: _Driven, now: datetime) -> set[str]:
+        """The Jobs that have ended and whose pods are still to be seen. After a while they are asked for, once: perhaps they are gone."""
+        waiting = set()
+        for job in self._sight.unexplained(driven.run.id):
+            name = job.metadata.name
+            if now - driven.unexplained.setdefault(name, now) < PODS_LATE:
+                waiting.add(name)
+            elif name not in driven.asked:
+                driven.asked.add(name)
+                for pod in await self._cluster.list(PODS, self._namespace, labels=f"{JOB_NAME_LABEL}={name}"):
+                    self._sight.see(pod)
+        return waiting
 
     def _tell(self, driven: _Driven) -> None:
         for watcher in driven.watchers:
@@ -322,13 +313,13 @@ class ClusterEngine:
             self._watch(EVENTS, "", "type=Warning", events[3]),
         ]
         for watch in watches:
-            self._open.append(self._tasks.create_task(watch))
+            self._open.add(self._tasks.create_task(watch))
         for event in events:
             await event.wait()
 
     def close(self) -> None:
         """Ends the watches and the workers. The runs' Jobs go on."""
-        for task in self._open:
+        for task in list(self._open):
             if not task.cancelling():  # the group may have begun to: a second cancellation would cut short who is cleaning up
                 task.cancel()
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import replace
 from datetime import datetime, timedelta
 
@@ -14,10 +14,13 @@ from jobyard.model import names
 from jobyard.model.diagnosis import diagnose
 from jobyard.model.job import Ending, outputs, read
 from jobyard.model.objects import ConfigMap, Event, Job, Pod
-from jobyard.model.run import Reason, Role, RunView, State, StepView
+from jobyard.model.run import Reason, Role, RunView, State, StepResult, StepView
 from jobyard.model.workflow import Workflow
 
 JOB_NAME_LABEL = "batch.kubernetes.io/job-name"
+
+GONE_KEPT = 10_000
+"""How many Jobs that are gone are remembered: an answer to a call of ours may tell of one after the watch has told its end."""
 
 STOP_MARGIN = timedelta(minutes=1)
 """How long after their grace period the pods of a stopped Job may take before they are deleted by force: a node may be dead."""
@@ -30,13 +33,18 @@ class Sight:
 
     def __init__(self) -> None:
         self.records: dict[str, ConfigMap] = {}
+        self.owned: defaultdict[str, dict[str, ConfigMap]] = defaultdict(dict)
+        """The further parts and pages of records, by run and name."""
         self.limits: ConfigMap | None = None
         self.places: dict[str, ConfigMap] = {}
         """Who holds places in limits, by the name of the ConfigMap that says so."""
         self.jobs: defaultdict[str, dict[str, Job]] = defaultdict(dict)
         self.pods: defaultdict[str, dict[str, Pod]] = defaultdict(dict)
         self.events: defaultdict[str, dict[str, Event]] = defaultdict(dict)
-        self._gone: set[str] = set()
+        self._gone: dict[str, None] = {}
+        self._results: dict[str, tuple[str, Mapping[Slot, StepResult]]] = {}
+        self._job_of_pod: dict[str, str] = {}
+        self._run_of_job: dict[str, str] = {}
         self._vanished: defaultdict[str, dict[Slot, int]] = defaultdict(dict)
         self._attempts: dict[str, tuple[tuple[str, int, bool], Attempt]] = {}
 
@@ -54,9 +62,12 @@ class Sight:
             case Job():
                 run = seen.metadata.labels.get(names.RUN, "")
                 self.jobs[run][seen.metadata.name] = seen
+                self._run_of_job[seen.metadata.name] = run
                 return run
             case Pod():
-                self.pods[seen.metadata.labels.get(JOB_NAME_LABEL, "")][seen.metadata.name] = seen
+                job = seen.metadata.labels.get(JOB_NAME_LABEL, "")
+                self.pods[job][seen.metadata.name] = seen
+                self._job_of_pod[seen.metadata.name] = job
                 return seen.metadata.labels.get(names.RUN, "")
             case Event():
                 self.events[seen.involved_object.name][f"{seen.type}/{seen.reason}"] = seen
@@ -74,22 +85,42 @@ class Sight:
                     self.limits = None
                 self.places.pop(name, None)
                 self.records.pop(name, None)
-                return name
+                self._results.pop(name, None)
+                run = gone.metadata.labels.get(names.RUN, "")
+                self.owned[run].pop(name, None)
+                if run == name:
+                    self._forget_run(run)
+                return run
             case Job():
                 run = gone.metadata.labels.get(names.RUN, "")
-                self._gone.add(gone.metadata.uid)
+                self._gone[gone.metadata.uid] = None
+                while len(self._gone) > GONE_KEPT:
+                    del self._gone[next(iter(self._gone))]
+                self._run_of_job.pop(name, None)
                 if not read(gone).state.is_end and (attempt := self._attempt(gone)):
                     self._vanished[run][attempt.role, attempt.step] = attempt.number
                 self.jobs[run].pop(name, None)
                 self._attempts.pop(name, None)
-                self.pods.pop(name, None)
+                for pod in self.pods.pop(name, {}):
+                    self._job_of_pod.pop(pod, None)
+                    self.events.pop(pod, None)
+                self.events.pop(name, None)
                 return run
             case Pod():
                 if gone.status.phase not in ("Succeeded", "Failed"):
                     self.pods[gone.metadata.labels.get(JOB_NAME_LABEL, "")].pop(name, None)
                 return gone.metadata.labels.get(names.RUN, "")
             case Event():
+                about = self.events.get(gone.involved_object.name, {})
+                about.pop(f"{gone.type}/{gone.reason}", None)
+                if not about:
+                    self.events.pop(gone.involved_object.name, None)
                 return ""
+
+    def _forget_run(self, run: str) -> None:
+        """The run's record is gone, and with it go its Jobs: nothing of it is worth remembering once they are."""
+        self.owned.pop(run, None)
+        self._vanished.pop(run, None)
 
     def _see_config_map(self, seen: ConfigMap) -> str:
         name = seen.metadata.name
@@ -102,12 +133,17 @@ class Sight:
                 return name
             case "limit":
                 self.places[name] = seen
+            case "part" | "page":
+                run = seen.metadata.labels.get(names.RUN, "")
+                self.owned[run][name] = seen
+                return run
         return ""
 
     def _is_stale(self, seen: ConfigMap | Job | Pod | Event) -> bool:
         known: ConfigMap | Job | None = None
         if isinstance(seen, ConfigMap):
-            known = self.records.get(seen.metadata.name) or self.places.get(seen.metadata.name)
+            name, run = seen.metadata.name, seen.metadata.labels.get(names.RUN, "")
+            known = self.records.get(name) or self.places.get(name) or self.owned.get(run, {}).get(name)
         elif isinstance(seen, Job):
             known = self.jobs[seen.metadata.labels.get(names.RUN, "")].get(seen.metadata.name)
         if known is None or known.metadata.uid != seen.metadata.uid:
@@ -117,10 +153,7 @@ class Sight:
 
     def _run_of(self, name: str) -> str:
         """The run of a Job or pod by its name: events carry no labels of ours."""
-        for run, jobs in self.jobs.items():
-            if name in jobs or any(name in self.pods[job] for job in jobs if job in self.pods and name.startswith(job)):
-                return run
-        return ""
+        return self._run_of_job.get(self._job_of_pod.get(name, name), "")
 
     def unexplained(self, run: str) -> list[Job]:
         """The run's Jobs that have ended though no pod of theirs was seen to: one stream may run ahead of the other."""
@@ -134,8 +167,29 @@ class Sight:
                 late.append(job)
         return late
 
-    def observe(self, run: str, refusals: Mapping[tuple[Role, str, int], Refusal]) -> Observed | None:
-        """What a decision about this run may depend on; None when its record is gone."""
+    def workflow(self, run: str) -> Workflow | None:
+        """The run's workflow; None when its record, or a part of it, is not there."""
+        record = self.records.get(run)
+        return records.workflow(record, self.owned.get(run)) if record else None
+
+    def results(self, run: str) -> Mapping[Slot, StepResult]:
+        """What is recorded of the run's steps, on its record and on its pages. Each is read once a version."""
+        found: dict[Slot, StepResult] = {}
+        record = self.records.get(run)
+        pages = [each for each in self.owned.get(run, {}).values() if each.metadata.labels.get(names.ROLE) == "page"]
+        for each in ([record] if record else []) + pages:
+            name, version = each.metadata.name, each.metadata.resource_version
+            known = self._results.get(name)
+            if known is None or known[0] != version:
+                known = self._results[name] = (version, records.results(each))
+            found.update(known[1])
+        return found
+
+    def observe(self, run: str, refusals: Mapping[tuple[Role, str, int], Refusal], unexplained: Collection[str] = ()) -> Observed | None:
+        """What a decision about this run may depend on; None when its record is gone.
+
+        `unexplained`: Jobs that have ended and whose pods are still to be seen. They count as running: one stream may run ahead of the other.
+        """
         record = self.records.get(run)
         if record is None:
             return None
@@ -143,6 +197,8 @@ class Sight:
         attempts: defaultdict[Slot, list[Attempt]] = defaultdict(list)
         for job in self.jobs[run].values():
             attempt = self._attempt(job)
+            if attempt and attempt.job in unexplained:
+                attempt = replace(attempt, state=State.RUNNING, reason="", message="", finished=None)
             if attempt:
                 attempts[attempt.role, attempt.step].append(attempt)
         return Observed(
@@ -151,7 +207,7 @@ class Sight:
             reason=end.reason if end else "",
             finished=end.finished if end else None,
             cancelled=names.CANCEL in record.metadata.annotations,
-            recorded=records.results(record),
+            recorded=self.results(run),
             vanished=self._vanished.get(run, {}),
             attempts={slot: tuple(sorted(each, key=lambda attempt: attempt.number)) for slot, each in attempts.items()},
             refusals=refusals,

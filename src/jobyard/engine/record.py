@@ -1,7 +1,8 @@
 """A run's record: the ConfigMap that holds its workflow and its results, and owns every Job of the run.
 
-The workflow never changes and is kept compressed (a thousand steps take a few tens of kilobytes, and an object may have 1 MiB). Each
-step's result has a key of its own, so that two processes that serve the same run never undo each other's news.
+The workflow never changes and is kept compressed (a thousand steps take a few tens of kilobytes). Each step's result has a key of its
+own, so that two processes that serve the same run never undo each other's news. An object may have 1 MiB: a longer workflow goes on in
+*parts*, and the results of many steps stand in *pages*, ConfigMaps that the record owns. Most runs have neither.
 """
 
 from __future__ import annotations
@@ -9,7 +10,7 @@ from __future__ import annotations
 import base64
 import gzip
 import zlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
@@ -23,15 +24,20 @@ from jobyard.model.objects import ConfigMap, Manifest
 from jobyard.model.run import Role, RunRequest, State, StepResult
 from jobyard.model.workflow import Workflow
 
-SIZE_LIMIT = 900_000
-"""Bytes of compressed workflow: what 1 MiB leaves when results need room too."""
+PART_SIZE = 900_000
+"""Bytes of compressed workflow in one object."""
+PARTS_LIMIT = 16
+PAGE_STEPS = 120
+"""Steps whose results share an object: each may take 4 KiB of outputs and a message of 1,000 characters, and as much for its revert."""
+ROOM_FOR_RESULTS = 200_000
+"""Bytes of compressed workflow beside which the record has room for a page of results."""
 _WORKFLOW = "workflow"
 _RUN = "run"
 _INFLATED_LIMIT = 256 * 1024 * 1024
 
 
 class WorkflowTooLarge(WrongInput):
-    """workflow {workflow} takes {size:,} bytes compressed, and a run's record may take {limit:,}. Split it, or move long scripts from its manifests into the image"""
+    """workflow {workflow} takes {size:,} bytes compressed, and a run may take {limit:,}. Split it, or move long scripts from its manifests into the image"""
 
 
 class End(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -57,11 +63,23 @@ class _Stored(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     outputs: dict[str, Any] | None = None
 
 
-def write(request: RunRequest) -> Manifest:
-    """The record of a run that begins."""
-    packed = gzip.compress(msgspec.json.encode(request.workflow), compresslevel=6, mtime=0)
-    if len(packed) > SIZE_LIMIT:
-        raise WorkflowTooLarge(workflow=request.workflow.name, size=len(packed), limit=SIZE_LIMIT)
+def pack(workflow: Workflow) -> list[bytes]:
+    """The workflow compressed, in parts that fit an object each. Raises WorkflowTooLarge."""
+    packed = gzip.compress(msgspec.json.encode(workflow), compresslevel=6, mtime=0)
+    parts = [packed[start : start + PART_SIZE] for start in range(0, len(packed), PART_SIZE)]
+    if len(parts) > PARTS_LIMIT:
+        raise WorkflowTooLarge(workflow=workflow.name, size=len(packed), limit=PARTS_LIMIT * PART_SIZE)
+    return parts
+
+
+def write(request: RunRequest, packed: Sequence[bytes]) -> Manifest:
+    """The record of a run that begins, with the first part of its workflow."""
+    annotations = {names.SCOPES: ",".join(limits.scopes(request.workflow))}
+    if len(packed) > 1:
+        annotations[names.PARTS] = str(len(packed))
+    steps = len(request.workflow.steps)
+    if steps > PAGE_STEPS or len(packed[0]) > ROOM_FOR_RESULTS:
+        annotations[names.PAGES] = str(-(-steps // PAGE_STEPS))
     return {
         "apiVersion": "v1",
         "kind": "ConfigMap",
@@ -74,25 +92,59 @@ def write(request: RunRequest) -> Manifest:
                 names.TRIGGER: names.label_value(request.trigger),
                 names.STATE: State.PENDING,
             },
-            "annotations": {names.SCOPES: ",".join(limits.scopes(request.workflow))},
+            "annotations": annotations,
         },
-        "data": _texts(request.carried),
-        "binaryData": {_WORKFLOW: base64.b64encode(packed).decode()},
+        "data": {} if names.PAGES in annotations else _texts(request.carried),
+        "binaryData": {_WORKFLOW: base64.b64encode(packed[0]).decode()},
     }
 
 
-def change(record: Record, known: ConfigMap | None) -> dict[str, Any]:
-    """The merge patch that writes a Record action. An end is written only onto the record as it was `known` when it was decided: of many
-    processes that serve a run, one says how and when it ended, and the others read it."""
-    data = _texts(record.results)
-    labels: dict[str, str] = {names.STATE: State.RUNNING}
-    if record.state is not None:
-        data[_RUN] = msgspec.json.encode(End(state=record.state, reason=record.reason, finished=record.finished)).decode()
-        labels = {names.STATE: record.state}
-    metadata: dict[str, Any] = {"labels": labels}
-    if record.state is not None and known is not None:
-        metadata["resourceVersion"] = known.metadata.resource_version
-    return {"metadata": metadata, "data": data}
+def part(run: str, uid: str, number: int, packed: bytes) -> Manifest:
+    """A further part of a run's workflow, counted from 1; owned by its record."""
+    return _owned(names.part(run, number), run, uid, "part") | {"binaryData": {_WORKFLOW: base64.b64encode(packed).decode()}}
+
+
+def page(run: str, uid: str, name: str, data: Mapping[str, str]) -> Manifest:
+    """A page of a run's results; owned by its record."""
+    return _owned(name, run, uid, "page") | {"data": dict(data)}
+
+
+def _owned(name: str, run: str, uid: str, role: str) -> Manifest:
+    owner = {"apiVersion": "v1", "kind": "ConfigMap", "name": run, "uid": uid, "controller": True}
+    labels = {names.MANAGED_BY: names.JOBYARD, names.ROLE: role, names.RUN: run}
+    return {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": name, "labels": labels, "ownerReferences": [owner]}}
+
+
+def part_names(record: ConfigMap) -> list[str]:
+    """The ConfigMaps in which the record's workflow goes on."""
+    count = record.metadata.annotations.get(names.PARTS, "1")
+    return [names.part(record.metadata.name, number) for number in range(1, int(count) if count.isdigit() else 1)]
+
+
+def pages(results: Mapping[Slot, StepResult], record: ConfigMap, workflow: Workflow) -> dict[str, dict[str, str]]:
+    """The results as texts, by the object that each belongs into."""
+    run = record.metadata.name
+    if names.PAGES not in record.metadata.annotations:
+        return {run: _texts(results)} if results else {}
+    found: dict[str, dict[Slot, StepResult]] = {}
+    for slot, result in results.items():
+        found.setdefault(names.page(run, workflow.position[slot[1]] // PAGE_STEPS), {})[slot] = result
+    return {name: _texts(some) for name, some in found.items()}
+
+
+def change(record: Record, data: Mapping[str, str], known: ConfigMap) -> dict[str, Any] | None:
+    """The merge patch of the record itself for a Record action, `data` being what of its results belongs there; None when there is nothing.
+
+    An end is written only onto the record as it was `known` when it was decided: of many processes that serve a run, one says how and
+    when it ended, and the others read it.
+    """
+    if record.state is None:
+        if not data and known.metadata.labels.get(names.STATE) == State.RUNNING:
+            return None
+        return {"metadata": {"labels": {names.STATE: State.RUNNING}}, "data": dict(data)}
+    end = msgspec.json.encode(End(state=record.state, reason=record.reason, finished=record.finished)).decode()
+    metadata = {"labels": {names.STATE: record.state}, "resourceVersion": known.metadata.resource_version}
+    return {"metadata": metadata, "data": {**data, _RUN: end}}
 
 
 def _texts(results: Mapping[Slot, StepResult]) -> dict[str, str]:
@@ -114,10 +166,11 @@ def _texts(results: Mapping[Slot, StepResult]) -> dict[str, str]:
     return data
 
 
-def workflow(record: ConfigMap) -> Workflow | None:
-    """The workflow of a record; None when somebody has damaged it."""
+def workflow(record: ConfigMap, parts: Mapping[str, ConfigMap] | None = None) -> Workflow | None:
+    """The workflow of a record and its parts, by name; None when a part is missing or somebody has damaged it."""
     try:
-        packed = base64.b64decode(record.binary_data[_WORKFLOW])
+        whole = [record, *((parts or {})[name] for name in part_names(record))]
+        packed = b"".join(base64.b64decode(each.binary_data[_WORKFLOW]) for each in whole)
         inflate = zlib.decompressobj(wbits=31)
         text = inflate.decompress(packed, _INFLATED_LIMIT)
         return msgspec.json.decode(text, type=Workflow)
@@ -134,7 +187,7 @@ def end(record: ConfigMap) -> End | None:
 
 
 def results(record: ConfigMap) -> Mapping[Slot, StepResult]:
-    """What is recorded of the steps."""
+    """What is recorded of the steps in this object: a record, or a page."""
     found: dict[Slot, StepResult] = {}
     for key, text in record.data.items():
         if key == _RUN:

@@ -6,6 +6,7 @@ from datetime import datetime, timedelta
 
 from jobyard.contracts import Clock, Cluster
 from jobyard.engine import record as records
+from jobyard.engine.observe import Sight
 from jobyard.model import names
 from jobyard.model.objects import CONFIG_MAPS, ConfigMap
 from jobyard.model.retention import Kept, expired
@@ -13,9 +14,11 @@ from jobyard.model.retention import Kept, expired
 
 async def find_expired(cluster: Cluster, clock: Clock, namespace: str, default: timedelta | None, keep: int) -> dict[str, ConfigMap]:
     """The records of the runs that may go, the newest first."""
-    found = {record.metadata.name: record for record in await cluster.list(CONFIG_MAPS, namespace, labels=names.RECORD_SELECTOR)}
-    kept = [each for record in found.values() if (each := _kept(record)) is not None]
-    return {run: found[run] for run in expired(kept, default, keep, clock.now())}
+    sight = Sight()
+    for found in await cluster.list(CONFIG_MAPS, namespace, labels=names.SELECTOR):
+        sight.see(found)
+    kept = [each for record in sight.records.values() if (each := _kept(record, sight)) is not None]
+    return {run: sight.records[run] for run in expired(kept, default, keep, clock.now())}
 
 
 async def sweep(cluster: Cluster, clock: Clock, namespace: str, default: timedelta | None = None, keep: int = 0) -> list[str]:
@@ -26,8 +29,8 @@ async def sweep(cluster: Cluster, clock: Clock, namespace: str, default: timedel
     return list(going)
 
 
-def _kept(record: ConfigMap) -> Kept | None:
-    workflow, end = records.workflow(record), records.end(record)
+def _kept(record: ConfigMap, sight: Sight) -> Kept | None:
+    workflow, end = sight.workflow(record.metadata.name), records.end(record)
     created: datetime | None = record.metadata.creation_timestamp
     if workflow is None or created is None:
         return None

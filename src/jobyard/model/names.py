@@ -36,6 +36,11 @@ SCOPES = "jobyard.dev/limits"
 SCOPE = "jobyard.dev/limit"
 """Annotation on the ConfigMap of a limit's places: its scope."""
 
+PARTS = "jobyard.dev/parts"
+"""Annotation on a run's record: in how many objects its workflow is kept, when it is more than one."""
+PAGES = "jobyard.dev/pages"
+"""Annotation on a run's record: in how many further objects its results are kept, when they are not in the record itself."""
+
 SELECTOR = f"{MANAGED_BY}={JOBYARD}"
 RECORD_SELECTOR = f"{SELECTOR},{ROLE}=run"
 
@@ -58,6 +63,16 @@ def slug(text: str, limit: int) -> str:
 def run_id(workflow: str, trigger: str, key: str) -> str:
     """The id of the run that this trigger's key stands for; also the name of its record."""
     return f"{slug(workflow, JOB_NAME_LIMIT - 11)}-{digest('run', trigger, key)}"
+
+
+def part(run: str, number: int) -> str:
+    """The object with the n-th further part of a run's workflow."""
+    return f"{run}-w{number}"
+
+
+def page(run: str, number: int) -> str:
+    """The object with the n-th page of a run's results."""
+    return f"{run}-p{number}"
 
 
 def job_name(run: str, role: str, step: str, attempt: int) -> str:

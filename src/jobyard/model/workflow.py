@@ -110,6 +110,11 @@ class Workflow:
         return {step.name: step for step in self.steps}
 
     @cached_property
+    def position(self) -> dict[str, int]:
+        """Where each step stands in the file, counted from 0."""
+        return {step.name: index for index, step in enumerate(self.steps)}
+
+    @cached_property
     def ordered(self) -> tuple[Step, ...]:
         """The steps so that each stands after what it needs, else as in the file."""
         return tuple(self.by_name[name] for name in order({step.name: step.needs for step in self.steps}))
