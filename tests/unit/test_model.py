@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import re
+from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 from itertools import pairwise
 from typing import Any
@@ -243,6 +244,11 @@ def test_hints() -> None:
 # --- the record ---
 
 
+def _flow(record: ConfigMap, parts: Mapping[str, ConfigMap] | None = None) -> Workflow | None:
+    asked = records.asked(record, parts)
+    return asked.workflow if asked else None
+
+
 def test_a_record_says_what_was_written_and_survives_damage() -> None:
     flow = Workflow(
         name="w",
@@ -250,7 +256,7 @@ def test_a_record_says_what_was_written_and_survives_damage() -> None:
         values={"d": "1"},
     )
     request = RunRequest(trigger="cli", key="k", workflow=flow)
-    tree = records.write(request, records.pack(flow))
+    tree = records.write(request, records.pack(RunRequest(trigger="t", key="k", workflow=flow)))
     tree["metadata"] |= {"creationTimestamp": "2026-01-01T00:00:00Z", "uid": "u"}
     result = StepResult(state=State.SUCCEEDED, attempt=2, job="j", finished=datetime(2026, 1, 1, tzinfo=UTC), outputs={"n": 1})
     both = {(Role.STEP, "a b"): result, (Role.REVERT, "a b"): result}
@@ -260,13 +266,13 @@ def test_a_record_says_what_was_written_and_survives_damage() -> None:
     assert patch is not None
     tree["data"] = patch["data"]
     stored = msgspec.convert(tree, ConfigMap)
-    assert records.workflow(stored) == flow
+    assert _flow(stored) == flow
     assert records.results(stored) == {(Role.STEP, "a b"): result, (Role.REVERT, "a b"): result}
     end = records.end(stored)
     assert end is not None
     assert (end.state, end.reason) == (State.FAILED, "StepFailed")
     damaged = msgspec.convert({**tree, "binaryData": {"workflow": "AAAA"}, "data": {"run": "{", "step.x": "?"}}, ConfigMap)
-    assert (records.workflow(damaged), records.end(damaged), dict(records.results(damaged))) == (None, None, {})
+    assert (_flow(damaged), records.end(damaged), dict(records.results(damaged))) == (None, None, {})
 
 
 def test_a_thousand_steps_fit_a_record_and_too_many_are_refused() -> None:
@@ -278,14 +284,14 @@ def test_a_thousand_steps_fit_a_record_and_too_many_are_refused() -> None:
         }
     )
     flow = Workflow(name="w", steps=tuple(Step(name=f"s{i}", job=template) for i in range(1000)))
-    packed = records.pack(flow)
+    packed = records.pack(RunRequest(trigger="t", key="k", workflow=flow))
     assert [len(each) < 50_000 for each in packed] == [True]
     import random
 
     noise = random.Random(1).randbytes(records.PARTS_LIMIT * records.PART_SIZE).hex()
     big = Workflow(name="w", steps=(Step(name="s", job=Template({"x": noise})),))
     with pytest.raises(records.WorkflowTooLarge, match="Split it"):
-        records.pack(big)
+        records.pack(RunRequest(trigger="t", key="k", workflow=big))
 
 
 def test_a_record_is_spread_when_it_is_large() -> None:
@@ -294,7 +300,7 @@ def test_a_record_is_spread_when_it_is_large() -> None:
     noise = random.Random(1)
     steps = tuple(Step(name=f"s{i}", job=Template({"x": noise.randbytes(1000).hex()})) for i in range(2000))
     flow = Workflow(name="w", steps=steps)
-    packed = records.pack(flow)
+    packed = records.pack(RunRequest(trigger="t", key="k", workflow=flow))
     assert len(packed) > 1
     request = RunRequest(trigger="t", key="k", workflow=flow)
     stamp = {"uid": "u", "creationTimestamp": "2026-01-01T00:00:00Z"}
@@ -305,8 +311,8 @@ def test_a_record_is_spread_when_it_is_large() -> None:
         for each in (records.part(request.run_id, "u", number, part) for number, part in enumerate(packed[1:], start=1))
     }
     assert list(parts) == records.part_names(known)
-    assert records.workflow(known, parts) == flow
-    assert records.workflow(known) is None, "a part is missing"
+    assert _flow(known, parts) == flow
+    assert _flow(known) is None, "a part is missing"
     result = StepResult(state=State.SUCCEEDED, message="m" * 1000, outputs={"o": "x" * 4000})
     texts = records.pages({(Role.STEP, step.name): result for step in steps}, known, flow)
     assert all(sum(map(len, data.values())) < 1_000_000 for data in texts.values())

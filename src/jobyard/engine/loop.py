@@ -99,7 +99,6 @@ class ClusterEngine:
                 reason=Reason.NAME_TAKEN,
                 message="a ConfigMap of this name is there already and is not a run's record",
             )
-        self._sight.see(made)
         self._drive(run)
         return run
 

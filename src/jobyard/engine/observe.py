@@ -20,7 +20,10 @@ from jobyard.model.workflow import Workflow
 JOB_NAME_LABEL = "batch.kubernetes.io/job-name"
 
 GONE_KEPT = 10_000
-"""How many Jobs that are gone are remembered: an answer to a call of ours may tell of one after the watch has told its end."""
+"""How many objects that are gone are remembered: an answer to a call of ours may tell of one after the watch has told its end."""
+
+ASKED_KEPT = 500
+"""How many workflows are kept as values, those read last."""
 
 STOP_MARGIN = timedelta(minutes=1)
 """How long after their grace period the pods of a stopped Job may take before they are deleted by force: a node may be dead."""
@@ -42,6 +45,7 @@ class Sight:
         self.pods: defaultdict[str, dict[str, Pod]] = defaultdict(dict)
         self.events: defaultdict[str, dict[str, Event]] = defaultdict(dict)
         self._gone: dict[str, None] = {}
+        self._asked: dict[str, records.Asked] = {}
         self._results: dict[str, tuple[str, Mapping[Slot, StepResult]]] = {}
         self._job_of_pod: dict[str, str] = {}
         self._run_of_job: dict[str, str] = {}
@@ -79,6 +83,9 @@ class Sight:
         A pod that had ended is remembered: its Job may still have to be explained, and its output read.
         """
         name = gone.metadata.name
+        self._gone[gone.metadata.uid] = None
+        while len(self._gone) > GONE_KEPT:
+            del self._gone[next(iter(self._gone))]
         match gone:
             case ConfigMap():
                 if name == LIMITS:
@@ -93,9 +100,6 @@ class Sight:
                 return run
             case Job():
                 run = gone.metadata.labels.get(names.RUN, "")
-                self._gone[gone.metadata.uid] = None
-                while len(self._gone) > GONE_KEPT:
-                    del self._gone[next(iter(self._gone))]
                 self._run_of_job.pop(name, None)
                 if not read(gone).state.is_end and (attempt := self._attempt(gone)):
                     self._vanished[run][attempt.role, attempt.step] = attempt.number
@@ -169,12 +173,25 @@ class Sight:
 
     def workflow(self, run: str) -> Workflow | None:
         """The run's workflow; None when its record, or a part of it, is not there."""
+        asked = self._ask(run)
+        return asked.workflow if asked else None
+
+    def _ask(self, run: str) -> records.Asked | None:
+        """What the run was asked to do. It never changes, and is long: it is read once, and the last few are kept."""
         record = self.records.get(run)
-        return records.workflow(record, self.owned.get(run)) if record else None
+        if record is None:
+            return None
+        known = self._asked.pop(record.metadata.uid, None) or records.asked(record, self.owned.get(run))
+        if known is not None:
+            self._asked[record.metadata.uid] = known
+            while len(self._asked) > ASKED_KEPT:
+                del self._asked[next(iter(self._asked))]
+        return known
 
     def results(self, run: str) -> Mapping[Slot, StepResult]:
-        """What is recorded of the run's steps, on its record and on its pages. Each is read once a version."""
-        found: dict[Slot, StepResult] = {}
+        """What is recorded of the run's steps: what was carried over, what its record says, and its pages. Each is read once a version."""
+        asked = self._ask(run)
+        found = asked.results() if asked else {}
         record = self.records.get(run)
         pages = [each for each in self.owned.get(run, {}).values() if each.metadata.labels.get(names.ROLE) == "page"]
         for each in ([record] if record else []) + pages:

@@ -62,10 +62,51 @@ class _Stored(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     finished: datetime | None = None
     outputs: dict[str, Any] | None = None
 
+    @classmethod
+    def of(cls, slot: Slot, result: StepResult) -> _Stored:
+        role, step = slot
+        return cls(
+            step=step,
+            role=role,
+            state=result.state,
+            reason=result.reason,
+            message=result.message[:1000],
+            attempt=result.attempt,
+            job=result.job,
+            started=result.started,
+            finished=result.finished,
+            outputs=dict(result.outputs) if result.outputs is not None else None,
+        )
 
-def pack(workflow: Workflow) -> list[bytes]:
-    """The workflow compressed, in parts that fit an object each. Raises WorkflowTooLarge."""
-    packed = gzip.compress(msgspec.json.encode(workflow), compresslevel=6, mtime=0)
+    def result(self) -> StepResult:
+        return StepResult(
+            state=self.state,
+            reason=self.reason,
+            message=self.message,
+            attempt=self.attempt,
+            job=self.job,
+            started=self.started,
+            finished=self.finished,
+            outputs=self.outputs,
+        )
+
+
+class Asked(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """What a run was asked to do, which never changes: its workflow, and what it need not do again."""
+
+    workflow: Workflow
+    carried: tuple[_Stored, ...] = ()
+
+    def results(self) -> dict[Slot, StepResult]:
+        """The results that were carried over from the run before."""
+        return {(each.role, each.step): each.result() for each in self.carried}
+
+
+def pack(request: RunRequest) -> list[bytes]:
+    """What is asked, compressed, in parts that fit an object each. Raises WorkflowTooLarge."""
+    workflow = request.workflow
+    asked = Asked(workflow=workflow, carried=tuple(_Stored.of(slot, result) for slot, result in request.carried.items()))
+    packed = gzip.compress(msgspec.json.encode(asked), compresslevel=6, mtime=0)
     parts = [packed[start : start + PART_SIZE] for start in range(0, len(packed), PART_SIZE)]
     if len(parts) > PARTS_LIMIT:
         raise WorkflowTooLarge(workflow=workflow.name, size=len(packed), limit=PARTS_LIMIT * PART_SIZE)
@@ -94,7 +135,6 @@ def write(request: RunRequest, packed: Sequence[bytes]) -> Manifest:
             },
             "annotations": annotations,
         },
-        "data": {} if names.PAGES in annotations else _texts(request.carried),
         "binaryData": {_WORKFLOW: base64.b64encode(packed[0]).decode()},
     }
 
@@ -148,32 +188,17 @@ def change(record: Record, data: Mapping[str, str], known: ConfigMap) -> dict[st
 
 
 def _texts(results: Mapping[Slot, StepResult]) -> dict[str, str]:
-    data: dict[str, str] = {}
-    for (role, step), result in results.items():
-        stored = _Stored(
-            step=step,
-            role=role,
-            state=result.state,
-            reason=result.reason,
-            message=result.message[:1000],
-            attempt=result.attempt,
-            job=result.job,
-            started=result.started,
-            finished=result.finished,
-            outputs=dict(result.outputs) if result.outputs is not None else None,
-        )
-        data[names.record_key(role, step)] = msgspec.json.encode(stored).decode()
-    return data
+    return {names.record_key(*slot): msgspec.json.encode(_Stored.of(slot, result)).decode() for slot, result in results.items()}
 
 
-def workflow(record: ConfigMap, parts: Mapping[str, ConfigMap] | None = None) -> Workflow | None:
-    """The workflow of a record and its parts, by name; None when a part is missing or somebody has damaged it."""
+def asked(record: ConfigMap, parts: Mapping[str, ConfigMap] | None = None) -> Asked | None:
+    """What a record and its parts, by name, say was asked; None when a part is missing or somebody has damaged it."""
     try:
         whole = [record, *((parts or {})[name] for name in part_names(record))]
         packed = b"".join(base64.b64decode(each.binary_data[_WORKFLOW]) for each in whole)
         inflate = zlib.decompressobj(wbits=31)
         text = inflate.decompress(packed, _INFLATED_LIMIT)
-        return msgspec.json.decode(text, type=Workflow)
+        return msgspec.json.decode(text, type=Asked)
     except (KeyError, ValueError, zlib.error, msgspec.MsgspecError):
         return None
 
@@ -196,14 +221,5 @@ def results(record: ConfigMap) -> Mapping[Slot, StepResult]:
             stored = msgspec.json.decode(text, type=_Stored)
         except msgspec.MsgspecError:
             continue
-        found[stored.role, stored.step] = StepResult(
-            state=stored.state,
-            reason=stored.reason,
-            message=stored.message,
-            attempt=stored.attempt,
-            job=stored.job,
-            started=stored.started,
-            finished=stored.finished,
-            outputs=stored.outputs,
-        )
+        found[stored.role, stored.step] = stored.result()
     return found

@@ -1,0 +1,1 @@
+"""What Jobyard costs, beside a raw HTTP client that does the same in the same run: `scripts/bench`."""
