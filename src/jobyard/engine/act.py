@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Mapping
 from datetime import datetime, timedelta
 
 from jobyard.contracts import Clock, Cluster
@@ -20,6 +21,12 @@ from jobyard.model.template import lookup
 
 IN_FLIGHT = 16
 """Calls of one run under way at once. More gain nothing on an API server (837/s at 32, 741/s at 8) and starve others."""
+
+FRESH = 1.0
+"""Seconds after which a decision is too old to create Jobs by."""
+
+Outputs = Mapping[str, Mapping[str, object]]
+"""What each step that succeeded gave, by its name."""
 
 LOOK_FOR_ROOM = timedelta(seconds=5)
 """How long to wait before asking again a namespace whose quota is full: nothing tells us when room comes."""
@@ -44,19 +51,29 @@ class Actor:
             del self.refusals[slot]
         return bool(waiting)
 
-    async def act(self, actions: tuple[Action, ...]) -> None:
-        """Does all of `actions`: what runs first, then the record, then what goes away. Raises Unavailable or Rejected.
+    async def act(self, actions: tuple[Action, ...]) -> bool:
+        """Does `actions`: what runs first, then the record, then what goes away. Raises Unavailable or Rejected.
 
-        One that fails does not hold back the others; the first failure is raised once all were tried.
+        One that fails does not hold back the others; the first failure is raised once all were tried. A decision grows old while it is
+        carried out: Jobs that were not yet created after a while are left for the next look, which may know of a cancel. Says whether
+        some were.
         """
+        loop = asyncio.get_running_loop()
+        stale = loop.time() + FRESH
+        left = False
+        outputs = self._outputs() if any(isinstance(each, Create) for each in actions) else {}
         first: list[Action] = [each for each in actions if isinstance(each, Create | Stop | Kill)]
         room = asyncio.Semaphore(IN_FLIGHT)
         failures: list[Exception] = []
 
         async def one(action: Action) -> None:
+            nonlocal left
             async with room:
+                if isinstance(action, Create) and loop.time() > stale:
+                    left = True
+                    return
                 try:
-                    await self._do(action)
+                    await self._do(action, outputs)
                 except Exception as error:  # noqa: BLE001 - raised below, when the others are through
                     failures.append(error)
 
@@ -68,11 +85,12 @@ class Actor:
                 await one(action)
         if failures:
             raise failures[0]
+        return left
 
-    async def _do(self, action: Action) -> None:
+    async def _do(self, action: Action, outputs: Outputs) -> None:
         match action:
             case Create():
-                await self._create(action)
+                await self._create(action, outputs)
             case Stop():
                 await self._stop(action.job, action.reason)
             case Kill():
@@ -85,14 +103,14 @@ class Actor:
                     job = self._sight.jobs[self._run.id].get(name)
                     await self._cluster.delete(JOBS, self._namespace, name, uid=job.metadata.uid if job else "")
 
-    async def _create(self, action: Create) -> None:
+    async def _create(self, action: Create, outputs: Outputs) -> None:
         run, slot = self._run, (action.role, action.step, action.attempt)
         step = run.workflow.by_name[action.step]
         template = step.job if action.role is Role.STEP else step.revert
         if template is None:
             return
         try:
-            manifest = template.fill(lookup(run.workflow.values, self._outputs()))
+            manifest = template.fill(lookup(run.workflow.values, outputs))
         except PlaceholderUnknown as error:
             self.refusals[slot] = Refusal(reason=Reason.OUTPUT_MISSING, message=str(error))
             return
@@ -158,7 +176,7 @@ class Actor:
         except NotFound:
             raise conflict from None  # deleted between the two calls: the next look sees
 
-    def _outputs(self) -> dict[str, dict[str, object]]:
+    def _outputs(self) -> Outputs:
         """What the steps that succeeded gave, recorded or as their Jobs tell."""
         observed = self._sight.observe(self._run.id, {})
         found: dict[str, dict[str, object]] = {}

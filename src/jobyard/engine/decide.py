@@ -34,6 +34,8 @@ class _Look:
         self.actions: list[Action] = []
         self.wakes: list[datetime] = []
         self.views: dict[Slot, StepView] = {}
+        self.failures = 0
+        """How many of the views tell of a failure: asked for each step, so counted as they come."""
 
     def decide(self) -> Decision:
         if self.observed.state.is_end:
@@ -72,7 +74,7 @@ class _Look:
             for role in (Role.STEP, Role.REVERT):
                 result = self.observed.recorded.get((role, step.name))
                 if result is not None:
-                    self.views[role, step.name] = _view(step, role, result)
+                    self._show((role, step.name), _view(step, role, result))
             self.views.setdefault((Role.STEP, step.name), StepView(name=step.name, state=State.SKIPPED, needs=step.needs))
         self._clean(self.observed.state)
         return self._decision(self.observed.state, self.observed.reason, self.observed.finished)
@@ -86,10 +88,15 @@ class _Look:
 
     # --- where each step stands ---
 
+    def _show(self, slot: Slot, view: StepView) -> None:
+        before = self.views.get(slot)
+        self.failures += _failed(view) - (before is not None and _failed(before))
+        self.views[slot] = view
+
     def _stands(self, step: Step) -> None:
         view = self._gate(step) if step.is_gate else self._observe(step, Role.STEP)
-        self.views[Role.STEP, step.name] = view or StepView(
-            name=step.name, state=State.PENDING, reason=Reason.WAITING_FOR_STEP, needs=step.needs
+        self._show(
+            (Role.STEP, step.name), view or StepView(name=step.name, state=State.PENDING, reason=Reason.WAITING_FOR_STEP, needs=step.needs)
         )
 
     def _observe(self, step: Step, role: Role) -> StepView | None:
@@ -172,7 +179,7 @@ class _Look:
 
     def _has_failed(self) -> bool:
         """Whether a step has failed so that nothing new may start."""
-        return self.workflow.on_failure is not OnFailure.FINISH and any(_failed(view) for view in self.views.values())
+        return self.workflow.on_failure is not OnFailure.FINISH and self.failures > 0
 
     def _stop_what_must(self, halt: Reason | None) -> None:
         for (role, name), attempts in self.observed.attempts.items():
@@ -205,14 +212,14 @@ class _Look:
             if view.state.is_end or (view.state is State.RUNNING) or self._has_live_job(slot):
                 continue
             if step.is_gate:
-                self.views[slot] = self._gate(step)
+                self._show(slot, self._gate(step))
                 continue
             verdict = self._turn(step, view, halt)
             if verdict is not None:
-                self.views[slot] = verdict
+                self._show(slot, verdict)
                 continue
             if room is not None and room <= 0:
-                self.views[slot] = replace(view, state=State.PENDING, reason=Reason.WAITING_FOR_LIMIT)
+                self._show(slot, replace(view, state=State.PENDING, reason=Reason.WAITING_FOR_LIMIT))
                 continue
             if self._create(Role.STEP, step, view) and room is not None:
                 room -= 1
@@ -266,10 +273,10 @@ class _Look:
         base = view or StepView(name=step.name, role=role, state=State.PENDING, needs=step.needs)
         if refusal and refusal.until and refusal.until > self.now:
             self.wakes.append(refusal.until)
-            self.views[role, step.name] = replace(base, state=State.PENDING, reason=refusal.reason, message=refusal.message)
+            self._show((role, step.name), replace(base, state=State.PENDING, reason=refusal.reason, message=refusal.message))
             return False
         self.actions.append(Create(role=role, step=step.name, attempt=number))
-        self.views[role, step.name] = replace(base, state=State.PENDING, reason=Reason.WAITING_FOR_POD)
+        self._show((role, step.name), replace(base, state=State.PENDING, reason=Reason.WAITING_FOR_POD))
         return True
 
     def _has_live_job(self, slot: Slot) -> bool:
@@ -297,7 +304,7 @@ class _Look:
             if view is None and not wanted:
                 continue
             slot = (Role.REVERT, step.name)
-            self.views[slot] = view or StepView(name=step.name, role=Role.REVERT, state=State.PENDING, reason=Reason.WAITING_FOR_STEP)
+            self._show(slot, view or StepView(name=step.name, role=Role.REVERT, state=State.PENDING, reason=Reason.WAITING_FOR_STEP))
             if view is None and not waiting:
                 self._create(Role.REVERT, step, None)
             waiting = waiting or not self.views[slot].state.is_end

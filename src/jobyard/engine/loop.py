@@ -212,13 +212,13 @@ class ClusterEngine:
             try:
                 decision = await self._look(driven)
                 refused = dict(driven.actor.refusals)
-                await driven.actor.act(decision.actions)
+                left = await driven.actor.act(decision.actions)
                 failures, driven.unreachable = 0, self._touch()
                 if decision.state.is_end:
                     self._tell(driven)
                     view = show(self._sight, driven.run.id, driven.run.workflow, self._namespace, decision, driven.run.created)
                     return Outcome(state=decision.state, reason=decision.reason, view=view)
-                wait = 0.0 if driven.actor.refusals != refused else seconds_until(decision.wake_at, self._clock.now())
+                wait = 0.0 if left or driven.actor.refusals != refused else seconds_until(decision.wake_at, self._clock.now())
             except Unavailable as error:
                 failures += 1
                 driven.unreachable = str(error)

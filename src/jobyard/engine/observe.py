@@ -50,7 +50,7 @@ class Sight:
         self._job_of_pod: dict[str, str] = {}
         self._run_of_job: dict[str, str] = {}
         self._vanished: defaultdict[str, dict[Slot, int]] = defaultdict(dict)
-        self._attempts: dict[str, tuple[tuple[str, int, bool], Attempt]] = {}
+        self._attempts: dict[str, Attempt] = {}
 
     def see(self, seen: ConfigMap | Job | Pod | Event) -> str:
         """Takes in an object as it now is; says which run it belongs to ('' for none).
@@ -66,11 +66,13 @@ class Sight:
             case Job():
                 run = seen.metadata.labels.get(names.RUN, "")
                 self.jobs[run][seen.metadata.name] = seen
+                self._attempts.pop(seen.metadata.name, None)
                 self._run_of_job[seen.metadata.name] = run
                 return run
             case Pod():
                 job = seen.metadata.labels.get(JOB_NAME_LABEL, "")
                 self.pods[job][seen.metadata.name] = seen
+                self._attempts.pop(job, None)
                 self._job_of_pod[seen.metadata.name] = job
                 return seen.metadata.labels.get(names.RUN, "")
             case Event():
@@ -112,7 +114,9 @@ class Sight:
                 return run
             case Pod():
                 if gone.status.phase not in ("Succeeded", "Failed"):
-                    self.pods[gone.metadata.labels.get(JOB_NAME_LABEL, "")].pop(name, None)
+                    job = gone.metadata.labels.get(JOB_NAME_LABEL, "")
+                    self.pods[job].pop(name, None)
+                    self._attempts.pop(job, None)
                 return gone.metadata.labels.get(names.RUN, "")
             case Event():
                 about = self.events.get(gone.involved_object.name, {})
@@ -231,13 +235,13 @@ class Sight:
         )
 
     def _attempt(self, job: Job) -> Attempt | None:
+        """What the Job tells, with its pods; worked out once for all that was seen of them."""
         name = job.metadata.name
+        known = self._attempts.get(name)
+        if known:
+            return known
         pods = self.pods.get(name, {})
         started = any(pod.status.phase in ("Running", "Succeeded", "Failed") for pod in pods.values())
-        stamp = (job.metadata.resource_version, len(pods), started)
-        known = self._attempts.get(name)
-        if known and known[0] == stamp:
-            return known[1]
         labels, annotations = job.metadata.labels, job.metadata.annotations
         try:
             role, number = Role(labels[names.ROLE]), int(labels[names.ATTEMPT])
@@ -264,8 +268,7 @@ class Sight:
             deleting=job.metadata.deletion_timestamp is not None,
             outputs=found,
         )
-        if not (ending.state is State.SUCCEEDED and found is None):
-            self._attempts[name] = (stamp, attempt)
+        self._attempts[name] = attempt
         return attempt
 
     def explain(self, run: str, view: StepView) -> StepView:
