@@ -47,6 +47,10 @@ class Limiter:
                 taken.append(claim)
         return None
 
+    def limits(self, workflow: Workflow) -> bool:
+        """Whether a run of this workflow needs a place in some limit."""
+        return bool(limits.of_run(workflow, "", limits.numbers(self._sight.limits)))
+
     def full(self, run: str, workflow: Workflow) -> Full | None:
         """Whether a new run would have to wait, as far as is known here. Runs that wait for a place count as if they had one."""
         for claim in limits.of_run(workflow, run, limits.numbers(self._sight.limits)):

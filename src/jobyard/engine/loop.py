@@ -104,7 +104,7 @@ class ClusterEngine:
 
     async def _admit(self, request: RunRequest) -> tuple[ConfigMap, bool]:
         """The request's record, made once there is room for its run."""
-        if not request.waits or request.run_id in self._sight.records:
+        if not request.waits or request.run_id in self._sight.records or not self._limiter.limits(request.workflow):
             return await self._ledger.create(request)
         while True:
             room = self._room

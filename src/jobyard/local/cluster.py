@@ -53,7 +53,7 @@ async def open_local_cluster(folder: Path, *, keep: bool, runtime: Name = "proce
         objects.ensure(NAMESPACES, "", {"metadata": {"name": name}})
         objects.furnish(name)
     token = _token(folder)
-    listener = socket.socket()
+    listener = socket.socket(socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP)  # named, or asyncio would not set TCP_NODELAY
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     listener.bind(("127.0.0.1", _last_port(folder) if keep else 0))
     port = listener.getsockname()[1]
