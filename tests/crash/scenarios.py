@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import random
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -91,6 +92,14 @@ SUCCEEDED, FAILED, CANCELLED = (frozenset([end]) for end in ("succeeded", "faile
 UNDO = {"spec": job("undo")["spec"]}
 DIAMOND = workflow("diamond", step("top"), step("left", "true", "top"), step("right", "true", "top"), step("end", "true", "left", "right"))
 
+
+def large() -> Tree:
+    """A workflow whose record takes a second part, and pages: two steps that run, and 130 that would if the first failed."""
+    noise = random.Random(1)
+    idle = (step(f"idle-{number}", f"true {noise.randbytes(8000).hex()}", "first", when="failed") for number in range(130))
+    return workflow("large", step("first"), *idle, step("last", "true", "first"))
+
+
 SCENARIOS: dict[str, Scenario] = {
     "diamond": Scenario(files={"a.json": DIAMOND}, ends={"a.json": SUCCEEDED}, jobs=4, serve=folder),
     "retries": Scenario(
@@ -125,6 +134,7 @@ SCENARIOS: dict[str, Scenario] = {
         jobs=2,
         serve=folder,
     ),
+    "large": Scenario(files={"a.json": large()}, ends={"a.json": SUCCEEDED}, jobs=2, serve=folder),
     "vandal": Scenario(
         files={
             "jobs.json": workflow("robbed", step("victim", "sleep 300")),
