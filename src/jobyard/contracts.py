@@ -10,8 +10,8 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Generic, Literal, Protocol
 
-from jobyard.model.objects import Kind, Manifest, T
-from jobyard.model.run import Outcome, Run, RunRequest
+from jobyard.model.objects import Kind, Manifest, Other, T
+from jobyard.model.run import Outcome, Run, RunRequest, StepView
 
 
 class Clock(Protocol):
@@ -33,16 +33,32 @@ class Engine(Protocol):
         """
         ...
 
+    async def begin(self, run: Run) -> None:
+        """Lets a run that was submitted `held` start. Safe to repeat."""
+        ...
+
+    async def abandon(self, run: Run) -> None:
+        """Forgets a held run that never began: its source did not let go after all. One that began is left alone."""
+        ...
+
+    async def find(self, run_id: str, namespace: str = "") -> Run:
+        """The run of this id. Raises NoSuchRun."""
+        ...
+
     async def outcome(self, run: Run) -> Outcome:
         """Drives the run and waits for its end. Any number of callers, processes and restarts may wait for the same run."""
         ...
 
     async def runs(self, trigger: str) -> list[Run]:
-        """The runs of a trigger that have not ended, the oldest first."""
+        """The runs of a trigger that were not released, the oldest first: what it still has to care for after a restart."""
         ...
 
     async def release(self, run: Run) -> None:
         """The source has let go: Kubernetes may now delete the run's Jobs by their own TTL. Safe to repeat."""
+        ...
+
+    async def last_lines(self, run: Run, step: StepView, count: int) -> list[str]:
+        """The end of the log of a step's newest pod; empty when it can't be had."""
         ...
 
 
@@ -98,6 +114,10 @@ class Cluster(Protocol):
         """Deletes the object and what it owns, in the background. Gone already is fine; another object of that name is left alone.
 
         `grace`: seconds that a pod has to end, instead of its own; 0 takes it away at once, even from a node that is dead."""
+        ...
+
+    async def find_kind(self, api_version: str, name: str) -> Kind[Other]:
+        """Where the API serves a kind of object that lives in a namespace. Raises NotFound when it knows none."""
         ...
 
     def watch(self, kind: Kind[T], namespace: str, *, labels: str = "", fields: str = "") -> AsyncIterator[Change[T]]:

@@ -19,7 +19,7 @@ from typing import Protocol
 
 from jobyard.contracts import Clock, Engine, Trigger
 from jobyard.model.errors import Unavailable
-from jobyard.model.run import Outcome, Run, RunRequest, State
+from jobyard.model.run import Outcome, Run, RunRequest, State, StepView
 
 log = logging.getLogger("jobyard.supervise")
 
@@ -257,8 +257,20 @@ class _Budgeted:
             self._failed.append(self._clock.now())
         return outcome
 
+    async def begin(self, run: Run) -> None:
+        await self._engine.begin(run)
+
+    async def abandon(self, run: Run) -> None:
+        await self._engine.abandon(run)
+
+    async def find(self, run_id: str, namespace: str = "") -> Run:
+        return await self._engine.find(run_id, namespace)
+
     async def runs(self, trigger: str) -> list[Run]:
         return await self._engine.runs(trigger)
+
+    async def last_lines(self, run: Run, step: StepView, count: int) -> list[str]:
+        return await self._engine.last_lines(run, step, count)
 
     async def release(self, run: Run) -> None:
         await self._engine.release(run)

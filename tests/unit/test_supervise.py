@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from jobyard.contracts import Engine
 from jobyard.engine.clock import SystemClock
 from jobyard.model.errors import Unavailable
-from jobyard.model.run import Outcome, Run, RunRequest, RunView, State
+from jobyard.model.run import Outcome, Run, RunRequest, RunView, State, StepView
 from jobyard.model.workflow import Workflow
 from jobyard.supervise import Budget, FailureBudget, LeaderOnly, Paused, Report, Restarts, Stage, Supervised, Switch
 
@@ -42,6 +42,18 @@ class Ended:
 
     async def release(self, run: Run) -> None:
         return
+
+    async def begin(self, run: Run) -> None:
+        raise NotImplementedError
+
+    async def abandon(self, run: Run) -> None:
+        raise NotImplementedError
+
+    async def find(self, run_id: str, namespace: str = "") -> Run:
+        raise NotImplementedError
+
+    async def last_lines(self, run: Run, step: StepView, count: int) -> list[str]:
+        raise NotImplementedError
 
 
 class Script:

@@ -11,6 +11,7 @@ from click.exceptions import Abort, Exit
 from jobyard import __version__
 from jobyard.cli.check_command import check, schema
 from jobyard.cli.clean_command import clean
+from jobyard.cli.git_command import git_group
 from jobyard.cli.graph_command import graph
 from jobyard.cli.limits_command import limits
 from jobyard.cli.local_command import local
@@ -26,7 +27,7 @@ click.rich_click.USE_MARKDOWN = False
 click.rich_click.TEXT_MARKUP = None
 click.rich_click.COMMAND_GROUPS = {
     "jobyard": [
-        {"name": "Run", "commands": ["run", "rerun", "check", "graph"]},
+        {"name": "Run", "commands": ["run", "rerun", "git", "check", "graph"]},
         {"name": "Look", "commands": ["runs", "show", "logs", "why", "cancel", "clean"]},
         {"name": "Set up", "commands": ["limits", "local", "manifests", "schema", "completion"]},
     ]
@@ -53,7 +54,7 @@ def completion(shell: str) -> None:
         click.echo(kind(cli, {}, "jobyard", "_JOBYARD_COMPLETE").source())
 
 
-for command in (run, rerun, check, graph, runs, show, logs, cancel, why, limits, clean, local, manifests, schema, completion):
+for command in (run, rerun, git_group, check, graph, runs, show, logs, cancel, why, limits, clean, local, manifests, schema, completion):
     cli.add_command(command)
 
 

@@ -6,11 +6,11 @@ import asyncio
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from jobyard.cli.tails import pods_of
 from jobyard.cli.target import Target, open_target
 from jobyard.cli.target_options import TargetOptions
 from jobyard.engine import record
 from jobyard.engine.clock import SystemClock
+from jobyard.engine.logs import pods_of
 from jobyard.engine.look import look
 from jobyard.model import names
 from jobyard.model.errors import NoSuchStep, Rejected, Unavailable

@@ -1,4 +1,4 @@
-"""The last log lines of what runs, followed while it runs; and of what failed, asked for at the end."""
+"""The last log lines of what runs, followed while it runs."""
 
 from __future__ import annotations
 
@@ -6,9 +6,9 @@ import asyncio
 from collections import deque
 
 from jobyard.contracts import Cluster
+from jobyard.engine.logs import pods_of
 from jobyard.model.errors import JobyardError
-from jobyard.model.objects import PODS, Pod
-from jobyard.model.run import RunView, State, StepView
+from jobyard.model.run import RunView, State
 
 FOLLOWED = 16
 """How many steps' logs are followed at once; of more nobody could read the last lines anyway."""
@@ -57,27 +57,3 @@ class Tails:
             return  # a log that can't be had is no reason to disturb the run
         finally:
             self._following.pop(job, None)
-
-
-async def pods_of(cluster: Cluster, namespace: str, job: str) -> list[Pod]:
-    """A Job's pods, the oldest first."""
-    pods = await cluster.list(PODS, namespace, labels=f"batch.kubernetes.io/job-name={job}")
-    return sorted(pods, key=lambda pod: str(pod.metadata.creation_timestamp))
-
-
-async def last_lines(cluster: Cluster, namespace: str, step: StepView, kept: list[str]) -> list[str]:
-    """The last lines of a step's log: of the pod that its diagnosis names, else of its newest; what was followed, when the pod is gone."""
-    if not step.job:
-        return []
-    try:
-        pods = await pods_of(cluster, namespace, step.job)
-        name = step.diagnosis.pod if step.diagnosis and step.diagnosis.pod else pods[-1].metadata.name if pods else ""
-        pod = next((pod for pod in pods if pod.metadata.name == name), None)
-        if pod is None:
-            return kept
-        container = step.diagnosis.container if step.diagnosis else ""
-        if not container and pod.status.container_statuses:
-            container = pod.status.container_statuses[0].name
-        return [line async for line in cluster.logs(namespace, name, container=container, tail=TAIL)] or kept
-    except JobyardError:
-        return kept

@@ -10,10 +10,11 @@ import rich_click as click
 from jobyard.cli import render
 from jobyard.cli.follow import follow
 from jobyard.cli.screens import JsonLines, Lines, LiveTree, Screen
-from jobyard.cli.tails import Tails, last_lines
+from jobyard.cli.tails import TAIL, Tails
 from jobyard.cli.target import Target
 from jobyard.cli.target_options import TargetOptions
 from jobyard.engine.clock import SystemClock
+from jobyard.engine.logs import last_lines
 from jobyard.engine.loop import ClusterEngine
 from jobyard.model.run import Outcome, Run, State
 
@@ -60,7 +61,7 @@ async def _tell_end(outcome: Outcome, tails: Tails, target: Target) -> None:
             click.secho(line, fg=colour, bold=style is None)
     for step in view.steps:
         if step.state in (State.FAILED, State.LOST):
-            log = await last_lines(target.cluster, target.namespace, step, tails.kept(step.name))
+            log = await last_lines(target.cluster, target.namespace, step, TAIL, tails.kept(step.name))
             click.echo()
             for line in render.explain(step, log):
                 click.echo(line)

@@ -22,7 +22,7 @@ from jobyard.cluster.pace import Pace
 from jobyard.cluster.watch import watch
 from jobyard.contracts import Change
 from jobyard.model.errors import NotFound, Unauthorized, Unavailable, WatchExpired
-from jobyard.model.objects import Kind, Manifest, Object, T
+from jobyard.model.objects import Kind, Manifest, Object, Other, T
 
 log = logging.getLogger("jobyard.cluster")
 
@@ -42,6 +42,16 @@ class _ListMeta(Object, frozen=True, kw_only=True):
 class _Page(Object, frozen=True, kw_only=True):
     metadata: _ListMeta = _ListMeta()
     items: tuple[msgspec.Raw, ...] = ()
+
+
+class _Resource(Object, frozen=True, kw_only=True):
+    name: str = ""
+    kind: str = ""
+    namespaced: bool = False
+
+
+class _Resources(Object, frozen=True, kw_only=True):
+    resources: tuple[_Resource, ...] = ()
 
 
 class InsecureConnection(UserWarning):
@@ -113,6 +123,15 @@ class HttpCluster:
             await self.call("DELETE", self._path(kind, namespace, name), f"delete {kind.name} {name}", body=msgspec.json.encode(options))
         except NotFound:
             return
+
+    async def find_kind(self, api_version: str, name: str) -> Kind[Other]:
+        api = f"{'apis' if '/' in api_version else 'api'}/{api_version}"
+        known = msgspec.json.decode(await self.call("GET", f"/{api}", f"find kind {name}"), type=_Resources)
+        found = next((each for each in known.resources if each.kind == name and each.namespaced and "/" not in each.name), None)
+        if found is None:
+            message = f"{api_version} has no kind {name} that lives in a namespace"
+            raise NotFound(action=f"find kind {name}", status=404, reason="NotFound", message=message)
+        return Kind(api, found.name, name, Other)
 
     def watch(self, kind: Kind[T], namespace: str, *, labels: str = "", fields: str = "") -> AsyncIterator[Change[T]]:
         return watch(self, kind, namespace, labels, fields)

@@ -25,6 +25,9 @@ IN_FLIGHT = 16
 FRESH = 1.0
 """Seconds after which a decision is too old to create Jobs by."""
 
+LOOK_FOR_NAME = timedelta(seconds=1)
+"""How long to wait before asking again for a name that another Job of the same source still has."""
+
 Outputs = Mapping[str, Mapping[str, object]]
 """What each step that succeeded gave, by its name."""
 
@@ -94,7 +97,8 @@ class Actor:
             case Stop():
                 await self._stop(action.job, action.reason)
             case Kill():
-                for pod in list(self._sight.pods.get(action.job, {}).values()):
+                job = self._sight.jobs[self._run.id].get(action.job)
+                for pod in list(self._sight.pods.get(job.metadata.uid, {}).values()) if job else ():
                     await self._cluster.delete(PODS, self._namespace, pod.metadata.name, uid=pod.metadata.uid, grace=0)
             case Record():
                 await self._record(action)
@@ -122,6 +126,7 @@ class Actor:
             attempt=action.attempt,
             env=environment(run.workflow.parameters, run.workflow.values),
             owns_retries=step.retry.limit > 0,
+            keeps_name=run.workflow.keeps_names,
         )
         name = job["metadata"]["name"]
         full = await self._limiter.admit(run, step, name)
@@ -145,12 +150,27 @@ class Actor:
             self.refusals[slot] = Refusal(reason=Reason.REFUSED, message=refused.message)
             return
         if not is_ours(made, run.id, run.uid):
-            message = f"A Job named {name} is there already and is not this run's: it is left alone."
-            self.refusals[slot] = Refusal(reason=Reason.NAME_TAKEN, message=message)
+            self.refusals[slot] = await self._make_way(made)
             return
         # Into the cache at once: or a limit of N becomes N + 1 before the watch tells.
         if name not in self._sight.jobs[run.id]:
             self._sight.see(made)
+
+    async def _make_way(self, other: Job) -> Refusal:
+        """What to do about a Job that has the name that ours should have. A finished one of an earlier run of the same source goes, where
+        names are kept; any other is left alone."""
+        name, run, labels = other.metadata.name, self._run, other.metadata.labels
+        theirs = labels.get(names.RUN, "")
+        if not run.workflow.keeps_names or labels.get(names.MANAGED_BY) != names.JOBYARD or labels.get(names.TRIGGER) != run.trigger:
+            message = f"A Job named {name} is there already and is not this run's: it is left alone."
+            return Refusal(reason=Reason.NAME_TAKEN, message=message)
+        soon = self._clock.now() + LOOK_FOR_NAME
+        record = self._sight.records.get(theirs)
+        if record is not None and names.RELEASED not in record.metadata.annotations:
+            message = f"Job {name} of run {theirs} is still in use: this one starts when that run is over."
+            return Refusal(reason=Reason.WAITING_FOR_NAME, message=message, until=soon)
+        await self._cluster.delete(JOBS, self._namespace, name, uid=other.metadata.uid)
+        return Refusal(reason=Reason.WAITING_FOR_NAME, message=f"Job {name} of run {theirs} is over and makes way.", until=soon)
 
     async def _record(self, action: Record) -> None:
         """Writes the pages first, then the record itself: with an end, everything that belongs to it is there before it."""

@@ -42,6 +42,8 @@ class _Look:
             return self._over()
         for step in self.workflow.ordered:
             self._stands(step)
+        if self.observed.held and not self.observed.cancelled:
+            return self._decision(State.PENDING, Reason.HELD, None)
         halt = self._halt()
         self._stop_what_must(halt)
         self._start(halt)

@@ -52,6 +52,8 @@ class Observed:
     reason: str = ""
     finished: datetime | None = None
     cancelled: bool = False
+    held: bool = False
+    """Nothing may start yet."""
     recorded: Mapping[Slot, StepResult] = field(default_factory=dict)
     attempts: Mapping[Slot, tuple[Attempt, ...]] = field(default_factory=dict)
     vanished: Mapping[Slot, int] = field(default_factory=dict)

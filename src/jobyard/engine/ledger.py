@@ -10,9 +10,12 @@ from jobyard.engine import record as records
 from jobyard.engine.observe import Sight
 from jobyard.engine.patience import patiently
 from jobyard.model import names
-from jobyard.model.errors import Conflict, NotFound
-from jobyard.model.objects import CONFIG_MAPS, ConfigMap, Manifest
-from jobyard.model.run import Run, RunRequest
+from jobyard.model.errors import Conflict, NotFound, Rejected
+from jobyard.model.objects import CONFIG_MAPS, SECRETS, ConfigMap, Kind, Manifest, Other
+from jobyard.model.run import Reason, Run, RunRequest
+
+KINDS = {("v1", "ConfigMap"): Kind(CONFIG_MAPS.api, CONFIG_MAPS.plural, CONFIG_MAPS.name, Other), ("v1", "Secret"): SECRETS}
+"""Kinds that need not be looked for."""
 
 
 class Ledger:
@@ -34,7 +37,37 @@ class Ledger:
             for number, part in enumerate(packed[1:], start=1):
                 manifest = records.part(request.run_id, made.metadata.uid, number, part)
                 self._sight.see((await patiently(functools.partial(self._create_or_find, names.part(request.run_id, number), manifest)))[0])
+        try:
+            for each in request.objects:
+                await patiently(functools.partial(self._furnish, each, request, made))
+        except Rejected:
+            if not existed:  # a run that can't have what it needs must not be there
+                await self._cluster.delete(CONFIG_MAPS, self._namespace, request.run_id, uid=made.metadata.uid)
+            raise
         return made, existed
+
+    async def _furnish(self, manifest: Manifest, request: RunRequest, record: ConfigMap) -> None:
+        """Creates an object that the run's Jobs use, owned by its record. One of an earlier run of the same source makes way; any other
+        is left alone. Raises Rejected, Conflict (make another try), Unavailable."""
+        run, uid = request.run_id, record.metadata.uid
+        name, kind_name = str(manifest["metadata"]["name"]), str(manifest["kind"])
+        kind = KINDS.get((manifest["apiVersion"], kind_name)) or await self._cluster.find_kind(manifest["apiVersion"], kind_name)
+        body = records.furnishing(manifest, run, uid, request.trigger)
+        try:
+            await self._cluster.create(kind, self._namespace, body)
+        except Conflict as conflict:
+            try:
+                there = await self._cluster.get(kind, self._namespace, name)
+            except NotFound:
+                raise conflict from None
+            labels = there.metadata.labels
+            if labels.get(names.RUN) == run and any(owner.uid == uid for owner in there.metadata.owner_references):
+                return
+            if labels.get(names.MANAGED_BY) != names.JOBYARD or labels.get(names.TRIGGER) != names.label_value(request.trigger):
+                message = f"a {kind_name} named {name} is there already and is not this source's: it is left alone"
+                raise Rejected(action=f"create {kind_name} {name}", status=409, reason=Reason.NAME_TAKEN, message=message) from None
+            await self._cluster.delete(kind, self._namespace, name, uid=there.metadata.uid)
+            raise
 
     async def _create_or_find(self, name: str, manifest: Manifest) -> tuple[ConfigMap, bool]:
         """Creates a ConfigMap, or finds it there. Raises Conflict when it was deleted between the two."""
@@ -53,14 +86,17 @@ class Ledger:
             if name not in self._sight.owned[record.metadata.name]:
                 with contextlib.suppress(NotFound):
                     self._sight.see(await self._cluster.get(CONFIG_MAPS, self._namespace, name))
-        workflow = self._sight.workflow(record.metadata.name)
-        if workflow is None or record.metadata.labels.get(names.RUN) != record.metadata.name:
+        asked = self._sight.asked(record.metadata.name)
+        if asked is None or record.metadata.labels.get(names.RUN) != record.metadata.name:
             return None
         return Run(
             id=record.metadata.name,
             uid=record.metadata.uid,
             trigger=record.metadata.labels.get(names.TRIGGER, ""),
-            workflow=workflow,
+            workflow=asked.workflow,
             created=record.metadata.creation_timestamp or self._clock.now(),
             existed=existed,
+            namespace=self._namespace,
+            origin=asked.origin,
+            held=names.HELD in record.metadata.annotations,
         )

@@ -20,6 +20,7 @@ from jobyard.engine.decision import Decision
 from jobyard.engine.ledger import Ledger
 from jobyard.engine.limiter import Limiter
 from jobyard.engine.limits import LIMITS
+from jobyard.engine.logs import last_lines
 from jobyard.engine.observe import JOB_NAME_LABEL, Sight, show
 from jobyard.engine.patience import patiently, retry_delay
 from jobyard.model import names
@@ -27,10 +28,12 @@ from jobyard.model.errors import Conflict, JobyardError, NoSuchRun, NotFound, Re
 from jobyard.model.job import read
 from jobyard.model.objects import CONFIG_MAPS, EVENTS, JOBS, PODS, ConfigMap, Event, Job, Kind, Pod
 from jobyard.model.parameters import resolve
-from jobyard.model.run import Outcome, Reason, Run, RunRequest, RunView, State
+from jobyard.model.run import Outcome, Reason, Run, RunRequest, RunView, State, StepView
 
 PODS_LATE = timedelta(seconds=2)
-"""How long after its Job's end a pod's end may be seen: two streams tell of them."""
+"""How long the stream of pods must have been silent before a pod that it has not told of is asked for: two streams tell of a Job's end."""
+PODS_AT_LAST = timedelta(seconds=30)
+"""How long after the Job's end it is asked for in any case."""
 Watched = TypeVar("Watched", Job, Pod, Event, ConfigMap)
 
 
@@ -83,6 +86,7 @@ class ClusterEngine:
         self._admitting = asyncio.Lock()
         self._driven: dict[str, _Driven] = {}
         self._out_of_touch: dict[str, str] = {}
+        self._pods_heard = clock.now()
         self._open: set[asyncio.Task[None]] = set()
 
     # --- the waist ---
@@ -119,7 +123,7 @@ class ClusterEngine:
         return await asyncio.shield(self._drive(run).outcome)
 
     async def runs(self, trigger: str) -> list[Run]:
-        selector = f"{names.RECORD_SELECTOR},{names.TRIGGER}={names.label_value(trigger)},{names.STATE} in (pending,running)"
+        selector = f"{names.RECORD_SELECTOR},{names.TRIGGER}={names.label_value(trigger)},{names.OPEN}"
         found = [
             await self._ledger.run(record, existed=True)
             for record in await self._cluster.list(CONFIG_MAPS, self._namespace, labels=selector)
@@ -136,16 +140,26 @@ class ClusterEngine:
                 await patiently(functools.partial(self._cluster.patch, JOBS, self._namespace, name, change))
         now = self._clock.now().isoformat()
         with contextlib.suppress(NotFound):
-            change = {"metadata": {"annotations": {names.RELEASED: now}}}
+            change = {"metadata": {"annotations": {names.RELEASED: now}, "labels": {names.OPEN: None}}}
             await patiently(lambda: self._cluster.patch(CONFIG_MAPS, self._namespace, run.id, change))
         driven = self._driven.get(run.id)
         if driven is not None and driven.outcome.done() and not driven.watchers:
             del self._driven[run.id]  # whoever asks again finds it in the cluster
 
-    # --- beside the waist: for a face that shows runs ---
+    async def begin(self, run: Run) -> None:
+        change = {"metadata": {"annotations": {names.HELD: None}}}
+        self._mark(self._sight.see(await patiently(lambda: self._cluster.patch(CONFIG_MAPS, self._namespace, run.id, change))))
 
-    async def find(self, run_id: str) -> Run:
-        """The run of this id. Raises NoSuchRun."""
+    async def abandon(self, run: Run) -> None:
+        with contextlib.suppress(NotFound):
+            record = await patiently(lambda: self._cluster.get(CONFIG_MAPS, self._namespace, run.id))
+            if names.HELD in record.metadata.annotations:
+                await patiently(lambda: self._cluster.delete(CONFIG_MAPS, self._namespace, run.id, uid=run.uid))
+
+    async def last_lines(self, run: Run, step: StepView, count: int) -> list[str]:
+        return await last_lines(self._cluster, self._namespace, step, count)
+
+    async def find(self, run_id: str, namespace: str = "") -> Run:
         try:
             record = await self._cluster.get(CONFIG_MAPS, self._namespace, run_id)
         except NotFound:
@@ -155,6 +169,8 @@ class ClusterEngine:
             raise NoSuchRun(run=run_id, namespace=self._namespace, hint=": the ConfigMap of that name is no run's record")
         self._sight.see(record)
         return run
+
+    # --- beside the waist: for a face that shows runs ---
 
     async def cancel(self, run: Run) -> None:
         """Asks for the run's end: whoever drives it stops its Jobs and starts no other. Safe to repeat."""
@@ -250,7 +266,8 @@ class ClusterEngine:
         waiting = set()
         for job in self._sight.unexplained(driven.run.id):
             name = job.metadata.name
-            if now - driven.unexplained.setdefault(name, now) < PODS_LATE:
+            since = driven.unexplained.setdefault(name, now)
+            if now - max(since, min(self._pods_heard, since + PODS_AT_LAST)) < PODS_LATE:
                 waiting.add(name)
             elif name not in driven.asked:
                 driven.asked.add(name)
@@ -281,6 +298,8 @@ class ClusterEngine:
                     self._out_of_touch[kind.plural] = change.why
                     self._reach()
                 case "SEEN" if change.object is not None:
+                    if isinstance(change.object, Pod):
+                        self._pods_heard = self._clock.now()
                     self._mark(self._sight.see(change.object))
                     if _makes_room(change.object):
                         self._make_room()

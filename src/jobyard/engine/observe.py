@@ -18,6 +18,7 @@ from jobyard.model.run import Reason, Role, RunView, State, StepResult, StepView
 from jobyard.model.workflow import Workflow
 
 JOB_NAME_LABEL = "batch.kubernetes.io/job-name"
+JOB_UID_LABEL = "batch.kubernetes.io/controller-uid"
 
 GONE_KEPT = 10_000
 """How many objects that are gone are remembered: an answer to a call of ours may tell of one after the watch has told its end."""
@@ -43,7 +44,9 @@ class Sight:
         """Who holds places in limits, by the name of the ConfigMap that says so."""
         self.jobs: defaultdict[str, dict[str, Job]] = defaultdict(dict)
         self.pods: defaultdict[str, dict[str, Pod]] = defaultdict(dict)
+        """By the uid of their Job: its name may have been another's before."""
         self.events: defaultdict[str, dict[str, Event]] = defaultdict(dict)
+        """By the uid of what they are about."""
         self._gone: dict[str, None] = {}
         self._asked: dict[str, records.Asked] = {}
         self._results: dict[str, tuple[str, Mapping[Slot, StepResult]]] = {}
@@ -71,12 +74,12 @@ class Sight:
                 return run
             case Pod():
                 job = seen.metadata.labels.get(JOB_NAME_LABEL, "")
-                self.pods[job][seen.metadata.name] = seen
+                self.pods[seen.metadata.labels.get(JOB_UID_LABEL, "")][seen.metadata.name] = seen
                 self._attempts.pop(job, None)
                 self._job_of_pod[seen.metadata.name] = job
                 return seen.metadata.labels.get(names.RUN, "")
             case Event():
-                self.events[seen.involved_object.name][f"{seen.type}/{seen.reason}"] = seen
+                self.events[seen.involved_object.uid][f"{seen.type}/{seen.reason}"] = seen
                 return self._run_of(seen.involved_object.name)
 
     def forget(self, gone: ConfigMap | Job | Pod | Event) -> str:
@@ -107,22 +110,21 @@ class Sight:
                     self._vanished[run][attempt.role, attempt.step] = attempt.number
                 self.jobs[run].pop(name, None)
                 self._attempts.pop(name, None)
-                for pod in self.pods.pop(name, {}):
-                    self._job_of_pod.pop(pod, None)
-                    self.events.pop(pod, None)
-                self.events.pop(name, None)
+                for pod in self.pods.pop(gone.metadata.uid, {}).values():
+                    self._job_of_pod.pop(pod.metadata.name, None)
+                    self.events.pop(pod.metadata.uid, None)
+                self.events.pop(gone.metadata.uid, None)
                 return run
             case Pod():
                 if gone.status.phase not in ("Succeeded", "Failed"):
-                    job = gone.metadata.labels.get(JOB_NAME_LABEL, "")
-                    self.pods[job].pop(name, None)
-                    self._attempts.pop(job, None)
+                    self.pods[gone.metadata.labels.get(JOB_UID_LABEL, "")].pop(name, None)
+                    self._attempts.pop(gone.metadata.labels.get(JOB_NAME_LABEL, ""), None)
                 return gone.metadata.labels.get(names.RUN, "")
             case Event():
-                about = self.events.get(gone.involved_object.name, {})
+                about = self.events.get(gone.involved_object.uid, {})
                 about.pop(f"{gone.type}/{gone.reason}", None)
                 if not about:
-                    self.events.pop(gone.involved_object.name, None)
+                    self.events.pop(gone.involved_object.uid, None)
                 return ""
 
     def _forget_run(self, run: str) -> None:
@@ -166,21 +168,21 @@ class Sight:
     def unexplained(self, run: str) -> list[Job]:
         """The run's Jobs that have ended though no pod of theirs was seen to: one stream may run ahead of the other."""
         late = []
-        for name, job in self.jobs[run].items():
+        for job in self.jobs[run].values():
             if not read(job).state.is_end or job.metadata.annotations.get(names.STOP):
                 continue
             if not (job.status.succeeded or job.status.failed):
                 continue
-            if not any(pod.status.phase in ("Succeeded", "Failed") for pod in self.pods[name].values()):
+            if not any(pod.status.phase in ("Succeeded", "Failed") for pod in self.pods[job.metadata.uid].values()):
                 late.append(job)
         return late
 
     def workflow(self, run: str) -> Workflow | None:
         """The run's workflow; None when its record, or a part of it, is not there."""
-        asked = self._ask(run)
+        asked = self.asked(run)
         return asked.workflow if asked else None
 
-    def _ask(self, run: str) -> records.Asked | None:
+    def asked(self, run: str) -> records.Asked | None:
         """What the run was asked to do. It never changes, and is long: it is read once, and the last few are kept."""
         record = self.records.get(run)
         if record is None:
@@ -194,7 +196,7 @@ class Sight:
 
     def results(self, run: str) -> Mapping[Slot, StepResult]:
         """What is recorded of the run's steps: what was carried over, what its record says, and its pages. Each is read once a version."""
-        asked = self._ask(run)
+        asked = self.asked(run)
         found = asked.results() if asked else {}
         record = self.records.get(run)
         pages = [each for each in self.owned.get(run, {}).values() if each.metadata.labels.get(names.ROLE) == "page"]
@@ -228,6 +230,7 @@ class Sight:
             reason=end.reason if end else "",
             finished=end.finished if end else None,
             cancelled=names.CANCEL in record.metadata.annotations,
+            held=names.HELD in record.metadata.annotations,
             recorded=self.results(run),
             vanished=self._vanished.get(run, {}),
             attempts={slot: tuple(sorted(each, key=lambda attempt: attempt.number)) for slot, each in attempts.items()},
@@ -240,7 +243,7 @@ class Sight:
         known = self._attempts.get(name)
         if known:
             return known
-        pods = self.pods.get(name, {})
+        pods = self.pods.get(job.metadata.uid, {})
         started = any(pod.status.phase in ("Running", "Succeeded", "Failed") for pod in pods.values())
         labels, annotations = job.metadata.labels, job.metadata.annotations
         try:
@@ -276,10 +279,12 @@ class Sight:
         if view.state in (State.SUCCEEDED, State.SKIPPED) or not view.job:
             return view
         job = self.jobs[run].get(view.job)
-        pods = list(self.pods.get(view.job, {}).values())
-        about: list[Event] = [*self.events.get(view.job, {}).values()]
+        if job is None:
+            return view
+        pods = list(self.pods.get(job.metadata.uid, {}).values())
+        about: list[Event] = [*self.events.get(job.metadata.uid, {}).values()]
         for pod in pods:
-            about += self.events.get(pod.metadata.name, {}).values()
+            about += self.events.get(pod.metadata.uid, {}).values()
         diagnosis = diagnose(job, pods, about)
         return replace(view, diagnosis=diagnosis) if diagnosis else view
 

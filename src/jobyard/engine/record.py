@@ -96,6 +96,7 @@ class Asked(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 
     workflow: Workflow
     carried: tuple[_Stored, ...] = ()
+    origin: dict[str, str] = {}
 
     def results(self) -> dict[Slot, StepResult]:
         """The results that were carried over from the run before."""
@@ -105,7 +106,8 @@ class Asked(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 def pack(request: RunRequest) -> list[bytes]:
     """What is asked, compressed, in parts that fit an object each. Raises WorkflowTooLarge."""
     workflow = request.workflow
-    asked = Asked(workflow=workflow, carried=tuple(_Stored.of(slot, result) for slot, result in request.carried.items()))
+    carried = tuple(_Stored.of(slot, result) for slot, result in request.carried.items())
+    asked = Asked(workflow=workflow, carried=carried, origin=dict(request.origin))
     packed = gzip.compress(msgspec.json.encode(asked), compresslevel=6, mtime=0)
     parts = [packed[start : start + PART_SIZE] for start in range(0, len(packed), PART_SIZE)]
     if len(parts) > PARTS_LIMIT:
@@ -116,6 +118,8 @@ def pack(request: RunRequest) -> list[bytes]:
 def write(request: RunRequest, packed: Sequence[bytes]) -> Manifest:
     """The record of a run that begins, with the first part of its workflow."""
     annotations = {names.SCOPES: ",".join(limits.scopes(request.workflow))}
+    if request.held:
+        annotations[names.HELD] = "true"
     if len(packed) > 1:
         annotations[names.PARTS] = str(len(packed))
     steps = len(request.workflow.steps)
@@ -132,6 +136,7 @@ def write(request: RunRequest, packed: Sequence[bytes]) -> Manifest:
                 names.RUN: request.run_id,
                 names.TRIGGER: names.label_value(request.trigger),
                 names.STATE: State.PENDING,
+                names.OPEN: "true",
             },
             "annotations": annotations,
         },
@@ -147,6 +152,15 @@ def part(run: str, uid: str, number: int, packed: bytes) -> Manifest:
 def page(run: str, uid: str, name: str, data: Mapping[str, str]) -> Manifest:
     """A page of a run's results; owned by its record."""
     return _owned(name, run, uid, "page") | {"data": dict(data)}
+
+
+def furnishing(manifest: Manifest, run: str, uid: str, trigger: str) -> Manifest:
+    """An object that a run's Jobs use, as its author wrote it; owned by the run's record, and known as the source's."""
+    metadata = dict(manifest["metadata"])
+    labels = {names.MANAGED_BY: names.JOBYARD, names.ROLE: "object", names.RUN: run, names.TRIGGER: names.label_value(trigger)}
+    owner = {"apiVersion": "v1", "kind": "ConfigMap", "name": run, "uid": uid, "controller": True}
+    metadata |= {"labels": {**(metadata.get("labels") or {}), **labels}, "ownerReferences": [owner]}
+    return {**manifest, "metadata": metadata}
 
 
 def _owned(name: str, run: str, uid: str, role: str) -> Manifest:

@@ -18,15 +18,23 @@ class Folder:
 
     path: Path
     findings: list[Finding] = field(default_factory=list)
+    root: Path | None = None
+    """What no path may lead out of: whoever wrote the file is not who reads it."""
 
     def resolve(self, relative: str) -> Path:
         """A path as a file in this folder means it; for those written for another working directory, as this process means it."""
+        if self.root is not None:
+            return self.path / relative
         beside = self.path / relative
         return Path(relative) if not beside.exists() and Path(relative).exists() else beside
 
     def documents(self, path: Path) -> list[Document]:
         """The documents of one file. A file that can't be read is a finding."""
         shown = show(path)
+        if not self.holds(path):
+            position = Position(file=shown)
+            self.findings.append(Finding(position=position, what="leads out of the repository", expected="a file in it"))
+            return []
         try:
             with path.open("rb") as stream:
                 data = stream.read(SIZE_LIMIT + 1)
@@ -39,6 +47,10 @@ class Folder:
         documents, findings = load(data, shown)
         self.findings += findings
         return documents
+
+    def holds(self, path: Path) -> bool:
+        """Whether a path may be read: it does not lead out of the root."""
+        return self.root is None or path.resolve().is_relative_to(self.root.resolve())
 
 
 def manifests(path: Path) -> list[Path]:

@@ -13,7 +13,11 @@ from jobyard.model.workflow import Step, Workflow
 
 def read(folder: Folder, path: Path) -> Reading:
     """A workflow of the Jobs at `path`, all of which may run at once."""
-    jobs = read_jobs(folder, path, literal=True)
+    return of_jobs(read_jobs(folder, path, literal=True), path)
+
+
+def of_jobs(jobs: list[JobSource], path: Path) -> Reading:
+    """A workflow of Jobs that were read from `path`."""
     named = names([job.name for job in jobs])
     first: dict[str, JobSource] = {}
     findings: list[Finding] = []

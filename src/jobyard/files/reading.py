@@ -51,13 +51,16 @@ DEFAULT_NAMES = ("jobermodel.yaml", "workflow.yaml", "workflow.yml", "jobyard.ya
 """What is run in a folder when only the folder is named."""
 
 
-def read(path: Path, readers: Sequence[Reader], plain: Callable[[Folder, Path], Reading]) -> Reading:
-    """Reads a workflow, a model, or plain manifests. A folder stands for the workflow in it, or for all manifests under it."""
+def read(path: Path, readers: Sequence[Reader], plain: Callable[[Folder, Path], Reading], root: Path | None = None) -> Reading:
+    """Reads a workflow, a model, or plain manifests. A folder stands for the workflow in it, or for all manifests under it.
+
+    `root`: a folder that nothing in the file may lead out of.
+    """
     if path.is_dir():
         inside = next((path / name for name in DEFAULT_NAMES if (path / name).is_file()), None)
         if inside is not None:
             path = inside
-    folder = Folder(path.parent if not path.is_dir() else path)
+    folder = Folder(path.parent if not path.is_dir() else path, root=root)
     if not path.exists():
         finding = Finding(
             position=Position(file=show(path)), what="there is no such file", expected="a workflow, a model or a Job manifest"
@@ -74,7 +77,7 @@ def read(path: Path, readers: Sequence[Reader], plain: Callable[[Folder, Path], 
 def _read(path: Path, folder: Folder, readers: Sequence[Reader], plain: Callable[[Folder, Path], Reading]) -> Reading:
     if path.is_dir():
         return plain(folder, path)
-    peek = Folder(folder.path)
+    peek = Folder(folder.path, root=folder.root)
     documents = peek.documents(path)
     for document in documents:
         for reader in readers:

@@ -139,6 +139,9 @@ def _jobs_of(
         return []
     if isinstance(manifest, str):
         file = folder.resolve(manifest)
+        if not folder.holds(file):
+            inspection.error((*path, key or "manifest"), f"{manifest} leads out of the repository", "a file in it")
+            return []
         if not file.exists():
             inspection.error(
                 (*path, key or "manifest"),

@@ -126,3 +126,20 @@ class NamespaceTerminating(Rejected):
 
 class NoRoom(Rejected):
     """the namespace's quota has no room: {message}"""
+
+
+# --- Git ---
+
+
+class NoRepository(WrongInput):
+    """no repository of jobs in {path}: {why}. Name one with --repository URL, or make one with `jobyard git init`"""
+
+
+class GitFailed(JobyardError):
+    """git {action} failed: {message}{remedy}"""
+
+    exit_code = 3
+
+
+class Overtaken(GitFailed):
+    """the branch moved on while we worked ({message})"""

@@ -82,15 +82,25 @@ class Owner:
 
 
 def render(
-    manifest: Manifest, *, owner: Owner, role: Role, step: str, attempt: int, env: Sequence[Mapping[str, str]], owns_retries: bool
+    manifest: Manifest,
+    *,
+    owner: Owner,
+    role: Role,
+    step: str,
+    attempt: int,
+    env: Sequence[Mapping[str, str]],
+    owns_retries: bool,
+    keeps_name: bool = False,
 ) -> Manifest:
     """The Job of one attempt: the manifest as it was written, and only what Jobyard adds.
 
     Added: the name (from the key, never generateName), labels on Job and pods, annotations, the owner, the parameters' variables.
     Taken away: `ttlSecondsAfterFinished` until the run is released, because a name dedupes only while its object lives. `owns_retries`:
     the step has a `retry` of its own, so the Job's back-off limit is 0 unless its author wrote one (one owner of retries).
+    `keeps_name`: the manifest's own name, where it has one.
     """
-    name = names.job_name(owner.run, role, step, attempt)
+    own = (manifest.get("metadata") or {}).get("name") if keeps_name else None
+    name = own or names.job_name(owner.run, role, step, attempt)
     labels = {
         names.MANAGED_BY: names.JOBYARD,
         names.RUN: owner.run,

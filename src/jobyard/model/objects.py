@@ -167,7 +167,13 @@ class Lease(Object, frozen=True, kw_only=True):
     spec: LeaseSpec = LeaseSpec()
 
 
-T = TypeVar("T", Job, Pod, Event, ConfigMap, Lease)
+class Other(Object, frozen=True, kw_only=True):
+    """An object of any other kind: all that we ask of it is whose it is."""
+
+    metadata: Metadata
+
+
+T = TypeVar("T", Job, Pod, Event, ConfigMap, Lease, Other)
 
 
 @dataclass(frozen=True)
@@ -185,6 +191,7 @@ PODS: Kind[Pod] = Kind("api/v1", "pods", "Pod", Pod)
 EVENTS: Kind[Event] = Kind("api/v1", "events", "Event", Event)
 CONFIG_MAPS: Kind[ConfigMap] = Kind("api/v1", "configmaps", "ConfigMap", ConfigMap)
 LEASES: Kind[Lease] = Kind("apis/coordination.k8s.io/v1", "leases", "Lease", Lease)
+SECRETS: Kind[Other] = Kind("api/v1", "secrets", "Secret", Other)
 
 Manifest = dict[str, Any]
 """A Kubernetes object as its author wrote it, parsed. Never changed in place."""

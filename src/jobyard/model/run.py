@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from jobyard.model import names
 
 if TYPE_CHECKING:
+    from jobyard.model.objects import Manifest
     from jobyard.model.pod_diagnosis import Diagnosis
     from jobyard.model.workflow import Workflow
 
@@ -62,6 +63,8 @@ class Reason(StrEnum):
     OUTPUT_MISSING = "OutputMissing"
     JOB_VANISHED = "JobVanished"
     NAMESPACE_TERMINATING = "NamespaceTerminating"
+    WAITING_FOR_NAME = "WaitingForName"
+    HELD = "Held"
     REUSED = "Reused"
 
 
@@ -84,6 +87,12 @@ class RunRequest:
     """Results of an earlier run that this one goes on from: those steps do not run again."""
     waits: bool = True
     """While a limit has no room: submit waits, and the source keeps what it has. Without, the run waits, and can be seen to."""
+    held: bool = False
+    """Nothing of the run starts until `begin`: for a source that must let go first, and may fail to."""
+    origin: Mapping[str, str] = field(default_factory=dict)
+    """Where it comes from, in the source's own words (a commit, a file); kept with the run. Never a secret."""
+    objects: tuple[Manifest, ...] = ()
+    """Objects that its Jobs use (ConfigMaps, Secrets), to be there before them and to go with the run. Kept nowhere else."""
 
     @property
     def run_id(self) -> str:
@@ -100,6 +109,9 @@ class Run:
     workflow: Workflow
     created: datetime
     existed: bool = False
+    namespace: str = ""
+    origin: Mapping[str, str] = field(default_factory=dict)
+    held: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)

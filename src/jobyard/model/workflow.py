@@ -100,6 +100,8 @@ class Workflow:
     cleanup: Cleanup = Cleanup.NEVER
     namespace: str | None = None
     """Where the file itself says that it wants to run; None when it does not say."""
+    keeps_names: bool = False
+    """Its Jobs bear their manifests' own names, as their source promises; a finished one of an earlier run of that source makes room."""
     look_every: timedelta | None = None
     """Look at a run at least this often, though nothing changed (Jobernetes' refresh_time)."""
     values: Mapping[str, Any] = field(default_factory=dict)

@@ -1,0 +1,246 @@
+"""`jobyard git`: commit a Job to run it."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from datetime import timedelta
+from typing import Any
+
+import rich_click as click
+
+from jobyard.cli.git_options import GitOptions, ServeOptions, git_options, open_repository, serve_options, settings
+from jobyard.cli.options import cluster_options, output_option
+from jobyard.cli.target_options import TargetOptions
+
+
+@click.group(name="git")
+def git_group() -> None:
+    """Commit a Job to run it.
+
+    A manifest or workflow that is committed to `queued/` is run; its file goes on to `processing/`, and from there to `succeeded/`,
+    `failed/` or `unknown/`. Begin with `jobyard git init`.
+    """
+
+
+@git_group.command()
+@click.argument("folder", default="jobs", type=click.Path())
+@click.option("--repository", metavar="URL", help="Clone this repository into FOLDER.")
+@click.option("--branch", metavar="NAME", help="The branch; else the repository's default.")
+@click.option("--folder", "inside", metavar="PATH", help="The folder in the repository that is to hold queued/ and the others.")
+def init(folder: str, repository: str | None, branch: str | None, inside: str | None) -> None:
+    """Clone a repository of jobs into FOLDER, or make one; commit the five folders if they are missing."""
+    asyncio.run(_init(folder, GitOptions(repository=repository, branch=branch, folder=inside)))
+
+
+async def _init(name: str, options: GitOptions) -> None:
+    from pathlib import Path
+
+    from jobyard.triggers.git import clone
+
+    folder = Path(name)
+    if folder.exists():
+        click.echo(f"{folder} is there already.")
+    elif options.repository:
+        await clone.clone(options.repository, folder, options.branch)
+        click.echo(f"Cloned {clone.without_password(options.repository)} into {folder}.")
+    else:
+        await clone.make(folder)
+        click.echo(f"Made a repository in {folder}.")
+    found = await clone.open_here(folder.resolve(), options.branch, options.identity)
+    made = await clone.make_folders(found, options.base)
+    if made:
+        remote = " and pushed" if found.repository.source.remote else ""
+        click.echo(f"Committed{remote} {', '.join(path.rsplit('/', 1)[0] for path in made)}.")
+    if not found.repository.source.remote:
+        branch = found.repository.source.branch
+        click.echo(f"It has no remote yet:\n  cd {folder}\n  git remote add origin URL\n  git push -u origin {branch}")
+    click.echo("Next: commit a Job manifest to queued/, push, and run `jobyard git process` or `jobyard git watch`.")
+
+
+@git_group.command()
+@click.option("--wait", is_flag=True, help="Go on until nothing is queued or running any more.")
+@git_options
+@serve_options
+@cluster_options
+@output_option
+def process(wait: bool, git: GitOptions, serve: ServeOptions, target: TargetOptions, output: str) -> None:
+    """Look once: start what is queued, move what has ended, push, and exit.
+
+    Steps that need others, retries and timeouts go on only while somebody looks: use `watch`, or --wait, for workflows.
+    """
+    asyncio.run(_process(git, serve, target, output, wait))
+
+
+async def _process(git: GitOptions, serve: ServeOptions, options: TargetOptions, output: str, wait: bool) -> None:
+    from jobyard.cli.target import open_target
+    from jobyard.engine.clock import SystemClock
+    from jobyard.engine.namespaces import open_namespaces
+    from jobyard.triggers.git.trigger import GitTrigger
+
+    found = await open_repository(git)
+    async with open_target(options) as target, open_namespaces(target.cluster, SystemClock(), target.namespace) as engine:
+        say = click.echo if output == "text" else lambda _: None
+        trigger = GitTrigger(found.repository, settings(git, serve, target.namespace), found.url, say)
+        done = await (trigger.run_until_idle(engine) if wait else trigger.run_once(engine))
+        if output == "json":
+            for move in done.moves:
+                click.echo(json.dumps(_as_json(move)))
+        elif not (done.moves or wait):
+            click.echo("Nothing to move." if done.running or done.waiting else "Nothing is queued or running.", err=True)
+        if output == "text" and (done.running or done.waiting):
+            click.echo(f"{done.running} running, {done.waiting} waiting in the queue.", err=True)
+
+
+def _as_json(move: Any) -> dict[str, Any]:
+    facts = {"file": move.name, "from": move.file.place, "to": move.target, "run": move.run, "namespace": move.namespace}
+    return {**facts, "reason": move.reason}
+
+
+@git_group.command()
+@click.argument("files", nargs=-1, required=True, metavar="FILE...")
+@git_options
+@output_option
+def requeue(files: tuple[str, ...], git: GitOptions, output: str) -> None:
+    """Queue files again that have ended: from failed/, unknown/ or succeeded/. Each becomes a new run."""
+    from jobyard.triggers.git.layout import show
+
+    for move in asyncio.run(_requeue(git, files)):
+        click.echo(f"{show(move.name)}  {move.file.place} → {move.target}" if output == "text" else json.dumps(_as_json(move)))
+
+
+async def _requeue(git: GitOptions, files: tuple[str, ...]) -> list[Any]:
+    from jobyard.model.errors import Overtaken
+    from jobyard.triggers.git.history import requeue as back
+
+    found = await open_repository(git)
+    for _ in range(20):
+        try:
+            return [*await back(found, git.base, files)]
+        except Overtaken as overtaken:
+            last = overtaken
+    raise last
+
+
+@git_group.command()
+@git_options
+@output_option
+def status(git: GitOptions, output: str) -> None:
+    """Show which file is in which folder, since when, and which run it is. Needs the repository alone."""
+    from jobyard.cli import render
+
+    rows = asyncio.run(_status(git))
+    if output == "json":
+        for row in rows:
+            click.echo(json.dumps(row))
+        return
+    if not rows:
+        click.echo("No files. Commit a Job manifest to queued/ and push.", err=True)
+        return
+    shown = [(row["file"], row["state"], row["since"], row["run"], row["reason"]) for row in rows]
+    for line in render.plain_table(("FILE", "STATE", "SINCE", "RUN", "REASON"), shown):
+        click.echo(line)
+
+
+async def _status(git: GitOptions) -> list[dict[str, str]]:
+    from jobyard.triggers.git.history import read_layout, transitions
+    from jobyard.triggers.git.layout import show
+
+    found = await open_repository(git)
+    tip, look = await read_layout(found, git.base)
+    known: dict[tuple[str, str], Any] = {}
+    for told in await transitions(found, tip, look):
+        known.setdefault((told.file, told.state), told)
+    rows = []
+    for place, files in look.files.items():
+        for name in files:
+            entry = known.get((show(name), place))
+            since = entry.at.astimezone().strftime("%Y-%m-%d %H:%M:%S") if entry else ""
+            rows.append(
+                {
+                    "file": show(name),
+                    "state": str(place),
+                    "since": since,
+                    "run": entry.run if entry else "",
+                    "reason": entry.reason if entry else "",
+                }
+            )
+    return rows
+
+
+@git_group.command()
+@click.argument("file", default="")
+@click.option("-n", "--number", type=click.IntRange(min=1), default=50, show_default=True, help="How many transitions at most.")
+@git_options
+@output_option
+def log(file: str, number: int, git: GitOptions, output: str) -> None:
+    """Tell the history of all files, or of FILE, the newest first. Needs the repository alone."""
+    from jobyard.cli import render
+
+    rows = asyncio.run(_log(git, file.rsplit("/", 1)[-1], number))
+    if output == "json":
+        for each in rows:
+            line = {"at": each.at.isoformat(), "commit": each.commit, "file": each.file, "state": each.state, "run": each.run}
+            click.echo(json.dumps({**line, "namespace": each.namespace, "reason": each.reason}))
+        return
+    if not rows:
+        click.echo("No transition yet.", err=True)
+        return
+    shown = [(row.at.astimezone().strftime("%Y-%m-%d %H:%M:%S"), row.file, row.state, row.run, row.commit[:10], row.reason) for row in rows]
+    for line in render.plain_table(("AT", "FILE", "STATE", "RUN", "COMMIT", "REASON"), shown):
+        click.echo(line)
+
+
+async def _log(git: GitOptions, file: str, number: int) -> list[Any]:
+    from jobyard.triggers.git.history import read_layout, transitions
+
+    found = await open_repository(git)
+    tip, look = await read_layout(found, git.base)
+    return [*await transitions(found, tip, look, number, file)]
+
+
+@git_group.command()
+@click.option(
+    "--listen", metavar="HOST:PORT", default="0.0.0.0:8080", show_default=True, help="Where webhooks are received, if a secret is set."
+)
+@click.option(
+    "--poll", metavar="SECONDS", type=click.FloatRange(min=1), default=60.0, show_default=True, help="How often to look in any case."
+)
+@git_options
+@serve_options
+@cluster_options
+def watch(listen: str, poll: float, git: GitOptions, serve: ServeOptions, target: TargetOptions) -> None:
+    """Look again and again: when a forge tells of a push, when a run has ended, and every minute.
+
+    Webhooks are received at /webhooks/github, gitlab, gitea, forgejo and bitbucket once JOBYARD_WEBHOOK_SECRET (or
+    GITHUB_WEBHOOK_SECRET) is set.
+    """
+    from jobyard.cli.git_watch import WatchOptions, keep_watching
+
+    host, _, port = listen.rpartition(":")
+    if not host or not port.isdigit():
+        raise click.UsageError(f"--listen {listen}: expected HOST:PORT, for instance 127.0.0.1:8080")
+    options = WatchOptions(host=host.strip("[]"), port=int(port), poll=timedelta(seconds=poll))
+    asyncio.run(keep_watching(git, serve, target, options))
+
+
+@git_group.command()
+@click.argument("name")
+@click.argument("image")
+@click.argument("command", nargs=-1)
+def template(name: str, image: str, command: tuple[str, ...]) -> None:
+    """Print a Job manifest to begin with: NAME, IMAGE and, if it needs one, the COMMAND.
+
+    jobyard git template report python:3.13 python -c 'print(1)' > queued/report.yaml
+    """
+    import yaml
+
+    container: dict[str, Any] = {"name": name, "image": image, **({"command": list(command)} if command else {})}
+    pod = {"restartPolicy": "Never", "containers": [container]}
+    job = {
+        "apiVersion": "batch/v1",
+        "kind": "Job",
+        "metadata": {"name": name},
+        "spec": {"backoffLimit": 0, "template": {"spec": pod}},
+    }
+    click.echo(yaml.safe_dump(job, sort_keys=False), nl=False)

@@ -1,0 +1,105 @@
+"""`jobyard git watch`: the trigger under its supervisor, and the webhooks' server beside it, until somebody ends it."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import signal
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass
+from datetime import timedelta
+
+import rich_click as click
+
+from jobyard.cli.git_options import GitOptions, ServeOptions, open_repository, settings
+from jobyard.cli.target import open_target
+from jobyard.cli.target_options import TargetOptions
+from jobyard.engine.clock import SystemClock
+from jobyard.engine.namespaces import open_namespaces
+from jobyard.model.errors import WrongInput
+from jobyard.supervise import Report, Stage, Supervised
+from jobyard.triggers.git.listen import Webhooks, listening
+from jobyard.triggers.git.trigger import GitTrigger
+
+
+@dataclass(frozen=True, kw_only=True)
+class WatchOptions:
+    """Where to listen, and how often to look though nothing was heard."""
+
+    host: str
+    port: int
+    poll: timedelta
+    secret: str = ""
+    drop_duplicates: bool = False
+
+
+class PortTaken(WrongInput):
+    """can't listen on {host}:{port} ({why}); --listen names another place"""
+
+
+async def keep_watching(git: GitOptions, serve: ServeOptions, options: TargetOptions, watch: WatchOptions) -> None:
+    """Serves the repository until interrupted or terminated. The runs go on."""
+    found = await open_repository(git)
+    clock = SystemClock()
+    async with (
+        open_target(options) as target,
+        open_namespaces(target.cluster, clock, target.namespace) as engine,
+        AsyncExitStack() as stack,
+    ):
+        told = settings(git, serve, target.namespace, poll=watch.poll, drop_duplicates=watch.drop_duplicates)
+        trigger = GitTrigger(found.repository, told, found.url, click.echo)
+        report = Report(trigger.name, clock)
+        secret = watch.secret or os.environ.get("JOBYARD_WEBHOOK_SECRET") or os.environ.get("GITHUB_WEBHOOK_SECRET", "")
+        click.echo(f"Watching branch {found.repository.source.branch} of {found.url}; Jobs run in namespace {target.namespace}.")
+        if secret:
+            port = await stack.enter_async_context(_listen(Webhooks(trigger, secret), watch))
+            click.echo(
+                f"Webhooks are received on {watch.host}:{port}, and every {watch.poll.total_seconds():.0f} s there is a look in any case."
+            )
+        else:
+            click.echo(f"No webhook secret is set (JOBYARD_WEBHOOK_SECRET): there is a look every {watch.poll.total_seconds():.0f} s.")
+        ended = await stack.enter_async_context(_until_terminated())
+        async with asyncio.TaskGroup() as tasks:
+            parts = [tasks.create_task(Supervised(trigger, report, clock).run(engine)), tasks.create_task(_tell(report))]
+            await ended.wait()
+            for part in parts:
+                part.cancel()
+
+
+@asynccontextmanager
+async def _listen(app: Webhooks, watch: WatchOptions) -> AsyncIterator[int]:
+    try:
+        async with listening(app, watch.host, watch.port) as port:
+            yield port
+    except OSError as error:
+        raise PortTaken(host=watch.host, port=watch.port, why=error.strerror) from None
+
+
+async def _tell(report: Report) -> None:
+    """Says when the trigger fails, and when it is well again."""
+    failing = False
+    while True:
+        changed = report.changed
+        health = report.health
+        if health.stage is Stage.BACKING_OFF:
+            failing = True
+            click.echo(f"{health.error}\n  (tried again by itself)", err=True)
+        elif failing and health.failures == 0:
+            failing = False
+        await changed.wait()
+
+
+@asynccontextmanager
+async def _until_terminated() -> AsyncIterator[asyncio.Event]:
+    """An event that is set by SIGTERM; Ctrl-C cancels, as everywhere."""
+    ended = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    with contextlib.suppress(NotImplementedError):
+        loop.add_signal_handler(signal.SIGTERM, ended.set)
+    try:
+        yield ended
+    finally:
+        with contextlib.suppress(NotImplementedError):
+            loop.remove_signal_handler(signal.SIGTERM)

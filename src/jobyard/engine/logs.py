@@ -1,0 +1,35 @@
+"""The end of a step's log."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from jobyard.contracts import Cluster
+from jobyard.engine.observe import JOB_NAME_LABEL
+from jobyard.model.errors import JobyardError
+from jobyard.model.objects import PODS, Pod
+from jobyard.model.run import StepView
+
+
+async def pods_of(cluster: Cluster, namespace: str, job: str) -> list[Pod]:
+    """A Job's pods, the oldest first."""
+    pods = await cluster.list(PODS, namespace, labels=f"{JOB_NAME_LABEL}={job}")
+    return sorted(pods, key=lambda pod: str(pod.metadata.creation_timestamp))
+
+
+async def last_lines(cluster: Cluster, namespace: str, step: StepView, count: int, kept: Sequence[str] = ()) -> list[str]:
+    """The last lines of a step's log: of the pod that its diagnosis names, else of its newest; what was followed, when the pod is gone."""
+    if not step.job:
+        return []
+    try:
+        pods = await pods_of(cluster, namespace, step.job)
+        name = step.diagnosis.pod if step.diagnosis and step.diagnosis.pod else pods[-1].metadata.name if pods else ""
+        pod = next((pod for pod in pods if pod.metadata.name == name), None)
+        if pod is None:
+            return list(kept)
+        container = step.diagnosis.container if step.diagnosis else ""
+        if not container and pod.status.container_statuses:
+            container = pod.status.container_statuses[0].name
+        return [line async for line in cluster.logs(namespace, name, container=container, tail=count)] or list(kept)
+    except JobyardError:
+        return list(kept)

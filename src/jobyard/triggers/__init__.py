@@ -1,0 +1,1 @@
+"""Why runs start: a room for each source."""

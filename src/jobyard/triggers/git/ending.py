@@ -1,0 +1,67 @@
+"""How a run ended, as the commit that moves its file tells it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from jobyard.contracts import Engine
+from jobyard.files.document import load
+from jobyard.model.run import Outcome, Run, State, StepView
+from jobyard.triggers.git.layout import Place, QueueFile
+from jobyard.triggers.git.manifests import hide, secrets
+from jobyard.triggers.git.moves import Move
+
+TARGETS = {State.SUCCEEDED: Place.SUCCEEDED, State.FAILED: Place.FAILED, State.CANCELLED: Place.FAILED, State.LOST: Place.UNKNOWN}
+_TOLD_STEPS = 3
+"""How many failed steps a commit tells of."""
+_TOLD_JOBS = 5
+
+
+async def tell(engine: Engine, run: Run, outcome: Outcome, lines: int) -> tuple[tuple[tuple[str, str], ...], str, tuple[str, ...]]:
+    """Facts, reason and log of an outcome, to be put into a commit's message."""
+    view = outcome.view
+    jobs = [step.job for step in view.steps if step.job]
+    bad = [step for step in view.steps if step.state in (State.FAILED, State.LOST)]
+    facts = [("Job", _some(jobs)), ("Namespace", run.namespace), ("Run", run.id)]
+    if outcome.view.finished is not None:
+        facts.append(("Duration", f"{(outcome.view.finished - outcome.view.started).total_seconds():.0f} s"))
+    codes = [step.diagnosis.exit_code for step in bad if step.diagnosis and step.diagnosis.exit_code is not None]
+    if codes:
+        facts.append(("Exit code", ", ".join(map(str, codes[:_TOLD_STEPS]))))
+    told: list[str] = []
+    for step in (bad or list(view.steps)[-1:])[:_TOLD_STEPS]:
+        tail = await engine.last_lines(run, step, lines)
+        told += [f"{step.name}: {line}" if len(view.steps) > 1 else line for line in tail]
+    return tuple(facts), _reason(outcome, bad), tuple(told)
+
+
+def _reason(outcome: Outcome, bad: Sequence[StepView]) -> str:
+    if outcome.state is State.SUCCEEDED:
+        return ""
+    for step in bad:
+        if step.diagnosis:
+            return f"{step.diagnosis.reason}: {step.diagnosis.sentence}"
+        if step.reason:
+            return f"{step.reason}: {step.message}" if step.message else step.reason
+    return outcome.reason or str(outcome.state)
+
+
+def _some(names: Sequence[str]) -> str:
+    more = len(names) - _TOLD_JOBS
+    return ", ".join(names[:_TOLD_JOBS]) + (f" and {more} more" if more > 0 else "")
+
+
+def leave(file: QueueFile, text: bytes, run: Run, outcome: Outcome, told: tuple[tuple[tuple[str, str], ...], str, tuple[str, ...]]) -> Move:
+    """The move of a file whose run has ended. What its manifests keep secret is hidden from the log. Pure."""
+    facts, reason, lines = told
+    documents, _ = load(text, file.name)
+    hidden = secrets([document.tree for document in documents])
+    return Move(
+        file=file,
+        target=TARGETS[outcome.state],
+        run=run.id,
+        namespace=run.namespace,
+        reason=hide(reason, hidden),
+        facts=facts,
+        lines=tuple(hide(line, hidden) for line in lines),
+    )

@@ -1,0 +1,92 @@
+"""What a clone alone knows: the transitions of files, and where each stands."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+
+from jobyard.model.errors import WrongInput
+from jobyard.model.finding import did_you_mean
+from jobyard.triggers.git import layout, moves
+from jobyard.triggers.git.clone import Found, is_in
+from jobyard.triggers.git.layout import ENDS, Layout, Place
+from jobyard.triggers.git.moves import Move
+from jobyard.triggers.git.repository import Commit
+
+
+class NotThere(WrongInput):
+    """{file} can't be queued again: {why}"""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Transition:
+    """One file's change of folder, as a commit of ours tells it."""
+
+    at: datetime
+    commit: str
+    file: str
+    state: str
+    run: str = ""
+    namespace: str = ""
+    reason: str = ""
+
+
+async def read_layout(found: Found, base: str | None) -> tuple[str, Layout]:
+    """The branch's newest commit, and what lies in its folders. Raises GitFailed."""
+    tip = await found.repository.fetch()
+    bases = layout.BASES if base is None else (base,)
+    folders = [f"{each}{place}/" for each in bases for place in Place]
+    return tip, layout.read(await found.repository.entries(tip, folders), base)
+
+
+async def transitions(found: Found, tip: str, look: Layout, limit: int | None = None, file: str = "") -> list[Transition]:
+    """The transitions that the history tells of, the newest first."""
+    told: list[Transition] = []
+    paths = [look.path(place, "") for place in Place]
+    words = ("log", "--format=%H%x1f%cI%x1f%B%x00", "-z", tip, "--", *paths)
+    async with found.repository.git.lines(*words, separator=b"\0\0") as commits:
+        async for each in commits:
+            commit, at, text = each.decode(errors="replace").strip("\0\n").split("\x1f", 2)
+            for one in moves.read(text):
+                if file and one.file != file:
+                    continue
+                told.append(
+                    Transition(
+                        at=datetime.fromisoformat(at),
+                        commit=commit,
+                        file=one.file,
+                        state=one.state,
+                        run=one.run,
+                        namespace=one.namespace,
+                        reason=one.reason,
+                    )
+                )
+            if limit is not None and len(told) >= limit:
+                break
+    return told[:limit]
+
+
+async def requeue(found: Found, base: str | None, files: Sequence[str]) -> list[Move]:
+    """Moves files from where they ended back to the queue, in one commit. Raises NotThere (then none is moved), Overtaken, GitFailed."""
+    tip, look = await read_layout(found, base)
+    wanted = [_back(look, file) for file in dict.fromkeys(files)]
+    commit = Commit(message=moves.message(wanted), edits=await found.repository.edits(look, wanted))
+    await found.repository.publish(tip, await found.repository.commit(tip, [commit]))
+    return wanted
+
+
+def _back(look: Layout, path: str) -> Move:
+    place, name = is_in(path)
+    places = look.places(name)
+    if Place.QUEUED in places:
+        raise NotThere(file=path, why="it is queued already")
+    ended = [each for each in places if each in ENDS and place in (None, each)]
+    if not ended:
+        if Place.PROCESSING in places:
+            raise NotThere(file=path, why="it is being processed; wait for its end, or cancel its run")
+        known = [f"{each}/{other}" for each in ENDS for other in look.files[each]]
+        hint = did_you_mean(f"{place or ENDS[1]}/{name}", known)
+        raise NotThere(file=path, why=f"there is no such file in {', '.join(ENDS)}{'; ' + hint if hint else ''}")
+    newest = ended[0]
+    return Move(file=look.files[newest][name], target=Place.QUEUED, replaces=tuple(each for each in ended if each is not newest))

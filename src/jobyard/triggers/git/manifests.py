@@ -1,0 +1,213 @@
+"""From a queued file to what is to be run, within what the repository may do."""
+
+from __future__ import annotations
+
+import io
+import tarfile
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+from jobyard.files import plain, workflow_file
+from jobyard.files.document import SIZE_LIMIT, Document
+from jobyard.files.folder import Folder, show
+from jobyard.files.manifest import Inspection, check_job, unfold
+from jobyard.files.reading import Reading, read
+from jobyard.model.errors import InvalidFiles
+from jobyard.model.finding import Finding, Position, did_you_mean
+from jobyard.model.objects import Manifest
+from jobyard.model.workflow import Workflow
+from jobyard.triggers.git.layout import LINK, REGULAR, QueueFile, is_plain
+
+KINDS = frozenset(["Job", "ConfigMap", "Secret"])
+_HIDE_AT_LEAST = 4
+"""Shorter values are not hidden in logs: hiding every `1` would leave no log."""
+_SECRET_WORDS = ("password", "passwd", "secret", "token", "apikey", "api_key", "credential", "private")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Policy:
+    """What the files of a repository may ask for."""
+
+    default_namespace: str
+    namespaces: frozenset[str] | None = field(default_factory=frozenset)
+    """Namespaces beside the default one; None for any."""
+    kinds: frozenset[str] | None = KINDS
+    """Kinds of objects; None for any."""
+
+    def allows_namespace(self, name: str) -> bool:
+        return self.namespaces is None or name == self.default_namespace or name in self.namespaces
+
+    def allows_kind(self, name: str) -> bool:
+        return self.kinds is None or name in self.kinds
+
+
+@dataclass(frozen=True, kw_only=True)
+class Wanted:
+    """What a queued file asks for."""
+
+    workflow: Workflow
+    objects: tuple[Manifest, ...] = ()
+
+
+def refuse(file: QueueFile) -> str:
+    """Why a file can't be run whatever it holds; '' when it may be."""
+    if not is_plain(file.name):
+        return "Its name is no plain text: use letters, digits, dots and dashes."
+    if file.mode == LINK:
+        return "It is a symbolic link. Commit the file itself."
+    if file.mode not in REGULAR:
+        return "It is no file, but another repository."
+    if file.size is not None and file.size > SIZE_LIMIT:
+        return f"It has {file.size:,} bytes; expected at most {SIZE_LIMIT:,}."
+    return ""
+
+
+def unpack(archive: bytes, root: Path) -> None:
+    """Puts the plain files of a commit under `root`: no links, nothing huge, nothing outside."""
+    with tarfile.open(fileobj=io.BytesIO(archive)) as tar:
+        for member in tar:
+            target = root / member.name
+            if not member.isreg() or member.size > SIZE_LIMIT or not target.resolve().is_relative_to(root.resolve()):
+                continue
+            target.parent.mkdir(parents=True, exist_ok=True)
+            content = tar.extractfile(member)
+            if content is not None:
+                target.write_bytes(content.read())
+
+
+def needs_others(text: bytes) -> bool:
+    """Whether a file may name other files of the repository: only workflows do."""
+    return b"manifest" in text and b"jobyard.dev/" in text
+
+
+def read_queued(path: Path, root: Path, policy: Policy) -> Wanted:
+    """What the file asks for. Raises InvalidFiles, its paths relative to `root`."""
+    objects: list[Document] = []
+
+    def plainly(folder: Folder, file: Path) -> Reading:
+        reading, others = _plain(folder, file, policy)
+        objects.extend(others)
+        return reading
+
+    reading = read(path, (workflow_file.READER,), plainly, root)
+    findings = [*reading.findings]
+    workflow = reading.workflow
+    if workflow is None and not reading.errors:
+        findings.append(Finding(position=Position(file=show(path)), what="the file holds no Job", expected="at least one"))
+    if workflow is not None:
+        namespace = workflow.namespace or next((name for name in map(_namespace, objects) if name), None) or policy.default_namespace
+        findings += _check(objects, reading, namespace, policy)
+        workflow = replace(
+            workflow, namespace=namespace, keeps_names=bool(reading.jobs) and all(job.template.literal for job in reading.jobs)
+        )
+    if workflow is None or any(finding.is_error for finding in findings):
+        raise InvalidFiles([_relative(finding, root) for finding in findings if finding.is_error])
+    return Wanted(workflow=workflow, objects=tuple(each.tree for each in objects))
+
+
+def _plain(folder: Folder, path: Path, policy: Policy) -> tuple[Reading, list[Document]]:
+    """Plain manifests: Jobs, and what else the policy allows beside them."""
+    before = len(folder.findings)
+    documents = folder.documents(path)
+    if not documents and len(folder.findings) == before:
+        folder.findings.append(Finding(position=Position(file=show(path)), what="the file is empty", expected="a Job"))
+    jobs, others = [], []
+    for document in (part for whole in documents for part in unfold(whole)):
+        kind = document.tree.get("kind") if isinstance(document.tree, dict) else None
+        if not isinstance(kind, str) or kind == "Job":
+            jobs += check_job(folder, document, path, literal=True)
+        elif policy.allows_kind(kind):
+            others.append(document)
+        else:
+            inspection = Inspection(document)
+            allowed = ", ".join(sorted(policy.kinds or ()))
+            inspection.error(
+                ("kind",), f"kind {kind}, which this repository may not make", f"one of {allowed}", did_you_mean(kind, ("Job",))
+            )
+            folder.findings += inspection.findings
+    return plain.of_jobs(jobs, path), others
+
+
+def _check(objects: list[Document], reading: Reading, namespace: str, policy: Policy) -> list[Finding]:
+    """What is wrong with the namespaces, and with the objects beside the Jobs."""
+    findings = plain.foreign_to(reading.jobs, namespace)
+    if not policy.allows_namespace(namespace):
+        where = (reading.jobs[0].document if reading.jobs else objects[0]).at(("metadata", "namespace"))
+        allowed = ", ".join(sorted({policy.default_namespace, *(policy.namespaces or ())}))
+        findings.append(
+            Finding(position=where, what=f"namespace {namespace}, where this repository may run nothing", expected=f"one of {allowed}")
+        )
+    for document in objects:
+        inspection = Inspection(document)
+        metadata = document.tree.get("metadata")
+        if not isinstance(document.tree.get("apiVersion"), str):
+            inspection.error((), "no apiVersion", "apiVersion: v1")
+        if not isinstance(metadata, dict) or not isinstance(metadata.get("name"), str):
+            inspection.error((), "no metadata.name", "a name, by which the Job finds it")
+        elif _namespace(document) not in (None, namespace):
+            inspection.error(
+                ("metadata", "namespace"), f"namespace {_namespace(document)}, while the run is in {namespace}", "one namespace a file"
+            )
+        findings += inspection.findings
+    return findings
+
+
+def _namespace(document: Document) -> str | None:
+    metadata = document.tree.get("metadata")
+    return (metadata.get("namespace") or None) if isinstance(metadata, dict) else None
+
+
+def _relative(finding: Finding, root: Path) -> Finding:
+    """The finding as a person who has the repository would read it."""
+    for shown in (show(root), str(root), str(root.resolve())):
+        if finding.position.file.startswith(f"{shown}/"):
+            return replace(finding, position=replace(finding.position, file=finding.position.file[len(shown) + 1 :]))
+    return finding
+
+
+def secrets(documents: list[Any]) -> list[str]:
+    """What a file's manifests hold that must not be told: the values of Secrets, and of variables that are named like one. The longest first."""
+    found: set[str] = set()
+
+    def look(tree: Any) -> None:
+        if isinstance(tree, list):
+            for each in tree:
+                look(each)
+        if not isinstance(tree, Mapping):
+            return
+        if tree.get("kind") == "Secret":
+            found.update(_values(tree))
+        name = tree.get("name")
+        if isinstance(name, str) and isinstance(tree.get("value"), str) and any(word in name.lower() for word in _SECRET_WORDS):
+            found.add(tree["value"])
+        for each in tree.values():
+            look(each)
+
+    look(documents)
+    pieces = {piece for value in found for piece in (value, *value.splitlines())}
+    return sorted((piece for piece in pieces if len(piece) >= _HIDE_AT_LEAST), key=len, reverse=True)
+
+
+def _values(secret: Mapping[str, Any]) -> list[str]:
+    import base64
+    import binascii
+
+    found = []
+    for value in (secret.get("stringData") or {}).values() if isinstance(secret.get("stringData"), Mapping) else ():
+        found.append(str(value))
+    for value in (secret.get("data") or {}).values() if isinstance(secret.get("data"), Mapping) else ():
+        found.append(str(value))
+        try:
+            found.append(base64.b64decode(str(value), validate=True).decode())
+        except (binascii.Error, ValueError):
+            continue
+    return found
+
+
+def hide(text: str, secrets: list[str]) -> str:
+    """A line of a log without what must not be told."""
+    for secret in secrets:
+        text = text.replace(secret, "***")
+    return text

@@ -1,0 +1,135 @@
+"""Transitions of files between folders, and the commits that tell of them: what is written, and how it is read again. Pure."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+
+from jobyard.triggers.git.layout import Place, QueueFile, show
+
+BODY_LINES = 40
+"""How many lines a file may take in a commit's message, log included."""
+LINE_LENGTH = 500
+
+
+@dataclass(frozen=True, kw_only=True)
+class Move:
+    """A file goes from one folder to another, or (target None) out of the repository."""
+
+    file: QueueFile
+    target: Place | None
+    run: str = ""
+    namespace: str = ""
+    reason: str = ""
+    facts: tuple[tuple[str, str], ...] = ()
+    """What else is known, in words for people."""
+    lines: tuple[str, ...] = ()
+    """The last lines of its log, or what is wrong with the file."""
+    replaces: tuple[Place, ...] = field(default_factory=tuple)
+    """Folders whose older file of the same name goes."""
+
+    @property
+    def name(self) -> str:
+        return self.file.name
+
+
+@dataclass(frozen=True, kw_only=True)
+class Told:
+    """What a commit of ours says of one file."""
+
+    file: str
+    state: str
+    run: str = ""
+    namespace: str = ""
+    reason: str = ""
+
+
+def subject(moves: Sequence[Move]) -> str:
+    """A commit's first line: goji's for one file, a sum for several."""
+    if all(move.target is None for move in moves):
+        return "Deleting duplicated jobs"
+    if len(moves) == 1:
+        move = moves[0]
+        return f"{show(move.name)} transitioned from {move.file.place} to {move.target}"
+    ways = Counter((move.file.place, move.target) for move in moves)
+    if len(ways) == 1:
+        (source, target), count = next(iter(ways.items()))
+        return f"{count} files transitioned from {source} to {target}"
+    told = ", ".join(f"{count} from {source} to {target or 'nowhere'}" for (source, target), count in ways.items())
+    return f"{len(moves)} files transitioned: {told}"
+
+
+def message(moves: Sequence[Move]) -> str:
+    """The whole message: what happened, why, and trailers that a program can read."""
+    parts = [subject(moves)]
+    for move in moves:
+        text = _body(move, alone=len(moves) == 1)
+        if text:
+            parts.append(text)
+    trailers = [line for move in moves for line in _trailers(move)]
+    return "\n\n".join([*parts, "\n".join(trailers)]) + "\n"
+
+
+def _body(move: Move, *, alone: bool) -> str:
+    facts = [f"{name}: {_line(value)}" for name, value in move.facts if value]
+    if move.reason:
+        facts.append(f"Reason: {_line(move.reason)}")
+    # Indented: a line of a log must never pass for a trailer.
+    lines = [f"    {_line(line)}" for line in move.lines[-BODY_LINES:]]
+    head = [] if alone or not (facts or lines) else [f"{show(move.name)}:"]
+    return "\n".join([*head, *facts, *([""] if lines and facts else []), *lines])
+
+
+def _line(text: str) -> str:
+    return "".join(each if each.isprintable() or each == "\t" else " " for each in text)[:LINE_LENGTH]
+
+
+def _trailers(move: Move) -> Iterator[str]:
+    yield f"Jobyard-File: {show(move.name)}"
+    yield f"Jobyard-State: {move.target or 'deleted'}"
+    if move.run:
+        yield f"Jobyard-Run: {move.run}"
+    if move.namespace:
+        yield f"Jobyard-Namespace: {move.namespace}"
+    if move.reason:
+        yield f"Jobyard-Reason: {_line(move.reason)}"
+
+
+def read(text: str) -> list[Told]:
+    """What a commit's message says, file by file; nothing when it is none of ours."""
+    last = text.strip().rsplit("\n\n", 1)[-1]
+    told: list[dict[str, str]] = []
+    for line in last.splitlines():
+        name, colon, value = line.partition(": ")
+        if not colon:
+            continue
+        if name == "Jobyard-File":
+            told.append({"file": value})
+        elif told and name.startswith("Jobyard-"):
+            told[-1][name.removeprefix("Jobyard-").lower()] = value
+    return [
+        Told(
+            file=each["file"],
+            state=each.get("state", ""),
+            run=each.get("run", ""),
+            namespace=each.get("namespace", ""),
+            reason=each.get("reason", ""),
+        )
+        for each in told
+    ]
+
+
+def claims(messages: Iterable[str], wanted: Iterable[str]) -> dict[str, Told]:
+    """For each wanted file, what the newest commit that names it says, if that is that it is being processed. `messages`: the newest first."""
+    open_ = set(wanted)
+    found: dict[str, Told] = {}
+    for text in messages:
+        if not open_:
+            break
+        for told in read(text):
+            if told.file in open_:
+                open_.discard(told.file)
+                if told.state == Place.PROCESSING and told.run:
+                    found[told.file] = told
+    return found

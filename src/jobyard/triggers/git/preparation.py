@@ -1,0 +1,93 @@
+"""From queued files to held runs."""
+
+from __future__ import annotations
+
+import asyncio
+import tempfile
+from collections.abc import Iterable
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+from jobyard.contracts import Engine
+from jobyard.model.errors import InvalidFiles, Rejected, WrongInput
+from jobyard.model.run import Run, RunRequest
+from jobyard.triggers.git.layout import Layout, Place, QueueFile
+from jobyard.triggers.git.manifests import Policy, needs_others, read_queued, refuse, unpack
+from jobyard.triggers.git.repository import Repository
+
+AT_ONCE = 16
+QUIET = timedelta(seconds=3)
+"""How long nothing more must have become known before a single pass takes what is still going on for running, or for waiting."""
+_TOLD_FINDINGS = 20
+
+
+class Preparation:
+    """Reads queued files, and submits a held run for each."""
+
+    def __init__(self, repository: Repository, engine: Engine, policy: Policy, trigger: str, url: str) -> None:
+        self._repository = repository
+        self._engine = engine
+        self._policy = policy
+        self._trigger = trigger
+        self._url = url
+
+    async def prepare(self, tip: str, look: Layout, new: dict[str, QueueFile], commits: dict[str, str]) -> dict[str, Run | str]:
+        """From key to the run that is held for a file now, or why there can be none. One that waits for room in a limit is left out: it
+        stays queued, and is tried again at the next look."""
+        prepared: dict[str, Run | str] = {}
+        readable = {}
+        for key, file in new.items():
+            why = refuse(file)
+            if why:
+                prepared[key] = why
+            else:
+                readable[key] = file
+        texts = await self._repository.blobs(file.oid for file in readable.values())
+        with tempfile.TemporaryDirectory(prefix="jobyard-git-") as name:
+            root = Path(name).resolve()
+            if any(needs_others(text) for text in texts.values()):
+                unpack(await self._repository.archive(tip), root)
+            room = asyncio.Semaphore(AT_ONCE)
+
+            async def one(key: str, file: QueueFile) -> None:
+                async with room:
+                    commit = commits.get(file.name, tip)
+                    prepared[key] = await self._submit(look, file, key, commit, texts[file.oid], root)
+
+            tasks = [asyncio.create_task(one(key, file)) for key, file in readable.items()]
+            try:
+                await settle(tasks, QUIET)
+                for task in tasks:
+                    if task.done():
+                        task.result()
+            finally:
+                for task in tasks:
+                    task.cancel()
+                await asyncio.gather(*tasks, return_exceptions=True)
+        return prepared
+
+    async def _submit(self, look: Layout, file: QueueFile, key: str, commit: str, text: bytes, root: Path) -> Run | str:
+        path = root / look.path(Place.QUEUED, file.name)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(text)
+        try:
+            wanted = read_queued(path, root, self._policy)
+            origin = {"repository": self._url, "file": look.path(Place.QUEUED, file.name), "commit": commit, "blob": file.oid}
+            return await self._engine.submit(
+                RunRequest(trigger=self._trigger, key=key, workflow=wanted.workflow, objects=wanted.objects, held=True, origin=origin)
+            )
+        except InvalidFiles as error:
+            told = [str(finding) for finding in error.findings[:_TOLD_FINDINGS]]
+            return told[0] if len(told) == 1 else "\n".join([str(error), *told])
+        except (WrongInput, Rejected) as error:
+            return str(error)
+
+
+async def settle(tasks: Iterable[asyncio.Task[Any]], quiet: timedelta) -> None:
+    """Waits until all are done, or none has become so for a while."""
+    pending = {task for task in tasks if not task.done()}
+    while pending:
+        done, pending = await asyncio.wait(pending, timeout=quiet.total_seconds(), return_when=asyncio.FIRST_COMPLETED)
+        if not done:
+            return

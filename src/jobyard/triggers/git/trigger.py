@@ -1,0 +1,358 @@
+"""The trigger: look at the branch, decide, push, act; again when something happens.
+
+The order that makes it safe, for a file that is queued: its run is submitted *held* (nothing starts), the move to `processing` is pushed,
+and only then the run begins. A push that fails leaves a run that never began, which is forgotten; a crash after the push leaves a file in
+`processing` whose run is held, which whoever looks next lets begin. So a file that a person moves, edits or deletes first never runs, of
+two Jobyards one has its push accepted, and a file in `processing` whose run is not there has lost it: `unknown`, never started anew.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import random
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from datetime import timedelta
+
+from jobyard.contracts import Engine
+from jobyard.model import names
+from jobyard.model.errors import NoSuchRun, Overtaken
+from jobyard.model.run import Outcome, Run
+from jobyard.triggers.git import ending, layout, moves
+from jobyard.triggers.git.layout import ENDS, Layout, Place, QueueFile
+from jobyard.triggers.git.moves import Move, Told
+from jobyard.triggers.git.preparation import QUIET, Preparation, settle
+from jobyard.triggers.git.repository import Commit, Repository
+from jobyard.triggers.git.settings import Settings
+
+AT_ONCE = 16
+RIVALS = timedelta(minutes=3)
+"""How long to go on against others who push to the same branch."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Pass:
+    """What one look at the branch came to."""
+
+    moves: tuple[Move, ...] = ()
+    running: int = 0
+    """Files in `processing` whose runs go on."""
+    waiting: int = 0
+    """Files that stay queued for now."""
+
+
+@dataclass(frozen=True)
+class _Ended:
+    run: Run
+    outcome: Outcome
+    told: tuple[tuple[tuple[str, str], ...], str, tuple[str, ...]]
+
+
+class GitTrigger:
+    """Runs what is queued in one branch of one repository."""
+
+    def __init__(self, repository: Repository, settings: Settings, url: str, say: Callable[[str], None] = lambda _: None) -> None:
+        """`url`: names the repository in keys; without passwords. `say`: is told of each transition, in words."""
+        self.repository = repository
+        self.settings = settings
+        self.url = url
+        self.say = say
+        self.pushed = ""
+        """The last commit that we pushed: a webhook that tells of it tells nothing new."""
+        self.wanted = asyncio.Event()
+        """Somebody wants us to look."""
+        branch = repository.source.branch
+        self.name = f"git-{names.slug(url.rstrip('/').rsplit('/', 1)[-1].removesuffix('.git'), 30)}-{names.digest('git', url, branch)}"
+
+    async def run(self, engine: Engine) -> None:
+        async with self._serving(engine) as serving:
+            while True:
+                self.wanted.clear()
+                await serving.run_once(timedelta(0))
+                with contextlib.suppress(TimeoutError):
+                    async with asyncio.timeout(self.settings.poll.total_seconds()):
+                        await self.wanted.wait()
+
+    async def run_once(self, engine: Engine) -> Pass:
+        """One pass: starts what is queued, moves what has ended, leaves what runs."""
+        async with self._serving(engine) as serving:
+            return await serving.run_once(QUIET)
+
+    async def run_until_idle(self, engine: Engine) -> Pass:
+        """Passes until nothing is queued or running any more."""
+        async with self._serving(engine) as serving:
+            while True:
+                self.wanted.clear()
+                done = await serving.run_once(timedelta(0))
+                if not (done.running or done.waiting):
+                    return done
+                with contextlib.suppress(TimeoutError):
+                    async with asyncio.timeout(self.settings.poll.total_seconds()):
+                        await self.wanted.wait()
+
+    @asynccontextmanager
+    async def _serving(self, engine: Engine) -> AsyncIterator[_Serving]:
+        async with asyncio.TaskGroup() as tasks:
+            serving = _Serving(self, engine, tasks)
+            try:
+                yield serving
+            finally:
+                serving.close()
+
+
+class _Serving:
+    """What is known while the branch is served. All of it can be read again from the branch and the cluster."""
+
+    def __init__(self, trigger: GitTrigger, engine: Engine, tasks: asyncio.TaskGroup) -> None:
+        self._trigger = trigger
+        self._repository = trigger.repository
+        self._settings = trigger.settings
+        self._engine = engine
+        self._tasks = tasks
+        self._preparation = Preparation(trigger.repository, engine, trigger.settings.policy, trigger.name, trigger.url)
+        self._prepared: dict[str, Run | str] = {}
+        """From key to the run that is held for it, or why there can be none."""
+        self._claims: dict[str, Told] = {}
+        self._read_up_to = ""
+        self._followed: dict[str, asyncio.Task[_Ended | None]] = {}
+        self._before: list[Run] | None = None
+        """The runs that somebody cared for before our first look at the branch: read before it, or we might forget what another is just
+        about to claim."""
+
+    def close(self) -> None:
+        for task in self._followed.values():
+            if not task.cancelling():
+                task.cancel()
+
+    async def run_once(self, quiet: timedelta) -> Pass:
+        """Looks, decides, pushes, acts; anew when somebody else was faster."""
+        if self._before is None:
+            self._before = await self._engine.runs(self._trigger.name)
+        loop = asyncio.get_running_loop()
+        until, failures = loop.time() + RIVALS.total_seconds(), 0
+        while True:
+            tip = await self._repository.fetch()
+            look = layout.read(await self._repository.entries(tip, _folders(self._settings.base)), self._settings.base)
+            started, keys = await self._queued(tip, look)
+            ended, running = await self._processing(tip, look, quiet)
+            moves = (*started, *ended)
+            try:
+                if moves:
+                    await self._publish(tip, look, moves)
+            except Overtaken:
+                failures += 1
+                if loop.time() > until:
+                    raise
+                await asyncio.sleep(random.random() * min(5.0, 0.1 * 2**failures))  # noqa: S311 - jitter, not a secret
+                continue
+            await self._act(look, moves, keys)
+            waiting = len(look.files[Place.QUEUED]) - len({move.name for move in started})
+            return Pass(moves=moves, running=running + sum(move.target is Place.PROCESSING for move in started), waiting=waiting)
+
+    # --- what is queued ---
+
+    async def _queued(self, tip: str, look: Layout) -> tuple[list[Move], set[str]]:
+        """The moves of queued files, and the keys of all that are queued."""
+        found: list[Move] = []
+        files: list[QueueFile] = []
+        for file in look.files[Place.QUEUED].values():
+            others = [place for place in look.places(file.name) if place is not Place.QUEUED]
+            if others and self._settings.drop_duplicates:
+                found.append(Move(file=file, target=None, reason=f"A file of this name lies in {others[0]} already."))
+            elif Place.PROCESSING not in others:  # else: its turn comes when that one has ended
+                files.append(file)
+        folder = look.path(Place.QUEUED, "")
+        commits = await self._repository.introduced(tip, folder, [file.name for file in files])
+        keyed = {_key(look, file, commits.get(file.name, tip)): file for file in files}
+        new = {key: file for key, file in keyed.items() if key not in self._prepared}
+        if new:
+            self._prepared |= await self._preparation.prepare(tip, look, new, commits)
+        for key, file in keyed.items():
+            found += self._start(look, file, self._prepared.get(key))
+        return found, set(keyed)
+
+    def _start(self, look: Layout, file: QueueFile, prepared: Run | str | None) -> list[Move]:
+        older = tuple(place for place in look.places(file.name) if place in ENDS)
+        if prepared is None:
+            return []  # there is no room for it yet
+        if isinstance(prepared, str):
+            lines = tuple(prepared.splitlines())
+            replaces = tuple(place for place in older if place is not Place.FAILED)
+            return [Move(file=file, target=Place.FAILED, reason=lines[0], lines=lines[1:], replaces=replaces)]
+        jobs = ", ".join(step.name for step in prepared.workflow.jobs[:5])
+        facts = (("Job", jobs), ("Namespace", prepared.namespace), ("Run", prepared.id))
+        return [Move(file=file, target=Place.PROCESSING, run=prepared.id, namespace=prepared.namespace, facts=facts, replaces=older)]
+
+    # --- what is being processed ---
+
+    async def _processing(self, tip: str, look: Layout, quiet: timedelta) -> tuple[list[Move], int]:
+        """The moves of files whose runs have ended, and how many go on."""
+        files = look.files[Place.PROCESSING]
+        await self._learn(tip, look)
+        for name in files:
+            told = self._claims.get(name)
+            if told is not None and told.run not in self._followed:
+                self._follow(told)
+        await settle([self._followed[told.run] for name, told in self._claims.items() if name in files], quiet)
+        found, ended, running = [], {}, 0
+        for name, file in files.items():
+            told = self._claims.get(name)
+            if told is None:
+                found.append(Move(file=file, target=Place.UNKNOWN, reason="NotClaimed: no commit of Jobyard's says which run it is."))
+                continue
+            task = self._followed[told.run]
+            if not task.done():
+                running += 1
+            elif (result := self._result(told.run, task)) is None:
+                reason = f"RunNotFound: there is no run {told.run} any more."
+                found.append(Move(file=file, target=Place.UNKNOWN, run=told.run, namespace=told.namespace, reason=reason))
+            else:
+                ended[name] = result
+        texts = await self._repository.blobs(files[name].oid for name in ended)
+        for name, each in ended.items():
+            found.append(ending.leave(files[name], texts[files[name].oid], each.run, each.outcome, each.told))
+        return found, running
+
+    async def _learn(self, tip: str, look: Layout) -> None:
+        """Reads from the history which run each file in `processing` is."""
+        files, folder = look.files[Place.PROCESSING], look.path(Place.PROCESSING, "")
+        wanted = set(files)
+        if not wanted:
+            self._claims, self._read_up_to = {}, tip
+            return
+        since = self._read_up_to
+        news = await self._read_claims(tip, since, folder, wanted)
+        if since and not await self._repository.contains(tip, since):
+            since = ""  # the branch was pushed anew: nothing that we knew of it holds
+        kept = {name: told for name, told in self._claims.items() if name in wanted} if since else {}
+        self._claims, self._read_up_to = {**kept, **news}, tip
+
+    async def _read_claims(self, tip: str, since: str, folder: str, wanted: set[str]) -> dict[str, Told]:
+        while True:
+            messages = [text async for text in self._repository.messages(tip, since, folder)]
+            found = moves.claims(messages, wanted)
+            if since or len(found) == len(wanted) or not await self._repository.deepen():
+                return found
+
+    def _follow(self, told: Told) -> None:
+        task = self._tasks.create_task(self._until_the_end(told), name=f"follow {told.run}")
+        self._followed[told.run] = task
+        task.add_done_callback(lambda _: self._trigger.wanted.set())
+
+    async def _until_the_end(self, told: Told) -> _Ended | None:
+        """How the file's run ended; None when there is no such run. A run that is still held begins: its move was pushed."""
+        try:
+            run = await self._engine.find(told.run, told.namespace)
+        except NoSuchRun:
+            return None
+        if run.held:
+            await self._engine.begin(run)
+        outcome = await self._engine.outcome(run)
+        return _Ended(run, outcome, await ending.tell(self._engine, run, outcome, self._settings.log_lines))
+
+    def _result(self, run: str, task: asyncio.Task[_Ended | None]) -> _Ended | None:
+        try:
+            return task.result()
+        except BaseException:
+            del self._followed[run]  # it is asked for again at the next look
+            raise
+
+    # --- what comes of it ---
+
+    async def _publish(self, tip: str, look: Layout, moves_: Sequence[Move]) -> None:
+        groups: list[Sequence[Move]] = [[move] for move in moves_] if self._settings.commit_each else _by_kind(moves_)
+        commits = [Commit(message=moves.message(group), edits=await self._repository.edits(look, group)) for group in groups]
+        new = await self._repository.commit(tip, commits)
+        await self._repository.publish(tip, new)
+        self._trigger.pushed = new
+        for move in moves_:
+            self._trigger.say(_words(move))
+
+    async def _act(self, look: Layout, moves_: Iterable[Move], keys: set[str]) -> None:
+        """After the push: what was claimed begins, what has ended is released, what nobody wants any more is forgotten."""
+        claimed, over = set(), set()
+        for move in moves_:
+            if move.target is Place.PROCESSING:
+                claimed.add(move.run)
+                told = Told(file=move.name, state=Place.PROCESSING, run=move.run, namespace=move.namespace)
+                self._claims[move.name] = told
+            elif move.run:
+                over.add(move.run)
+        held = {run.id: run for run in self._prepared.values() if isinstance(run, Run)}
+        await _all(self._engine.begin(held[run]) for run in claimed)
+        for told in self._claims.values():
+            if told.run in claimed and told.run not in self._followed:
+                self._follow(told)
+        in_use = {told.run for name, told in self._claims.items() if name in look.files[Place.PROCESSING]} | claimed
+        # A person may have taken the file of a run away: the run goes on, and is released when it ends.
+        done = [run for run, task in self._followed.items() if task.done() and (run in over or run not in in_use)]
+        ended = [each for run in done if (each := self._result(run, self._followed[run])) is not None]
+        await _all(self._engine.release(each.run) for each in ended)
+        for run in done:
+            del self._followed[run]
+        for key, prepared in list(self._prepared.items()):
+            if key in keys and not (isinstance(prepared, Run) and prepared.id in claimed):
+                continue
+            del self._prepared[key]
+            if isinstance(prepared, Run) and prepared.id not in in_use:  # a person was faster: it is queued no more, or is another file now
+                await self._engine.abandon(prepared)
+        if self._before:
+            await self._tidy(self._before, in_use, keys)
+            self._before = []
+
+    async def _tidy(self, before: Iterable[Run], in_use: set[str], keys: set[str]) -> None:
+        """After a restart: runs that were held for a push that never came are forgotten, others that no file stands for are seen off.
+
+        Whoever else holds one of them pushes onto the commit that we have read, where its file is queued, or has pushed before it.
+        """
+        for run in before:
+            origin = run.origin
+            if run.id in in_use or "\0".join(origin.get(part, "") for part in ("file", "blob", "commit")) in keys:
+                continue
+            if run.held:
+                await self._engine.abandon(run)
+            elif run.id not in self._followed:
+                self._follow(Told(file="", state="", run=run.id, namespace=run.namespace))
+        left = [task for run, task in self._followed.items() if run not in in_use]
+        await settle(left, QUIET)
+        done = [each for task in left if task.done() and (each := task.result()) is not None]
+        await _all(self._engine.release(each.run) for each in done)
+        for each in done:
+            del self._followed[each.run.id]
+
+
+def _key(look: Layout, file: QueueFile, commit: str) -> str:
+    """What makes a queued file the same request: where it lies, what it holds, and which commit queued it."""
+    return "\0".join((look.path(Place.QUEUED, file.name), file.oid, commit))
+
+
+def _folders(base: str | None) -> list[str]:
+    bases = layout.BASES if base is None else (base,)
+    return [f"{each}{place}/" for each in bases for place in Place]
+
+
+def _by_kind(moves_: Sequence[Move]) -> list[Sequence[Move]]:
+    """One commit for all transitions, and one for what is thrown out of the queue."""
+    kept = [move for move in moves_ if move.target is not None]
+    gone = [move for move in moves_ if move.target is None]
+    return [group for group in (gone, kept) if group]
+
+
+def _words(move: Move) -> str:
+    why = f": {move.reason}" if move.reason else f" (run {move.run})" if move.run else ""
+    return f"{layout.show(move.name)}  {move.file.place} → {move.target or 'deleted'}{why}"
+
+
+async def _all(calls: Iterable[Awaitable[None]]) -> None:
+    """Makes calls, a few at a time."""
+    room = asyncio.Semaphore(AT_ONCE)
+
+    async def one(call: Awaitable[None]) -> None:
+        async with room:
+            await call
+
+    async with asyncio.TaskGroup() as group:
+        for call in calls:
+            group.create_task(one(call))
