@@ -21,7 +21,8 @@ from jobyard.model import names
 from jobyard.model.job import render
 from jobyard.model.objects import Manifest
 from jobyard.model.run import Run, RunRequest
-from tests.crash.scenarios import SCENARIOS, Place
+from tests.crash.place import Place
+from tests.crash.scenarios import SCENARIOS
 from tests.toy import folder
 
 Side = Literal["before", "after"]
@@ -72,12 +73,12 @@ def break_on_purpose(how: str) -> None:
         ClusterEngine.submit = late  # type: ignore[method-assign]
 
 
-async def serve(scenario: str, kubeconfig: str, namespace: str, source: Path) -> None:
+async def serve(scenario: str, kubeconfig: str, namespace: str, source: Path, process: int) -> None:
     async with (
         open_cluster(connect(kubeconfig=kubeconfig)) as cluster,
         open_engine(cluster, SystemClock(), namespace) as engine,
     ):
-        await SCENARIOS[scenario].serve(Place(engine=engine, cluster=cluster, namespace=namespace, folder=source))
+        await SCENARIOS[scenario].serve(Place(engine=engine, cluster=cluster, namespace=namespace, folder=source, process=process))
 
 
 def main() -> None:
@@ -85,7 +86,7 @@ def main() -> None:
     break_on_purpose(told["broken"])
     killer = Killer(told["side"], told["number"])
     with external.observe(killer):
-        asyncio.run(serve(told["scenario"], told["kubeconfig"], told["namespace"], Path(told["folder"])))
+        asyncio.run(serve(told["scenario"], told["kubeconfig"], told["namespace"], Path(told["folder"]), told["process"]))
     print(killer.count)
 
 

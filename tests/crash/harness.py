@@ -19,8 +19,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import msgspec
-
 from jobyard.cluster.client import HttpCluster, open_cluster
 from jobyard.cluster.kubeconfig import connect
 from jobyard.model import names
@@ -110,9 +108,7 @@ async def try_point(name: str, kubeconfig: Path, point: Point, broken: str = "")
     scenario = SCENARIOS[name]
     namespace = f"c-{uuid.uuid4().hex[:10]}"
     folder = Path(tempfile.mkdtemp(prefix="jobyard-crash-"))
-    (folder / "inbox").mkdir()
-    for file, tree in scenario.files.items():
-        (folder / "inbox" / file).write_bytes(msgspec.json.encode(tree))
+    scenario.source.fill(folder, scenario.files)
     seen = Seen()
     async with open_cluster(connect(kubeconfig=str(kubeconfig))) as cluster:
         await cluster.create_namespace(namespace)
@@ -120,12 +116,18 @@ async def try_point(name: str, kubeconfig: Path, point: Point, broken: str = "")
             others = [asyncio.create_task(_watch(cluster, namespace, seen))]
             if scenario.meanwhile is not None:
                 others.append(asyncio.create_task(_meanwhile(scenario, cluster, namespace)))
-            told = {"scenario": name, "kubeconfig": str(kubeconfig), "namespace": namespace, "folder": str(folder), "broken": broken}
+            told: dict[str, Any] = {
+                "scenario": name,
+                "kubeconfig": str(kubeconfig),
+                "namespace": namespace,
+                "folder": str(folder),
+                "broken": broken,
+            }
             try:
                 async with asyncio.timeout(BOUND):
                     async with asyncio.TaskGroup() as group:
-                        for _ in range(scenario.processes):
-                            group.create_task(_serve(told, point, seen))
+                        for number in range(scenario.processes):
+                            group.create_task(_serve({**told, "process": number}, point, seen))
             except TimeoutError:
                 seen.hung = True
             for job in await cluster.list(JOBS, namespace):
@@ -134,15 +136,14 @@ async def try_point(name: str, kubeconfig: Path, point: Point, broken: str = "")
             for other in others:
                 other.cancel()
             await asyncio.gather(*others, return_exceptions=True)
-            source = [file.name for part in ("inbox", "taken") for file in (folder / part).glob("*")]
-            done = {file.name: file.read_text() for file in (folder / "done").glob("[!.]*")}
+            source, done = scenario.source.look(folder)
             return judge(scenario, seen, source, done, left, f"{name}, killed {point[0]} call {point[1]}")
         finally:
             await cluster.call("DELETE", f"/api/v1/namespaces/{namespace}", f"delete Namespace {namespace}")
             shutil.rmtree(folder, ignore_errors=True)
 
 
-async def _serve(told: Mapping[str, str], point: Point, seen: Seen) -> None:
+async def _serve(told: Mapping[str, Any], point: Point, seen: Seen) -> None:
     """Serves until it ends by itself: killed at the point, started again without one."""
     side, number = point
     while True:

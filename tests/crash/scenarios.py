@@ -8,23 +8,35 @@ from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import msgspec
+
 from jobyard.cluster.client import HttpCluster
-from jobyard.engine.loop import ClusterEngine
 from jobyard.model import names
 from jobyard.model.objects import CONFIG_MAPS, JOBS, PODS
 from jobyard.model.run import Role
+from tests.crash import git
+from tests.crash.place import Place
 from tests.manifests import Tree, job, step, workflow
 from tests.toy.folder import FolderTrigger
 
 
 @dataclass(frozen=True)
-class Place:
-    """What a scenario works with: the same cluster and the same source after every restart."""
+class Source:
+    """What a scenario takes its work from: how it is filled, and what is left in it and done at the end."""
 
-    engine: ClusterEngine
-    cluster: HttpCluster
-    namespace: str
-    folder: Path
+    fill: Callable[[Path, Mapping[str, Tree]], None]
+    look: Callable[[Path], tuple[list[str], dict[str, str]]]
+
+
+def fill_inbox(folder: Path, files: Mapping[str, Tree]) -> None:
+    (folder / "inbox").mkdir()
+    for name, tree in files.items():
+        (folder / "inbox" / name).write_bytes(msgspec.json.encode(tree))
+
+
+def look_at_folders(folder: Path) -> tuple[list[str], dict[str, str]]:
+    left = [file.name for part in ("inbox", "taken") for file in (folder / part).glob("*")]
+    return left, {file.name: file.read_text() for file in (folder / "done").glob("[!.]*")}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -32,12 +44,13 @@ class Scenario:
     """A source with something in it, what serves it, and what must have become of it, wherever it was killed."""
 
     files: Mapping[str, Tree]
-    """What the inbox holds."""
+    """What the source holds."""
     ends: Mapping[str, frozenset[str]]
     """From file to how its run may end."""
     jobs: int | None
     """How many Jobs there must have been in all; None where that depends on when somebody interfered."""
     serve: Callable[[Place], Awaitable[None]]
+    source: Source = field(default_factory=lambda: Source(fill=fill_inbox, look=look_at_folders))
     meanwhile: Callable[[HttpCluster, str], Awaitable[None]] | None = None
     """Somebody else, at work in the namespace all the while."""
     processes: int = 1
@@ -135,6 +148,21 @@ SCENARIOS: dict[str, Scenario] = {
         serve=folder,
     ),
     "large": Scenario(files={"a.json": large()}, ends={"a.json": SUCCEEDED}, jobs=2, serve=folder),
+    "git": Scenario(
+        files={"good.json": job("good"), "bad.json": job("bad", "exit 1"), "wrong.json": {"kind": "Jop"}, "old.json": job("good")},
+        ends={"good.json": SUCCEEDED, "bad.json": FAILED, "wrong.json": FAILED, "old.json": SUCCEEDED},
+        jobs=3,
+        serve=git.serve,
+        source=Source(fill=git.fill, look=git.look),
+    ),
+    "rivals": Scenario(
+        files={"one.json": job("one", "sleep 0.3"), "two.json": job("two")},
+        ends={"one.json": SUCCEEDED, "two.json": SUCCEEDED},
+        jobs=2,
+        serve=git.serve,
+        source=Source(fill=git.fill, look=git.look),
+        processes=2,
+    ),
     "vandal": Scenario(
         files={
             "jobs.json": workflow("robbed", step("victim", "sleep 300")),

@@ -30,10 +30,11 @@ def git_group() -> None:
 @click.option("--folder", "inside", metavar="PATH", help="The folder in the repository that is to hold queued/ and the others.")
 def init(folder: str, repository: str | None, branch: str | None, inside: str | None) -> None:
     """Clone a repository of jobs into FOLDER, or make one; commit the five folders if they are missing."""
-    asyncio.run(_init(folder, GitOptions(repository=repository, branch=branch, folder=inside)))
+    asyncio.run(make(folder, GitOptions(repository=repository, branch=branch, folder=inside)))
 
 
-async def _init(name: str, options: GitOptions) -> None:
+async def make(name: str, options: GitOptions) -> None:
+    """Clones or makes a repository of jobs, and says what was done. Raises GitFailed."""
     from pathlib import Path
 
     from jobyard.triggers.git import clone
@@ -103,9 +104,14 @@ def _as_json(move: Any) -> dict[str, Any]:
 @output_option
 def requeue(files: tuple[str, ...], git: GitOptions, output: str) -> None:
     """Queue files again that have ended: from failed/, unknown/ or succeeded/. Each becomes a new run."""
+    asyncio.run(print_requeued(git, files, output))
+
+
+async def print_requeued(git: GitOptions, files: tuple[str, ...], output: str) -> None:
+    """Queues files again, and says which. Raises NotThere, GitFailed."""
     from jobyard.triggers.git.layout import show
 
-    for move in asyncio.run(_requeue(git, files)):
+    for move in await _requeue(git, files):
         click.echo(f"{show(move.name)}  {move.file.place} → {move.target}" if output == "text" else json.dumps(_as_json(move)))
 
 
@@ -131,8 +137,8 @@ def status(git: GitOptions, output: str) -> None:
 
     rows = asyncio.run(_status(git))
     if output == "json":
-        for row in rows:
-            click.echo(json.dumps(row))
+        for each in rows:
+            click.echo(json.dumps(each))
         return
     if not rows:
         click.echo("No files. Commit a Job manifest to queued/ and push.", err=True)
@@ -180,8 +186,8 @@ def log(file: str, number: int, git: GitOptions, output: str) -> None:
     rows = asyncio.run(_log(git, file.rsplit("/", 1)[-1], number))
     if output == "json":
         for each in rows:
-            line = {"at": each.at.isoformat(), "commit": each.commit, "file": each.file, "state": each.state, "run": each.run}
-            click.echo(json.dumps({**line, "namespace": each.namespace, "reason": each.reason}))
+            facts = {"at": each.at.isoformat(), "commit": each.commit, "file": each.file, "state": each.state, "run": each.run}
+            click.echo(json.dumps({**facts, "namespace": each.namespace, "reason": each.reason}))
         return
     if not rows:
         click.echo("No transition yet.", err=True)

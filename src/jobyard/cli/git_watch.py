@@ -33,6 +33,9 @@ class WatchOptions:
     poll: timedelta
     secret: str = ""
     drop_duplicates: bool = False
+    always_listen: bool = False
+    """Also without a secret, to answer those who ask for our health."""
+    in_cluster: bool | None = None
 
 
 class PortTaken(WrongInput):
@@ -44,7 +47,7 @@ async def keep_watching(git: GitOptions, serve: ServeOptions, options: TargetOpt
     found = await open_repository(git)
     clock = SystemClock()
     async with (
-        open_target(options) as target,
+        open_target(options, in_cluster=watch.in_cluster) as target,
         open_namespaces(target.cluster, clock, target.namespace) as engine,
         AsyncExitStack() as stack,
     ):
@@ -53,8 +56,9 @@ async def keep_watching(git: GitOptions, serve: ServeOptions, options: TargetOpt
         report = Report(trigger.name, clock)
         secret = watch.secret or os.environ.get("JOBYARD_WEBHOOK_SECRET") or os.environ.get("GITHUB_WEBHOOK_SECRET", "")
         click.echo(f"Watching branch {found.repository.source.branch} of {found.url}; Jobs run in namespace {target.namespace}.")
-        if secret:
+        if secret or watch.always_listen:
             port = await stack.enter_async_context(_listen(Webhooks(trigger, secret), watch))
+        if secret:
             click.echo(
                 f"Webhooks are received on {watch.host}:{port}, and every {watch.poll.total_seconds():.0f} s there is a look in any case."
             )

@@ -11,6 +11,7 @@ from click.exceptions import Abort, Exit
 from jobyard import __version__
 from jobyard.cli.check_command import check, schema
 from jobyard.cli.clean_command import clean
+from jobyard.cli.compat_command import compat
 from jobyard.cli.git_command import git_group
 from jobyard.cli.graph_command import graph
 from jobyard.cli.limits_command import limits
@@ -29,7 +30,7 @@ click.rich_click.COMMAND_GROUPS = {
     "jobyard": [
         {"name": "Run", "commands": ["run", "rerun", "git", "check", "graph"]},
         {"name": "Look", "commands": ["runs", "show", "logs", "why", "cancel", "clean"]},
-        {"name": "Set up", "commands": ["limits", "local", "manifests", "schema", "completion"]},
+        {"name": "Set up", "commands": ["limits", "local", "manifests", "schema", "compat", "completion"]},
     ]
 }
 
@@ -54,7 +55,25 @@ def completion(shell: str) -> None:
         click.echo(kind(cli, {}, "jobyard", "_JOBYARD_COMPLETE").source())
 
 
-for command in (run, rerun, git_group, check, graph, runs, show, logs, cancel, why, limits, clean, local, manifests, schema, completion):
+for command in (
+    run,
+    rerun,
+    git_group,
+    compat,
+    check,
+    graph,
+    runs,
+    show,
+    logs,
+    cancel,
+    why,
+    limits,
+    clean,
+    local,
+    manifests,
+    schema,
+    completion,
+):
     cli.add_command(command)
 
 

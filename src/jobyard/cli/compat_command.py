@@ -1,0 +1,126 @@
+"""`jobyard compat`: the five tools' own commands, as drop-ins."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from datetime import timedelta
+from pathlib import Path
+
+import rich_click as click
+
+from jobyard.cli.git_options import GitOptions, ServeOptions
+from jobyard.cli.target_options import TargetOptions
+from jobyard.compat import goji
+
+_ANYTHING = ServeOptions(namespaces=("*",), kinds=("*",), commit_each=True)
+
+
+@click.group()
+def compat() -> None:
+    """Run as one of the tools that Jobyard replaces, with its commands, its variables and its files."""
+
+
+@compat.group(name="goji")
+def goji_group() -> None:
+    """As goji: works on ./jobs, commits each transition, and may create anything that its service account may.
+
+    What goji promised and did not do is done: processing/ is watched, requeue queues, pushes that are refused are tried again.
+    """
+
+
+def _options(repository: str = "") -> GitOptions:
+    return GitOptions(repository=repository or None, author=goji.AUTHOR)
+
+
+def _target() -> TargetOptions:
+    return TargetOptions(namespace=goji.NAMESPACE)
+
+
+@goji_group.command(name="init")
+@click.option("--repository", metavar="URL")
+def init(repository: str | None) -> None:
+    """Clone the repository to ./jobs, or make ./jobs with its five folders."""
+    from jobyard.cli.git_command import make
+
+    if Path(goji.FOLDER).exists():
+        click.echo(f"{goji.FOLDER} already exists, skipping.")
+        return
+    asyncio.run(make(goji.FOLDER, GitOptions(repository=repository)))
+
+
+@goji_group.command(name="process")
+@click.option("--repository", metavar="URL", help="Read and ignored, as by goji.")
+def process(repository: str | None) -> None:
+    """Start what is queued, and move what has ended."""
+    asyncio.run(_process())
+
+
+async def _process() -> None:
+    from jobyard.cli.git_options import open_repository, settings
+    from jobyard.cli.target import open_target
+    from jobyard.engine.clock import SystemClock
+    from jobyard.engine.namespaces import open_namespaces
+    from jobyard.triggers.git.trigger import GitTrigger
+
+    found = await open_repository(_options())
+    in_cluster = goji.read(os.environ).in_cluster
+    async with (
+        open_target(_target(), in_cluster=in_cluster) as target,
+        open_namespaces(target.cluster, SystemClock(), target.namespace) as engine,
+    ):
+        told = settings(_options(), _ANYTHING, target.namespace, drop_duplicates=True)
+        await GitTrigger(found.repository, told, found.url, click.echo).run_once(engine)
+
+
+@goji_group.command(name="requeue")
+@click.argument("files", nargs=-1, required=True, metavar="FILE...")
+def requeue(files: tuple[str, ...]) -> None:
+    """Queue files again that have ended."""
+    from jobyard.cli.git_command import print_requeued
+
+    asyncio.run(print_requeued(_options(), files, "text"))
+
+
+@goji_group.command(name="template")
+@click.argument("template")
+@click.argument("job_name")
+@click.argument("image")
+@click.argument("filename")
+def template(template: str, job_name: str, image: str, filename: str) -> None:
+    """Print the template `basic-job`, or fill a template file and write it to jobs/queued/FILENAME."""
+    if template == goji.BASIC:
+        click.echo(goji.basic_job(job_name, image), nl=False)
+        return
+    try:
+        text = Path(template).read_text()
+    except (OSError, UnicodeDecodeError) as error:
+        raise goji.TemplateWrong(file=template, why=str(getattr(error, "strerror", "") or "it is no text")) from None
+    queued = Path(goji.FOLDER, "queued")
+    if not queued.is_dir():
+        raise goji.TemplateWrong(file=template, why=f"there is no folder {queued} to write to; `init` makes it")
+    if Path(filename).name != filename:
+        raise goji.TemplateWrong(file=template, why=f"{filename} is no file name")
+    (queued / filename).write_text(goji.fill(text, template, job_name, image, filename))
+    click.echo(f"Wrote {queued / filename}. Commit and push it.")
+
+
+@goji_group.command(name="server")
+@click.option("--repository", metavar="URL", help="Read and ignored, as by goji.")
+@click.option("--port", type=int, default=goji.PORT, show_default=True)
+def server(repository: str | None, port: int) -> None:
+    """Receive GitHub's webhooks at :8080/webhooks/github, and look every minute in any case."""
+    from jobyard.cli.git_watch import WatchOptions, keep_watching
+
+    known = goji.read(os.environ)
+    options = _options("" if Path(goji.FOLDER).exists() else known.repository)
+    watch = WatchOptions(
+        host=goji.HOST,
+        port=port,
+        poll=timedelta(seconds=60),
+        secret=known.secret,
+        drop_duplicates=True,
+        always_listen=True,
+        in_cluster=known.in_cluster,
+    )
+    asyncio.run(keep_watching(options, _ANYTHING, _target(), watch))
