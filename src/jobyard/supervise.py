@@ -18,7 +18,7 @@ from enum import StrEnum
 from typing import Protocol
 
 from jobyard.contracts import Clock, Engine, Trigger
-from jobyard.model.errors import Unavailable
+from jobyard.model.errors import Unavailable, innermost
 from jobyard.model.run import Outcome, Run, RunRequest, State, StepView
 
 log = logging.getLogger("jobyard.supervise")
@@ -116,7 +116,7 @@ class Supervised:
                     await self._trigger.run(engine)
                     why = "it ended by itself, which no trigger should"
                 except Exception as error:
-                    first = _first(error)
+                    first = innermost(error)
                     why, asked = str(first) or type(first).__name__, first.retry_after if isinstance(first, Unavailable) else None
                     log.debug("trigger %s failed", self.name, exc_info=error)
                 failures = 1 if self._clock.now() - begun >= self._restarts.steady else failures + 1
@@ -274,10 +274,3 @@ class _Budgeted:
 
     async def release(self, run: Run) -> None:
         await self._engine.release(run)
-
-
-def _first(error: BaseException) -> BaseException:
-    """The first error of a group of groups: what a person wants to read."""
-    while isinstance(error, BaseExceptionGroup):
-        error = error.exceptions[0]
-    return error

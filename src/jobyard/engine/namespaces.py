@@ -8,6 +8,7 @@ from contextlib import asynccontextmanager
 
 from jobyard.contracts import Clock, Cluster
 from jobyard.engine.loop import ClusterEngine, open_engine
+from jobyard.model.errors import innermost
 from jobyard.model.run import Outcome, Run, RunRequest, StepView
 
 
@@ -40,10 +41,7 @@ class Namespaces:
             if opened.done():
                 raise
             del self._opened[namespace]  # the next who asks tries again
-            first: BaseException = error
-            while isinstance(first, BaseExceptionGroup):
-                first = first.exceptions[0]
-            opened.set_exception(first)
+            opened.set_exception(innermost(error))
             opened.exception()
 
     def close(self) -> None:

@@ -21,6 +21,13 @@ class JobyardError(Exception):
         super().__init__((inspect.getdoc(type(self)) or "").format(**facts))
 
 
+def innermost(error: BaseException) -> BaseException:
+    """The first error of a group of groups: what a person wants to read."""
+    while isinstance(error, BaseExceptionGroup):
+        error = error.exceptions[0]
+    return error
+
+
 # --- wrong input: nothing was done; the user mends it and tries again ---
 
 

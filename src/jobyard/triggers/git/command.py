@@ -19,6 +19,7 @@ from jobyard.model.errors import GitFailed, NoRepository
 TIMEOUT = 300.0
 """Seconds that one git command may take; a first clone may be long."""
 REMOTE = frozenset(["fetch", "push", "clone", "ls-remote"])
+_NOISE = ("hint:", "Please make sure you have the correct access", "and the repository exists")
 _ASKPASS = """#!/bin/sh
 case "$1" in
   *sername*) printf '%s\\n' "$GIT_USERNAME" ;;
@@ -115,8 +116,8 @@ class Git:
     def failed(self, action: str, done: Done) -> GitFailed:
         """The error that a command's end means, in git's own words."""
         said = done.err.decode(errors="replace") or done.out.decode(errors="replace")
-        lines = [line.strip() for line in self.hide(said).splitlines() if line.strip() and not line.startswith("hint:")]
-        text = "; ".join(line.removeprefix("fatal: ").removeprefix("error: ") for line in lines[-4:])
+        lines = [line.strip() for line in self.hide(said).splitlines() if line.strip() and not line.strip().startswith(_NOISE)]
+        text = "; ".join(line.removeprefix("fatal: ").removeprefix("error: ").rstrip(".") for line in lines[-4:])
         return GitFailed(action=action, message=text or "it did not say why", remedy=_remedy(action))
 
     def hide(self, text: str) -> str:

@@ -18,7 +18,7 @@ from datetime import timedelta
 
 from jobyard.contracts import Engine
 from jobyard.model import names
-from jobyard.model.errors import NoSuchRun, Overtaken
+from jobyard.model.errors import NoSuchRun, Overtaken, innermost
 from jobyard.model.run import Outcome, Run
 from jobyard.triggers.git import ending, layout, moves
 from jobyard.triggers.git.layout import ENDS, Layout, Place, QueueFile
@@ -94,12 +94,15 @@ class GitTrigger:
 
     @asynccontextmanager
     async def _serving(self, engine: Engine) -> AsyncIterator[_Serving]:
-        async with asyncio.TaskGroup() as tasks:
-            serving = _Serving(self, engine, tasks)
-            try:
-                yield serving
-            finally:
-                serving.close()
+        try:
+            async with asyncio.TaskGroup() as tasks:
+                serving = _Serving(self, engine, tasks)
+                try:
+                    yield serving
+                finally:
+                    serving.close()
+        except BaseExceptionGroup as group:
+            raise innermost(group) from group
 
 
 class _Serving:
