@@ -51,7 +51,10 @@ async def tour(kubeconfig: Path, namespace: str, folder: Path) -> str:
         key=uuid.uuid4().hex,
         workflow=flow(folder, step("a", "echo hi", spec={"ttlSecondsAfterFinished": 600}), cleanup="never"),
     )
+    secret = {"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "beside"}, "stringData": {"a": "b"}}
+    request = replace(request, objects=(secret,))
     cleaned = RunRequest(trigger="test", key=uuid.uuid4().hex, workflow=flow(folder, step("b", "true"), cleanup="always"))
+    cleaned = replace(cleaned, objects=(secret,))  # the same name, of the same source: the older makes way
     try:
         async with (
             open_cluster(connect(kubeconfig=str(kubeconfig))) as cluster,

@@ -39,6 +39,7 @@ RIGHTS = (
         verbs=("list", "watch", "delete"),
         why="why a step does not run or failed, its outputs; the end of what a cancel could not end",
     ),
+    Right(group="", resource="secrets", verbs=("create", "get", "delete"), why="the Secrets that a repository commits beside its Jobs"),
     Right(group="", resource="pods/log", verbs=("get",), why="the last lines of what failed, and `jobyard logs`"),
     Right(group="coordination.k8s.io", resource="leases", verbs=("create", "get", "patch"), why="who of several leads"),
     Right(group="", resource="events", verbs=("list", "watch"), why="what Kubernetes says nowhere else: no node fits, quota, volumes"),

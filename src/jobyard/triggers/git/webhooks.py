@@ -45,7 +45,7 @@ def read(forge: str, headers: Mapping[str, str], body: bytes, secret: str) -> De
         raise Refused(status=400, message="Invalid webhook signature")
     try:
         payload = _payload(headers.get("content-type", ""), body)
-    except (ValueError, UnicodeDecodeError, KeyError, IndexError, RecursionError):
+    except (ValueError, RecursionError):
         raise Refused(status=400, message="The payload is no JSON") from None
     branches = kind.branches(payload) if isinstance(payload, dict) else {}
     return Delivery(branches={branch: commit for branch, commit in branches.items() if branch})
@@ -53,7 +53,9 @@ def read(forge: str, headers: Mapping[str, str], body: bytes, secret: str) -> De
 
 def _payload(media: str, body: bytes) -> Any:
     if media.split(";")[0].strip().lower() == "application/x-www-form-urlencoded":
-        return json.loads(parse_qs(body.decode())["payload"][0])
+        form = parse_qs(body.decode())
+        if "payload" in form:
+            return json.loads(form["payload"][0])
     return json.loads(body)
 
 

@@ -1,0 +1,231 @@
+"""`jobyard git`, and goji's commands, as a user types them."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import hmac
+import json
+import os
+import queue
+import signal
+import subprocess
+import threading
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+import yaml
+
+from jobyard.cluster.client import open_cluster
+from jobyard.cluster.kubeconfig import connect
+from jobyard.model.names import RECORD_SELECTOR
+from jobyard.model.objects import CONFIG_MAPS
+from tests.conftest import ClusterUnderTest
+from tests.e2e.conftest import COMMAND, Answer, Jobyard, environment
+from tests.git.remotes import NO_CONFIG, Person, free_port, git, subjects, tree
+from tests.manifests import job
+
+BOUND = 60.0
+SECRET = "s3cret"
+Serve = Callable[..., "Said"]
+
+
+@pytest.fixture
+def remote(tmp_path: Path) -> Path:
+    git(tmp_path, "init", "--quiet", "--bare", "--initial-branch", "main", "remote.git")
+    return tmp_path / "remote.git"
+
+
+@pytest.fixture
+def serve(credentials: Path, space: str, tmp_path: Path) -> Iterator[Serve]:
+    """Starts a command that goes on, and ends it as Kubernetes would."""
+    started: list[Said] = []
+
+    def start(*words: str, cluster: bool = True, cwd: Path | None = None, **env: str) -> Said:
+        more = ["--kubeconfig", str(credentials), "-n", space] if cluster else []
+        outer = environment(XDG_CACHE_HOME=str(tmp_path / "cache"), **NO_CONFIG, **env)
+        process = subprocess.Popen(
+            [*COMMAND, *words, *more], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env=outer, cwd=cwd
+        )
+        started.append(Said(process))
+        return started[-1]
+
+    yield start
+    for each in started:
+        each.end()
+
+
+class Said:
+    """A process that goes on, and what it says."""
+
+    def __init__(self, process: subprocess.Popen[str]) -> None:
+        self.process = process
+        self._lines: queue.Queue[str] = queue.Queue()
+        self._reader = threading.Thread(target=self._read)
+        self._reader.start()
+
+    def _read(self) -> None:
+        assert self.process.stdout is not None
+        for line in self.process.stdout:
+            self._lines.put(line)
+        self.process.stdout.close()
+
+    def until(self, words: str) -> None:
+        """Returns with the line that holds these words."""
+        said, end = "", time.monotonic() + BOUND
+        while words not in said:
+            try:
+                said += self._lines.get(timeout=max(0.0, end - time.monotonic()))
+            except queue.Empty:
+                raise AssertionError(f"not said in time: {words}; but: {said}") from None
+
+    def end(self) -> None:
+        """Ends it as Kubernetes would."""
+        self.process.send_signal(signal.SIGTERM)
+        try:
+            self.process.wait(timeout=20)
+        finally:
+            self.process.kill()
+            self.process.wait()
+            self._reader.join()
+
+
+def post(url: str, body: bytes, **headers: str) -> tuple[int, str]:
+    request = urllib.request.Request(url, data=body, headers={name.replace("_", "-"): value for name, value in headers.items()})
+    try:
+        with urllib.request.urlopen(request, timeout=20) as answer:
+            return answer.status, answer.read().decode()
+    except urllib.error.HTTPError as error:
+        return error.code, error.read().decode()
+
+
+def test_from_nothing_to_done(jobyard: Jobyard, remote: Path, tmp_path: Path) -> None:
+    def call(*words: str, cluster: bool = False, cwd: Path = tmp_path) -> Answer:
+        return jobyard("git", *words, cluster=cluster, cwd=cwd, XDG_CACHE_HOME=str(tmp_path / "cache"), **NO_CONFIG)
+
+    made = call("init", "--repository", str(remote))
+    assert made.code == 0, made.err
+    assert "Committed and pushed queued, processing, succeeded, failed, unknown." in made.out
+    assert "is there already" in call("init", "--repository", str(remote)).out
+    folder = tmp_path / "jobs"
+    assert "No files." in call("status").err
+    template = call("template", "hello", "busybox", "echo", "hello")
+    (folder / "queued/hello.yaml").write_text(template.out)
+    (folder / "queued/bad.yaml").write_text(yaml.safe_dump(job("bad", "exit 2")))
+    git(folder, "add", "-A")
+    git(folder, "commit", "--quiet", "-m", "work")
+    git(folder, "push", "--quiet")
+    done = call("process", "--wait", cluster=True)
+    assert done.code == 0, done.err
+    assert "hello.yaml  queued → processing (run hello-" in done.out
+    assert "bad.yaml  processing → failed: " in done.out
+    assert (folder / "succeeded/hello.yaml").exists(), "the clone follows"
+    assert "Nothing is queued or running." in call("process", cluster=True).err
+    assert call("requeue", "hello.yaml").out == "hello.yaml  succeeded → queued\n"
+    wrong = call("requeue", "failed/bat.yaml")
+    assert wrong.code == 2
+    assert 'did you mean "failed/bad.yaml"?' in wrong.err
+    assert "is queued already" in call("requeue", "hello.yaml").err
+    rows = {row["file"]: row for row in call("status", "-o", "json").lines}
+    assert {name: row["state"] for name, row in rows.items()} == {"hello.yaml": "queued", "bad.yaml": "failed"}
+    told = call("log", "bad.yaml", "-o", "json").lines
+    assert [each["state"] for each in told] == ["failed", "processing"]
+    assert rows["bad.yaml"]["run"] == told[0]["run"]
+    moved = call("process", "--wait", "-o", "json", cluster=True)
+    assert moved.code == 0, moved.err
+    assert tree(remote)["hello.yaml"] == "succeeded"
+
+
+def test_mistakes_are_told_in_a_sentence(jobyard: Jobyard, tmp_path: Path) -> None:
+    empty = jobyard("git", "process", cwd=tmp_path, **NO_CONFIG)
+    assert empty.code == 2
+    assert "it is not in a Git repository" in empty.err
+    away = jobyard(
+        "git", "process", "--repository", str(tmp_path / "none.git"), "--branch", "main", XDG_CACHE_HOME=str(tmp_path), **NO_CONFIG
+    )
+    assert away.code == 3
+    assert "git fetch failed: " in away.err
+    assert jobyard("git", "watch", "--listen", "8080", cwd=tmp_path).code == 2
+    assert "expected NAME <MAIL>" in jobyard("git", "status", "--author", "me", cluster=False, cwd=tmp_path).err
+    for each in (empty, away):
+        assert "Traceback" not in each.err
+
+
+def test_watch_hears_of_pushes_and_follows_runs(serve: Serve, remote: Path, tmp_path: Path) -> None:
+    person = Person(remote, tmp_path / "person")
+    person.write("queued/.gitkeep", "")
+    person.push()
+    port = free_port()
+    words = ("git", "watch", "--repository", str(remote), "--branch", "main", "--listen", f"127.0.0.1:{port}", "--poll", "600")
+    watching = serve(*words, JOBYARD_WEBHOOK_SECRET=SECRET)
+    watching.until("Webhooks are received")
+    with urllib.request.urlopen(f"http://127.0.0.1:{port}/health", timeout=20) as answer:
+        assert answer.read() == b"OK!"
+    hook = f"http://127.0.0.1:{port}/webhooks/github"
+
+    def tell(commit: str, ref: str = "refs/heads/main", secret: str = SECRET) -> tuple[int, str]:
+        body = json.dumps({"ref": ref, "before": "0", "after": commit}).encode()
+        return post(hook, body, X_Hub_Signature_256="sha256=" + hmac.new(secret.encode(), body, hashlib.sha256).hexdigest())
+
+    assert tell("x", secret="other") == (400, "Invalid webhook signature")
+    assert post(hook, b"{}") == (400, "Invalid webhook signature")
+    person.write("queued/a.yaml", yaml.safe_dump(job("a")))
+    commit = person.push()
+    assert tell(commit, ref="refs/heads/other") == (200, "OK")
+    assert tell(commit) == tell(commit) == (200, "OK")
+    watching.until("a.yaml  processing → succeeded")
+    assert tree(remote) == {"a.yaml": "succeeded"}
+
+
+def test_goji_s_container_can_be_replaced(
+    serve: Serve, jobyard: Jobyard, under_test: ClusterUnderTest, remote: Path, tmp_path: Path
+) -> None:
+    """Its commands, its variables, its port's answers; its namespace is `default`, so names are of this test alone."""
+    name = f"goji-{os.getpid()}-{under_test.name}"
+    config = {"KUBECONFIG": str(under_test.kubeconfig), **NO_CONFIG}
+    person = Person(remote, tmp_path / "person")
+    manifest = job(name)
+    manifest["metadata"]["annotations"] = {"why": "test"}
+    person.write(f"queued/{name}.yaml", yaml.safe_dump(manifest))
+    commit = person.push()
+    port = free_port()
+    more = {
+        "GIT_REPOSITORY": str(remote),
+        "GITHUB_WEBHOOK_SECRET": "hook",
+        **{key: value for key, value in config.items() if key == "KUBECONFIG"},
+    }
+    server = serve("compat", "goji", "server", "--port", str(port), cluster=False, cwd=tmp_path, **more)
+    server.until(f"{name}.yaml  processing → succeeded")
+    assert tree(remote) == {f"{name}.yaml": "succeeded"}
+    assert subjects(remote)[0] == f"{name}.yaml transitioned from processing to succeeded"
+    assert git(remote, "log", "-1", "--format=%an <%ae>", "main").strip() == "Goji Bot <goji-bot@goji>"
+    body = json.dumps({"ref": "refs/heads/main", "before": "0", "after": commit}).encode()
+    url = f"http://127.0.0.1:{port}/webhooks/github"
+    assert post(url, body, X_Hub_Signature="sha1=" + hmac.new(b"hook", body, hashlib.sha1).hexdigest()) == (200, "OK")
+    assert post(url, body)[0] == 400
+    with pytest.raises(urllib.error.HTTPError, match="405"):
+        urllib.request.urlopen(url, timeout=20)
+
+    def goji(*words: str) -> Answer:
+        return jobyard("compat", "goji", *words, cluster=False, cwd=tmp_path, **config)
+
+    assert goji("init", "--repository", str(remote)).code == 0
+    assert "already exists" in goji("init").out
+    assert goji("requeue", f"{name}.yaml").out == f"{name}.yaml  succeeded → queued\n"
+    assert f"name: {name}" in goji("template", "basic-job", name, "busybox", "x.yaml").out
+    (tmp_path / "my.tpl").write_text("kind: {args.job_name}\n")
+    assert goji("template", "my.tpl", "Jop", "i", "x.yaml").code == 0
+    assert (tmp_path / "jobs/queued/x.yaml").read_text() == "kind: Jop\n"
+    asyncio.run(forget(under_test.kubeconfig, name))
+
+
+async def forget(kubeconfig: Path, name: str) -> None:
+    """Deletes the runs of a workflow in the namespace `default`, which is not the test's own."""
+    async with open_cluster(connect(kubeconfig=str(kubeconfig))) as cluster:
+        for record in await cluster.list(CONFIG_MAPS, "default", labels=RECORD_SELECTOR):
+            if record.metadata.name.startswith(name):
+                await cluster.delete(CONFIG_MAPS, "default", record.metadata.name)
