@@ -16,10 +16,13 @@ from pathlib import Path
 
 from tests.kubernetes.a_cluster import a_cluster
 
-from bench.cases import CASES, Case, Place
+from bench.cases import CASES as CLUSTER_CASES
+from bench.cases import Case, Place
+from bench.git_cases import GIT_CASES
 from jobyard.cluster.client import open_cluster
 from jobyard.cluster.kubeconfig import connect
 
+CASES = {**CLUSTER_CASES, **GIT_CASES}
 SIDES = ("ours", "raw")
 
 

@@ -246,7 +246,9 @@ async def test_another_process_goes_on_where_one_stopped(cluster: HttpCluster, n
         async with asyncio.timeout(BOUND):
             outcomes = await asyncio.gather(second.outcome(found), third.outcome(found))
         assert [states(each) for each in outcomes] == [{"a": "succeeded", "b": "succeeded", "c": "succeeded"}] * 2
-        assert await second.runs("test") == []
+        assert [each.id for each in await second.runs("test")] == [started.id], "until it is released"
+        await second.release(found)
+        assert await third.runs("test") == []
     assert len(await cluster.list(JOBS, namespace)) == 3, "two at once make each Job once"
 
 

@@ -14,15 +14,21 @@ from jobyard.model.run import StepView
 async def pods_of(cluster: Cluster, namespace: str, job: str) -> list[Pod]:
     """A Job's pods, the oldest first."""
     pods = await cluster.list(PODS, namespace, labels=f"{JOB_NAME_LABEL}={job}")
-    return sorted(pods, key=lambda pod: str(pod.metadata.creation_timestamp))
+    return sorted(pods, key=_created)
 
 
-async def last_lines(cluster: Cluster, namespace: str, step: StepView, count: int, kept: Sequence[str] = ()) -> list[str]:
+def _created(pod: Pod) -> str:
+    return str(pod.metadata.creation_timestamp)
+
+
+async def last_lines(
+    cluster: Cluster, namespace: str, step: StepView, count: int, kept: Sequence[str] = (), known: Sequence[Pod] = ()
+) -> list[str]:
     """The last lines of a step's log: of the pod that its diagnosis names, else of its newest; what was followed, when the pod is gone."""
     if not step.job:
         return []
     try:
-        pods = await pods_of(cluster, namespace, step.job)
+        pods = sorted(known, key=_created) or await pods_of(cluster, namespace, step.job)
         name = step.diagnosis.pod if step.diagnosis and step.diagnosis.pod else pods[-1].metadata.name if pods else ""
         pod = next((pod for pod in pods if pod.metadata.name == name), None)
         if pod is None:

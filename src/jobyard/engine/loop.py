@@ -157,7 +157,9 @@ class ClusterEngine:
                 await patiently(lambda: self._cluster.delete(CONFIG_MAPS, self._namespace, run.id, uid=run.uid))
 
     async def last_lines(self, run: Run, step: StepView, count: int) -> list[str]:
-        return await last_lines(self._cluster, self._namespace, step, count)
+        job = self._sight.jobs[run.id].get(step.job)
+        known = list(self._sight.pods.get(job.metadata.uid, {}).values()) if job else []
+        return await last_lines(self._cluster, self._namespace, step, count, known=known)
 
     async def find(self, run_id: str, namespace: str = "") -> Run:
         try:
