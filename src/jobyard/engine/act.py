@@ -38,13 +38,17 @@ LOOK_FOR_ROOM = timedelta(seconds=5)
 class Actor:
     """Carries out the actions of one run, and remembers what the cluster refused."""
 
-    def __init__(self, cluster: Cluster, clock: Clock, namespace: str, sight: Sight, limiter: Limiter, run: Run) -> None:
+    def __init__(
+        self, cluster: Cluster, clock: Clock, namespace: str, sight: Sight, limiter: Limiter, run: Run, without_room: set[str]
+    ) -> None:
+        """`without_room`: where the run is noted when it waits for a place in a limit."""
         self._cluster = cluster
         self._clock = clock
         self._namespace = namespace
         self._sight = sight
         self._limiter = limiter
         self._run = run
+        self._without_room = without_room
         self.refusals: dict[tuple[Role, str, int], Refusal] = {}
 
     def room(self) -> bool:
@@ -133,6 +137,7 @@ class Actor:
         if full is not None:
             until = self._clock.now() + LOOK_FOR_ROOM
             self.refusals[slot] = Refusal(reason=Reason.WAITING_FOR_LIMIT, message=str(full), until=until)
+            self._without_room.add(run.id)
             return
         try:
             made = await self._cluster.create(JOBS, self._namespace, job)

@@ -87,6 +87,8 @@ class ClusterEngine:
         self._driven: dict[str, _Driven] = {}
         self._out_of_touch: dict[str, str] = {}
         self._pods_heard = clock.now()
+        self._without_room: set[str] = set()
+        """Runs that wait for a place in a limit."""
         self._open: set[asyncio.Task[None]] = set()
 
     # --- the waist ---
@@ -203,7 +205,7 @@ class ClusterEngine:
     def _drive(self, run: Run) -> _Driven:
         driven = self._driven.get(run.id)
         if driven is None:
-            actor = Actor(self._cluster, self._clock, self._namespace, self._sight, self._limiter, run)
+            actor = Actor(self._cluster, self._clock, self._namespace, self._sight, self._limiter, run, self._without_room)
             driven = self._driven[run.id] = _Driven(run=run, actor=actor)
             worker = self._tasks.create_task(self._work(driven), name=f"run {run.id}")
             self._open.add(worker)
@@ -314,8 +316,11 @@ class ClusterEngine:
         """Somebody may have left a place in a limit, or a limit is another: wakes whoever waits for one."""
         self._room.set()
         self._room = asyncio.Event()
-        for driven in self._driven.values():
-            if driven.actor.room():
+        waiting = list(self._without_room)
+        self._without_room.clear()
+        for run in waiting:
+            driven = self._driven.get(run)
+            if driven is not None and driven.actor.room():
                 driven.dirty.set()
 
     def _reach(self) -> None:
