@@ -230,6 +230,23 @@ async def test_processing_is_watched_and_what_is_not_there_is_unknown(
     assert await cluster.list(CONFIG_MAPS, namespace, labels=names.RECORD_SELECTOR) == []
 
 
+async def test_what_never_starts_has_failed_in_the_end_and_says_why(
+    engine: Namespaces, namespace: str, remote: Path, person: Person, under_test: ClusterUnderTest
+) -> None:
+    missing = {"envFrom": [{"secretRef": {"name": "nobody-made-it"}}]}
+    person.write("queued/config.yaml", text(job("config", container=missing)))
+    words = ["StartTimeout", "nobody-made-it"]
+    if under_test.name == "kubernetes":  # the local cluster's processes use no images
+        person.write("queued/image.yaml", text(job("image", container={"image": "registry.invalid/nothing:1"})))
+        words.append("registry.invalid/nothing:1")
+    person.push()
+    await until_idle(await trigger(remote, namespace, start_timeout=timedelta(seconds=4)), engine)
+    assert set(tree(remote).values()) == {"failed"}
+    told = git(remote, "log", "-1", "--format=%B", "main")
+    for each in words:
+        assert each in told, told
+
+
 async def test_the_same_name_in_two_folders(engine: Namespaces, cluster: HttpCluster, namespace: str, remote: Path, person: Person) -> None:
     person.write("queued/a.yaml", text(job("a")))
     person.write("succeeded/a.yaml", text(job("older")))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 from collections.abc import Callable
 from dataclasses import dataclass
+from datetime import timedelta
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import rich_click as click
@@ -47,6 +48,7 @@ class ServeOptions:
     namespaces: tuple[str, ...] = ()
     kinds: tuple[str, ...] = ()
     commit_each: bool = False
+    start_timeout: timedelta | None = timedelta(hours=1)
 
 
 def git_options(command: F) -> F:
@@ -80,10 +82,19 @@ def serve_options(command: F) -> F:
     @click.option(
         "--allow-kind", "kinds", multiple=True, metavar="KIND", help="Files may hold this kind beside Job, ConfigMap and Secret; * for any."
     )
+    @click.option(
+        "--start-timeout",
+        metavar="DURATION",
+        default="1h",
+        show_default=True,
+        callback=_duration,
+        help="How long a Job of a plain manifest may wait until a pod of it runs; 0s for ever.",
+    )
     @click.option("--commit-each", is_flag=True, help="One commit a transition, instead of one for all that happened at once.")
     @functools.wraps(command)
-    def wrapped(namespaces: tuple[str, ...], kinds: tuple[str, ...], commit_each: bool, **rest: Any) -> Any:
-        return command(serve=ServeOptions(namespaces=namespaces, kinds=kinds, commit_each=commit_each), **rest)
+    def wrapped(namespaces: tuple[str, ...], kinds: tuple[str, ...], commit_each: bool, start_timeout: timedelta, **rest: Any) -> Any:
+        options = ServeOptions(namespaces=namespaces, kinds=kinds, commit_each=commit_each, start_timeout=start_timeout or None)
+        return command(serve=options, **rest)
 
     return wrapped  # type: ignore[return-value]
 
@@ -93,6 +104,15 @@ def _author(context: click.Context, parameter: click.Parameter, value: str) -> s
     if not name.strip() or not email.strip("> ") or not value.rstrip().endswith(">"):
         raise click.BadParameter("expected NAME <MAIL>, for instance 'Goji Bot <goji-bot@goji>'")
     return value
+
+
+def _duration(context: click.Context, parameter: click.Parameter, value: str) -> timedelta:
+    from jobyard.model.duration import parse
+
+    try:
+        return parse(value)
+    except ValueError as error:
+        raise click.BadParameter(str(error)) from None
 
 
 async def open_repository(options: GitOptions) -> Found:
@@ -116,4 +136,4 @@ def settings(options: GitOptions, serve: ServeOptions, namespace: str, **more: A
         namespaces=None if "*" in serve.namespaces else frozenset(serve.namespaces),
         kinds=None if "*" in serve.kinds else KINDS | frozenset(serve.kinds),
     )
-    return Settings(policy=policy, base=options.base, commit_each=serve.commit_each, **more)
+    return Settings(policy=policy, base=options.base, commit_each=serve.commit_each, start_timeout=serve.start_timeout, **more)

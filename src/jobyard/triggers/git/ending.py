@@ -28,6 +28,8 @@ async def tell(engine: Engine, run: Run, outcome: Outcome, lines: int) -> tuple[
     codes = [step.diagnosis.exit_code for step in bad if step.diagnosis and step.diagnosis.exit_code is not None]
     if codes:
         facts.append(("Exit code", ", ".join(map(str, codes[:_TOLD_STEPS]))))
+    if bad and bad[0].diagnosis and bad[0].diagnosis.detail:
+        facts.append(("Detail", bad[0].diagnosis.detail))
     told: list[str] = []
     for step in (bad or list(view.steps)[-1:])[:_TOLD_STEPS]:
         tail = await engine.last_lines(run, step, lines)
@@ -62,6 +64,6 @@ def leave(file: QueueFile, text: bytes, run: Run, outcome: Outcome, told: tuple[
         run=run.id,
         namespace=run.namespace,
         reason=hide(reason, hidden),
-        facts=facts,
+        facts=tuple((name, hide(value, hidden)) for name, value in facts),
         lines=tuple(hide(line, hidden) for line in lines),
     )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 import tempfile
 from collections.abc import Iterable
 from datetime import timedelta
@@ -13,8 +14,9 @@ from jobyard.contracts import Engine
 from jobyard.model.errors import InvalidFiles, Rejected, WrongInput
 from jobyard.model.run import Run, RunRequest
 from jobyard.triggers.git.layout import Layout, Place, QueueFile
-from jobyard.triggers.git.manifests import Policy, needs_others, read_queued, refuse, unpack
+from jobyard.triggers.git.manifests import needs_others, read_queued, refuse, unpack
 from jobyard.triggers.git.repository import Repository
+from jobyard.triggers.git.settings import Settings
 
 AT_ONCE = 16
 QUIET = timedelta(seconds=3)
@@ -25,10 +27,10 @@ _TOLD_FINDINGS = 20
 class Preparation:
     """Reads queued files, and submits a held run for each."""
 
-    def __init__(self, repository: Repository, engine: Engine, policy: Policy, trigger: str, url: str) -> None:
+    def __init__(self, repository: Repository, engine: Engine, settings: Settings, trigger: str, url: str) -> None:
         self._repository = repository
         self._engine = engine
-        self._policy = policy
+        self._settings = settings
         self._trigger = trigger
         self._url = url
 
@@ -72,7 +74,10 @@ class Preparation:
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(text)
         try:
-            wanted = read_queued(path, root, self._policy)
+            wanted = read_queued(path, root, self._settings.policy)
+            if wanted.workflow.keeps_names:  # a workflow says for itself how long
+                steps = tuple(dataclasses.replace(step, start_timeout=self._settings.start_timeout) for step in wanted.workflow.steps)
+                wanted = dataclasses.replace(wanted, workflow=dataclasses.replace(wanted.workflow, steps=steps))
             origin = {"repository": self._url, "file": look.path(Place.QUEUED, file.name), "commit": commit, "blob": file.oid}
             return await self._engine.submit(
                 RunRequest(trigger=self._trigger, key=key, workflow=wanted.workflow, objects=wanted.objects, held=True, origin=origin)

@@ -21,5 +21,7 @@ class Settings:
     """A queued file whose name lies in another folder too is taken out of the queue, as goji did, instead of run once more."""
     poll: timedelta = timedelta(seconds=60)
     """How often to look though nothing told us to: the net under webhooks."""
+    start_timeout: timedelta | None = timedelta(hours=1)
+    """How long a Job of a plain manifest may wait until a pod of it runs: an image that does not exist never will. None: for ever."""
     log_lines: int = 20
     """How many of the last lines of a log a commit tells."""

@@ -114,7 +114,7 @@ class _Serving:
         self._settings = trigger.settings
         self._engine = engine
         self._tasks = tasks
-        self._preparation = Preparation(trigger.repository, engine, trigger.settings.policy, trigger.name, trigger.url)
+        self._preparation = Preparation(trigger.repository, engine, trigger.settings, trigger.name, trigger.url)
         self._prepared: dict[str, Run | str] = {}
         """From key to the run that is held for it, or why there can be none."""
         self._claims: dict[str, Told] = {}
