@@ -122,7 +122,7 @@ class Supervised:
                 failures = 1 if self._clock.now() - begun >= self._restarts.steady else failures + 1
                 wait = self._restarts.delay(failures, random.random())  # noqa: S311 - jitter, not a secret
                 wait = max(wait, timedelta(seconds=asked or 0))
-                log.warning("trigger %s failed (%s); started again in %.1f s", self.name, why, wait.total_seconds())
+                log.info("trigger %s failed (%s); started again in %.1f s", self.name, why, wait.total_seconds())
                 self._report.set(Stage.BACKING_OFF, failures=failures, error=why, until=self._clock.now() + wait)
                 await asyncio.sleep(wait.total_seconds())
         finally:

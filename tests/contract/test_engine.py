@@ -9,10 +9,8 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
-import msgspec
 import pytest
 
-from jobyard.cli.reading import read_file
 from jobyard.cluster.client import HttpCluster
 from jobyard.engine.clock import SystemClock
 from jobyard.engine.loop import ClusterEngine, open_engine
@@ -21,6 +19,7 @@ from jobyard.model.errors import NoSuchRun, Rejected
 from jobyard.model.objects import CONFIG_MAPS, JOBS, PODS
 from jobyard.model.run import Outcome, Reason, Role, RunRequest, State
 from jobyard.model.workflow import Workflow
+from tests.flows import read
 from tests.manifests import job, step, workflow
 from tests.waiting import BOUND, is_running, until, until_gone, until_pod
 
@@ -29,12 +28,6 @@ from tests.waiting import BOUND, is_running, until, until_gone, until_pod
 async def engine(cluster: HttpCluster, namespace: str) -> AsyncIterator[ClusterEngine]:
     async with open_engine(cluster, SystemClock(), namespace) as opened:
         yield opened
-
-
-def read(tree: dict[str, Any], folder: Path) -> Workflow:
-    file = folder / f"{uuid.uuid4().hex}.json"
-    file.write_bytes(msgspec.json.encode(tree))
-    return read_file(file).require()
 
 
 def request(flow: Workflow, key: str = "", **inputs: Any) -> RunRequest:

@@ -7,7 +7,6 @@ import json
 import os
 import ssl
 import subprocess
-import uuid
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
@@ -17,7 +16,6 @@ from typing import Any
 import msgspec
 import pytest
 
-from jobyard.cli.reading import read_file
 from jobyard.cluster.client import HttpCluster, open_cluster
 from jobyard.cluster.kubeconfig import connect
 from jobyard.engine.clock import SystemClock
@@ -26,10 +24,10 @@ from jobyard.model import names
 from jobyard.model.errors import Unavailable
 from jobyard.model.objects import CONFIG_MAPS, JOBS
 from jobyard.model.run import RunRequest, State
-from jobyard.model.workflow import Workflow
 from jobyard.supervise import Report, Restarts, Stage, Supervised
 from tests.conftest import ClusterUnderTest
 from tests.faults.proxy import Asked, Fault, Proxy, by_seed, no_faults, open_proxy
+from tests.flows import read
 from tests.manifests import step, workflow
 from tests.toy.folder import FolderTrigger
 
@@ -63,12 +61,6 @@ def kubeconfig(url: str, folder: Path, ca: Path | None = None, **user: Any) -> P
     path = folder / "proxy-kubeconfig"
     path.write_text(json.dumps(config))
     return path
-
-
-def read(tree: dict[str, Any], folder: Path) -> Workflow:
-    file = folder / f"{uuid.uuid4().hex}.json"
-    file.write_bytes(msgspec.json.encode(tree))
-    return read_file(file).require()
 
 
 @pytest.mark.parametrize("seed", SEEDS)

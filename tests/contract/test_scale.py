@@ -19,7 +19,7 @@ from jobyard.model.objects import CONFIG_MAPS, JOBS
 from jobyard.model.run import Reason, Role, RunRequest, State
 from jobyard.model.workflow import Workflow
 from tests.conftest import ClusterUnderTest
-from tests.contract.test_engine import read
+from tests.flows import read
 from tests.manifests import Tree, step, workflow
 from tests.waiting import until_gone
 

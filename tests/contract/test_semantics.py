@@ -10,10 +10,8 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
-import msgspec
 import pytest
 
-from jobyard.cli.reading import read_file
 from jobyard.cluster.client import HttpCluster
 from jobyard.engine.clock import SystemClock
 from jobyard.engine.limiter import look as look_at_limits
@@ -27,6 +25,7 @@ from jobyard.model.errors import NotEnded, NothingFailed
 from jobyard.model.objects import CONFIG_MAPS, JOBS
 from jobyard.model.run import Reason, Role, Run, RunRequest, State
 from jobyard.model.workflow import Workflow
+from tests.flows import read
 from tests.manifests import job, step, workflow
 from tests.waiting import BOUND, is_running, until_gone, until_pod
 
@@ -35,12 +34,6 @@ from tests.waiting import BOUND, is_running, until_gone, until_pod
 async def engine(cluster: HttpCluster, namespace: str) -> AsyncIterator[ClusterEngine]:
     async with open_engine(cluster, SystemClock(), namespace) as opened:
         yield opened
-
-
-def read(tree: dict[str, Any], folder: Path) -> Workflow:
-    file = folder / f"{uuid.uuid4().hex}.json"
-    file.write_bytes(msgspec.json.encode(tree))
-    return read_file(file).require()
 
 
 def request(flow: Workflow, key: str = "", **more: Any) -> RunRequest:

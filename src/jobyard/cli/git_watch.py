@@ -16,6 +16,7 @@ import rich_click as click
 from jobyard.cli.git_options import GitOptions, ServeOptions, open_repository, settings
 from jobyard.cli.target import open_target
 from jobyard.cli.target_options import TargetOptions
+from jobyard.contracts import Clock
 from jobyard.engine.clock import SystemClock
 from jobyard.engine.namespaces import open_namespaces
 from jobyard.model.errors import WrongInput
@@ -66,7 +67,7 @@ async def keep_watching(git: GitOptions, serve: ServeOptions, options: TargetOpt
             click.echo(f"No webhook secret is set (JOBYARD_WEBHOOK_SECRET): there is a look every {watch.poll.total_seconds():.0f} s.")
         ended = await stack.enter_async_context(_until_terminated())
         async with asyncio.TaskGroup() as tasks:
-            parts = [tasks.create_task(Supervised(trigger, report, clock).run(engine)), tasks.create_task(_tell(report))]
+            parts = [tasks.create_task(Supervised(trigger, report, clock).run(engine)), tasks.create_task(_tell(report, clock))]
             await ended.wait()
             for part in parts:
                 part.cancel()
@@ -81,17 +82,17 @@ async def _listen(app: Webhooks, watch: WatchOptions) -> AsyncIterator[int]:
         raise PortTaken(host=watch.host, port=watch.port, why=error.strerror) from None
 
 
-async def _tell(report: Report) -> None:
-    """Says when the trigger fails, and when it is well again."""
-    failing = False
+async def _tell(report: Report, clock: Clock) -> None:
+    """Says when the trigger fails: why, when that is news, and when it is tried again."""
+    told = ""
     while True:
-        changed = report.changed
-        health = report.health
-        if health.stage is Stage.BACKING_OFF:
-            failing = True
-            click.echo(f"{health.error}\n  (tried again by itself)", err=True)
-        elif failing and health.failures == 0:
-            failing = False
+        changed, health = report.changed, report.health
+        if health.stage is Stage.BACKING_OFF and health.until is not None:
+            if health.error != told:
+                click.echo(health.error, err=True)
+            told = health.error
+            wait = max((health.until - clock.now()).total_seconds(), 0.0)
+            click.echo(f"  {_times(health.failures)}; tried again in {wait:.0f} s", err=True)
         await changed.wait()
 
 
@@ -107,3 +108,7 @@ async def _until_terminated() -> AsyncIterator[asyncio.Event]:
     finally:
         with contextlib.suppress(NotImplementedError):
             loop.remove_signal_handler(signal.SIGTERM)
+
+
+def _times(failures: int) -> str:
+    return "failed once" if failures == 1 else f"failed {failures} times in a row"

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import fcntl
 import os
 import re
 from dataclasses import dataclass
@@ -40,8 +42,11 @@ async def open_url(url: str, branch: str | None, identity: tuple[str, str] | Non
     folder = cache / f"{names.slug(shown.rsplit('/', 1)[-1].removesuffix('.git'), 40)}-{names.digest(shown)}.git"
     folder.mkdir(parents=True, exist_ok=True, mode=0o700)
     git = Git(folder, identity)
-    await git("init", "--quiet", "--bare", ".")
-    await git("config", "remote.origin.url", url)
+    with folder.with_suffix(".lock").open("a") as lock:
+        await asyncio.to_thread(fcntl.flock, lock, fcntl.LOCK_EX)
+        (folder / "config.lock").unlink(missing_ok=True)  # only whoever was killed under our lock can have left it
+        await git("init", "--quiet", "--bare", ".", keep=lock.fileno())
+        await git("config", "remote.origin.url", url, keep=lock.fileno())
     source = Source(folder=folder, branch=branch or await _default_branch(git), remote="origin", identity=identity)
     return Found(repository=Repository(source), url=shown)
 
