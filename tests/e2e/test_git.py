@@ -114,7 +114,9 @@ def test_from_nothing_to_done(jobyard: Jobyard, remote: Path, tmp_path: Path) ->
     folder = tmp_path / "jobs"
     assert "No files." in call("status").err
     template = call("template", "hello", "busybox", "echo", "hello")
-    (folder / "queued/hello.yaml").write_text(template.out)
+    manifest = yaml.safe_load(template.out)
+    manifest["spec"]["template"]["spec"]["containers"][0]["imagePullPolicy"] = "IfNotPresent"  # a test's node has no registry
+    (folder / "queued/hello.yaml").write_text(yaml.safe_dump(manifest))
     (folder / "queued/bad.yaml").write_text(yaml.safe_dump(job("bad", "exit 2")))
     git(folder, "add", "-A")
     git(folder, "commit", "--quiet", "-m", "work")

@@ -82,7 +82,10 @@ async def _process(git: GitOptions, serve: ServeOptions, options: TargetOptions,
     found = await open_repository(git)
     async with open_target(options) as target, open_namespaces(target.cluster, SystemClock(), target.namespace) as engine:
         say = click.echo if output == "text" else lambda _: None
-        trigger = GitTrigger(found.repository, settings(git, serve, target.namespace), found.url, say)
+        told = settings(git, serve, target.namespace)
+        for name in told.policy.namespaces or ():
+            await engine.of(name)  # what was left open there is seen to as well
+        trigger = GitTrigger(found.repository, told, found.url, say)
         done = await (trigger.run_until_idle(engine) if wait else trigger.run_once(engine))
         if output == "json":
             for move in done.moves:

@@ -53,6 +53,8 @@ async def keep_watching(git: GitOptions, serve: ServeOptions, options: TargetOpt
         AsyncExitStack() as stack,
     ):
         told = settings(git, serve, target.namespace, poll=watch.poll, drop_duplicates=watch.drop_duplicates)
+        for name in told.policy.namespaces or ():
+            await engine.of(name)  # what was left open there is seen to as well
         trigger = GitTrigger(found.repository, told, found.url, click.echo)
         report = Report(trigger.name, clock)
         secret = watch.secret or os.environ.get("JOBYARD_WEBHOOK_SECRET") or os.environ.get("GITHUB_WEBHOOK_SECRET", "")
