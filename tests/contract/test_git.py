@@ -19,6 +19,7 @@ from jobyard.engine.namespaces import Namespaces, open_namespaces
 from jobyard.model import names
 from jobyard.model.errors import GitFailed
 from jobyard.model.objects import CONFIG_MAPS, JOBS, SECRETS
+from jobyard.model.run import RunRequest
 from jobyard.supervise import Report, Restarts, Supervised
 from jobyard.triggers.git import moves
 from jobyard.triggers.git.clone import Found, open_here, open_url
@@ -27,6 +28,7 @@ from jobyard.triggers.git.manifests import Policy
 from jobyard.triggers.git.settings import Settings
 from jobyard.triggers.git.trigger import GitTrigger, Pass
 from tests.conftest import ClusterUnderTest
+from tests.flows import read
 from tests.git import remotes
 from tests.git.remotes import Person, git, subjects, tree
 from tests.manifests import Tree, job, step, workflow
@@ -245,6 +247,21 @@ async def test_what_never_starts_has_failed_in_the_end_and_says_why(
     told = git(remote, "log", "-1", "--format=%B", "main")
     for each in words:
         assert each in told, told
+
+
+async def test_a_commit_that_claims_another_s_run_is_not_told_its_log(
+    engine: Namespaces, cluster: HttpCluster, namespace: str, remote: Path, person: Person, tmp_path: Path
+) -> None:
+    flow = read(workflow("theirs", step("a", "echo what-nobody-here-may-read")), tmp_path)
+    theirs = await engine.submit(RunRequest(trigger="cli", key="k", workflow=flow))
+    await engine.outcome(theirs)
+    for number, space in enumerate((namespace, "kube-system")):
+        person.write(f"processing/evil-{number}.yaml", text(job("evil")))
+        trailers = ("Jobyard-File: evil-{0}.yaml", "Jobyard-State: processing", "Jobyard-Run: {1}", "Jobyard-Namespace: {2}")
+        person.push("evil\n\n" + "\n".join(trailers).format(number, theirs.id, space))
+    await until_idle(await trigger(remote, namespace), engine)
+    assert set(tree(remote).values()) == {"unknown"}
+    assert "what-nobody-here-may-read" not in git(remote, "log", "--format=%B", "main")
 
 
 async def test_the_same_name_in_two_folders(engine: Namespaces, cluster: HttpCluster, namespace: str, remote: Path, person: Person) -> None:

@@ -135,6 +135,8 @@ def test_from_nothing_to_done(jobyard: Jobyard, remote: Path, tmp_path: Path) ->
     rows = {row["file"]: row for row in call("status", "-o", "json").lines}
     assert {name: row["state"] for name, row in rows.items()} == {"hello.yaml": "queued", "bad.yaml": "failed"}
     told = call("log", "bad.yaml", "-o", "json").lines
+    shown = jobyard("show", rows["bad.yaml"]["run"])
+    assert f"repository {remote}\nfile queued/bad.yaml\ncommit " in shown.out, shown.err
     assert [each["state"] for each in told] == ["failed", "processing"]
     assert rows["bad.yaml"]["run"] == told[0]["run"]
     moved = call("process", "--wait", "-o", "json", cluster=True)

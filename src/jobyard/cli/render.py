@@ -43,6 +43,7 @@ def run_json(view: RunView) -> dict[str, Any]:
         "workflow": view.workflow,
         "namespace": view.namespace,
         "trigger": view.trigger,
+        **({"origin": dict(view.origin)} if view.origin else {}),
         "state": view.state,
         "reason": view.reason,
         "started": time(view.started),

@@ -72,7 +72,10 @@ def show(run: str, target: TargetOptions, output: str) -> None:
         return
     click.echo(f"{view.id}  {render.summary(view)}  {render.lasted(view, now)}")
     started = view.started.astimezone().strftime("%Y-%m-%d %H:%M:%S %Z")
-    click.echo(f"workflow {view.workflow}, namespace {view.namespace}, started {started}\n")
+    click.echo(f"workflow {view.workflow}, namespace {view.namespace}, started {started}")
+    for name, value in view.origin.items():
+        click.echo(f"{name} {value}")
+    click.echo()
     for line in render.plain_table(("STEP", "STATE", "DURATION", "ATTEMPT", "REASON"), render.table(view, now)):
         click.echo(line)
     for step in view.steps:

@@ -305,7 +305,7 @@ def show(
     sight: Sight, run: str, workflow: Workflow, namespace: str, decision: Decision, created: datetime, unreachable: str = ""
 ) -> RunView:
     """A run as it stands, each step explained."""
-    record = sight.records.get(run)
+    record, asked = sight.records.get(run), sight.asked(run)
     return RunView(
         id=run,
         workflow=workflow.name,
@@ -316,5 +316,6 @@ def show(
         started=created,
         finished=decision.finished,
         steps=tuple(sight.explain(run, step) for step in decision.steps),
+        origin=asked.origin if asked else {},
         unreachable=unreachable,
     )

@@ -159,6 +159,7 @@ class RunView:
     started: datetime
     finished: datetime | None = None
     steps: tuple[StepView, ...] = ()
+    origin: Mapping[str, str] = field(default_factory=dict)
     unreachable: str = ""
     """Why the cluster can't be asked just now; empty while it can."""
 

@@ -151,6 +151,8 @@ class Repository:
 
     async def contains(self, tip: str, commit: str) -> bool:
         """Whether a commit is in the history of the tip."""
+        if not commit or not commit.isalnum():
+            return False
         return (await self.git.run("merge-base", "--is-ancestor", commit, tip, accept=(0, 1, 128))).code == 0
 
     async def deepen(self) -> bool:

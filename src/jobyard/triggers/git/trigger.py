@@ -117,6 +117,7 @@ class _Serving:
         self._preparation = Preparation(trigger.repository, engine, trigger.settings, trigger.name, trigger.url)
         self._prepared: dict[str, Run | str] = {}
         """From key to the run that is held for it, or why there can be none."""
+        self._tip = ""
         self._claims: dict[str, Told] = {}
         self._read_up_to = ""
         self._followed: dict[str, asyncio.Task[_Ended | None]] = {}
@@ -136,7 +137,7 @@ class _Serving:
         loop = asyncio.get_running_loop()
         until, failures = loop.time() + RIVALS.total_seconds(), 0
         while True:
-            tip = await self._repository.fetch()
+            tip = self._tip = await self._repository.fetch()
             look = layout.read(await self._repository.entries(tip, _folders(self._settings.base)), self._settings.base)
             started, keys = await self._queued(tip, look)
             ended, running = await self._processing(tip, look, quiet)
@@ -246,14 +247,28 @@ class _Serving:
 
     async def _until_the_end(self, told: Told) -> _Ended | None:
         """How the file's run ended; None when there is no such run. A run that is still held begins: its move was pushed."""
+        if not self._settings.policy.allows_namespace(told.namespace):
+            return None
         try:
             run = await self._engine.find(told.run, told.namespace)
         except NoSuchRun:
+            return None
+        if not await self._is_of_here(run, told):
             return None
         if run.held:
             await self._engine.begin(run)
         outcome = await self._engine.outcome(run)
         return _Ended(run, outcome, await ending.tell(self._engine, run, outcome, self._settings.log_lines))
+
+    async def _is_of_here(self, run: Run, told: Told) -> bool:
+        """Whether this repository started the run. Anybody who can push can write a commit that says so, and would be told its log."""
+        if run.trigger == self._trigger.name:
+            return True
+        # Another Jobyard may know the repository by another address: then the commit that queued the file is in our history all the same.
+        origin = run.origin
+        if origin.get("file", "").rpartition("/")[2] != told.file:
+            return False
+        return await self._repository.contains(self._tip, origin.get("commit", ""))
 
     def _result(self, run: str, task: asyncio.Task[_Ended | None]) -> _Ended | None:
         try:
