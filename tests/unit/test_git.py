@@ -19,8 +19,12 @@ from jobyard.compat import goji
 from jobyard.triggers.git import layout, moves, webhooks
 from jobyard.triggers.git.clone import is_in, without_password
 from jobyard.triggers.git.layout import Entry, Place, QueueFile
-from jobyard.triggers.git.manifests import hide, secrets, unpack
+from jobyard.triggers.git.listen import Message, Webhooks
+from jobyard.triggers.git.manifests import Policy, hide, secrets, unpack
 from jobyard.triggers.git.moves import Move
+from jobyard.triggers.git.repository import Repository, Source
+from jobyard.triggers.git.settings import Settings
+from jobyard.triggers.git.trigger import GitTrigger
 
 SECRET = "s3cret"
 
@@ -194,3 +198,53 @@ def test_goji_s_templates_are_filled_and_reach_nothing_else() -> None:
         with pytest.raises(goji.TemplateWrong):
             goji.fill(wrong, "t", "j", "i", "f")
     assert goji.read({"IN_CLUSTER": "True", "GIT_REPOSITORY": "u"}) == goji.Environment(in_cluster=False, repository="u", secret="")
+
+
+class Caller:
+    """Calls an ASGI application."""
+
+    def __init__(self, folder: Path) -> None:
+        source = Source(folder=folder, branch="main", remote="origin")
+        settings = Settings(policy=Policy(default_namespace="default"))
+        self.trigger = GitTrigger(Repository(source), settings, "https://example.com/jobs.git")
+        self.app = Webhooks(self.trigger, SECRET)
+
+    async def __call__(self, method: str, path: str, body: bytes = b"", headers: dict[str, str] | None = None) -> tuple[int, str]:
+        sent: list[Message] = []
+        pieces = [body[start : start + 65536] for start in range(0, len(body), 65536)] or [b""]
+
+        async def receive() -> Message:
+            piece = pieces.pop(0)
+            return {"type": "http.request", "body": piece, "more_body": bool(pieces)}
+
+        async def send(message: Message) -> None:
+            sent.append(message)
+
+        raw = [(name.encode(), value.encode()) for name, value in (headers or {}).items()]
+        await self.app({"type": "http", "path": path, "method": method, "headers": raw}, receive, send)
+        return sent[0]["status"], sent[1]["body"].decode()
+
+    async def push(self, commit: str, branch: str = "main") -> bool:
+        """Tells of a push; whether it was worth a look."""
+        self.trigger.wanted.clear()
+        body = json.dumps({"ref": f"refs/heads/{branch}", "before": "0", "after": commit}).encode()
+        assert await self("POST", "/webhooks/github", body, {"X-Hub-Signature-256": f"sha256={signed(body)}"}) == (200, "OK")
+        return self.trigger.wanted.is_set()
+
+
+async def test_each_push_to_the_branch_is_one_look(tmp_path: Path) -> None:
+    call = Caller(tmp_path)
+    call.trigger.pushed = "ours"
+    assert [await call.push(commit) for commit in ("c1", "c1", "c2", "ours", "c1")] == [True, False, True, False, False]
+    assert not await call.push("c3", branch="other")
+
+
+async def test_what_is_no_delivery_is_answered_plainly(tmp_path: Path) -> None:
+    call = Caller(tmp_path)
+    assert await call("GET", "/health") == (200, "OK!")
+    assert (await call("GET", "/webhooks/github"))[0] == 405
+    assert (await call("POST", "/webhooks/unheard-of"))[0] == 404
+    assert (await call("GET", "/"))[0] == 404
+    assert await call("POST", "/webhooks/github", b"{}") == (400, "Invalid webhook signature")
+    assert (await call("POST", "/webhooks/github", b"x" * (webhooks.BODY_LIMIT + 1)))[0] == 413
+    assert not call.trigger.wanted.is_set()
