@@ -152,14 +152,12 @@ def status(git: GitOptions, output: str) -> None:
 
 
 async def _status(git: GitOptions) -> list[dict[str, str]]:
-    from jobyard.triggers.git.history import read_layout, transitions
+    from jobyard.triggers.git.history import latest, read_layout
     from jobyard.triggers.git.layout import show
 
     found = await open_repository(git)
     tip, look = await read_layout(found, git.base)
-    known: dict[tuple[str, str], Any] = {}
-    for told in await transitions(found, tip, look):
-        known.setdefault((told.file, told.state), told)
+    known = await latest(found, tip, look)
     rows = []
     for place, files in look.files.items():
         for name in files:

@@ -31,7 +31,12 @@ click.rich_click.COMMAND_GROUPS = {
         {"name": "Run", "commands": ["run", "rerun", "git", "check", "graph"]},
         {"name": "Look", "commands": ["runs", "show", "logs", "why", "cancel", "clean"]},
         {"name": "Set up", "commands": ["limits", "local", "manifests", "schema", "compat", "completion"]},
-    ]
+    ],
+    "jobyard git": [
+        {"name": "Run", "commands": ["init", "process", "watch", "requeue"]},
+        {"name": "Look", "commands": ["status", "log"]},
+        {"name": "Help", "commands": ["template"]},
+    ],
 }
 
 

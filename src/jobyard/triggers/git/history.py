@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import AsyncGenerator, Sequence
+from contextlib import aclosing
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -40,31 +41,49 @@ async def read_layout(found: Found, base: str | None) -> tuple[str, Layout]:
     return tip, layout.read(await found.repository.entries(tip, folders), base)
 
 
+async def latest(found: Found, tip: str, look: Layout) -> dict[tuple[str, Place], Transition]:
+    """For each file, by name and folder, how it came to where it lies; files that a person put there are left out."""
+    wanted = {(layout.show(name), place) for place, files in look.files.items() for name in files}
+    known: dict[tuple[str, Place], Transition] = {}
+    async with aclosing(walk(found, tip, look)) as told:
+        async for each in told:
+            place = next((place for place in Place if place == each.state), None)
+            if place is not None and (each.file, place) in wanted:
+                known.setdefault((each.file, place), each)
+                if len(known) == len(wanted):
+                    break
+    return known
+
+
 async def transitions(found: Found, tip: str, look: Layout, limit: int | None = None, file: str = "") -> list[Transition]:
     """The transitions that the history tells of, the newest first."""
-    told: list[Transition] = []
+    kept: list[Transition] = []
+    async with aclosing(walk(found, tip, look)) as told:
+        async for each in told:
+            if not file or each.file == file:
+                kept.append(each)
+            if limit is not None and len(kept) >= limit:
+                break
+    return kept
+
+
+async def walk(found: Found, tip: str, look: Layout) -> AsyncGenerator[Transition, None]:
+    """Every transition in the history, the newest first."""
     paths = [look.path(place, "") for place in Place]
     words = ("log", "--format=%H%x1f%cI%x1f%B%x00", "-z", tip, "--", *paths)
     async with found.repository.git.lines(*words, separator=b"\0\0") as commits:
         async for each in commits:
             commit, at, text = each.decode(errors="replace").strip("\0\n").split("\x1f", 2)
             for one in moves.read(text):
-                if file and one.file != file:
-                    continue
-                told.append(
-                    Transition(
-                        at=datetime.fromisoformat(at),
-                        commit=commit,
-                        file=one.file,
-                        state=one.state,
-                        run=one.run,
-                        namespace=one.namespace,
-                        reason=one.reason,
-                    )
+                yield Transition(
+                    at=datetime.fromisoformat(at),
+                    commit=commit,
+                    file=one.file,
+                    state=one.state,
+                    run=one.run,
+                    namespace=one.namespace,
+                    reason=one.reason,
                 )
-            if limit is not None and len(told) >= limit:
-                break
-    return told[:limit]
 
 
 async def requeue(found: Found, base: str | None, files: Sequence[str]) -> list[Move]:

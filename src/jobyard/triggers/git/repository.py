@@ -9,7 +9,7 @@ import asyncio
 import fcntl
 import os
 import tempfile
-from collections.abc import AsyncIterator, Iterable, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Iterable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -142,7 +142,7 @@ class Repository:
                         break
         return found
 
-    async def messages(self, tip: str, since: str, folder: str) -> AsyncIterator[str]:
+    async def messages(self, tip: str, since: str, folder: str) -> AsyncGenerator[str, None]:
         """The messages of the commits that touched a folder, the newest first; `since` (exclusive) ends them, where it is an ancestor."""
         range_ = f"{since}..{tip}" if since and await self.contains(tip, since) else tip
         async with self.git.lines("log", "--format=%B%x00", "-z", range_, "--", folder, separator=b"\0\0") as lines:

@@ -12,7 +12,7 @@ import asyncio
 import contextlib
 import random
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
-from contextlib import asynccontextmanager
+from contextlib import aclosing, asynccontextmanager
 from dataclasses import dataclass
 from datetime import timedelta
 
@@ -235,7 +235,14 @@ class _Serving:
 
     async def _read_claims(self, tip: str, since: str, folder: str, wanted: set[str]) -> dict[str, Told]:
         while True:
-            messages = [text async for text in self._repository.messages(tip, since, folder)]
+            messages: list[str] = []
+            left = set(wanted)
+            async with aclosing(self._repository.messages(tip, since, folder)) as told:
+                async for text in told:
+                    messages.append(text)
+                    left -= {each.file for each in moves.read(text)}
+                    if not left:
+                        break
             found = moves.claims(messages, wanted)
             if since or len(found) == len(wanted) or not await self._repository.deepen():
                 return found
