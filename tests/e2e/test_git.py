@@ -141,6 +141,7 @@ def test_from_nothing_to_done(jobyard: Jobyard, remote: Path, tmp_path: Path) ->
     assert rows["bad.yaml"]["run"] == told[0]["run"]
     moved = call("process", "--wait", "-o", "json", cluster=True)
     assert moved.code == 0, moved.err
+    assert [(each["file"], each["to"]) for each in moved.lines] == [("hello.yaml", "processing"), ("hello.yaml", "succeeded")]
     assert tree(remote)["hello.yaml"] == "succeeded"
 
 

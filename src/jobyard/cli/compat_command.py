@@ -61,6 +61,7 @@ async def _process() -> None:
     from jobyard.cli.target import open_target
     from jobyard.engine.clock import SystemClock
     from jobyard.engine.namespaces import open_namespaces
+    from jobyard.triggers.git.moves import words
     from jobyard.triggers.git.trigger import GitTrigger
 
     found = await open_repository(_options())
@@ -70,7 +71,7 @@ async def _process() -> None:
         open_namespaces(target.cluster, SystemClock(), target.namespace) as engine,
     ):
         told = settings(_options(), _ANYTHING, target.namespace, drop_duplicates=True)
-        await GitTrigger(found.repository, told, found.url, click.echo).run_once(engine)
+        await GitTrigger(found.repository, told, found.url, lambda move: click.echo(words(move))).run_once(engine)
 
 
 @goji_group.command(name="requeue")

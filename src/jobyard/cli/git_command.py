@@ -81,19 +81,26 @@ async def _process(git: GitOptions, serve: ServeOptions, options: TargetOptions,
 
     found = await open_repository(git)
     async with open_target(options) as target, open_namespaces(target.cluster, SystemClock(), target.namespace) as engine:
-        say = click.echo if output == "text" else lambda _: None
+        say = _print_json if output == "json" else _print
         told = settings(git, serve, target.namespace)
         for name in told.policy.namespaces or ():
             await engine.of(name)  # what was left open there is seen to as well
         trigger = GitTrigger(found.repository, told, found.url, say)
         done = await (trigger.run_until_idle(engine) if wait else trigger.run_once(engine))
-        if output == "json":
-            for move in done.moves:
-                click.echo(json.dumps(_as_json(move)))
-        elif not (done.moves or wait):
+        if output == "text" and not (done.moves or wait):
             click.echo("Nothing to move." if done.running or done.waiting else "Nothing is queued or running.", err=True)
         if output == "text" and (done.running or done.waiting):
             click.echo(f"{done.running} running, {done.waiting} waiting in the queue.", err=True)
+
+
+def _print(move: Any) -> None:
+    from jobyard.triggers.git.moves import words
+
+    click.echo(words(move))
+
+
+def _print_json(move: Any) -> None:
+    click.echo(json.dumps(_as_json(move)))
 
 
 def _as_json(move: Any) -> dict[str, Any]:
@@ -112,10 +119,8 @@ def requeue(files: tuple[str, ...], git: GitOptions, output: str) -> None:
 
 async def print_requeued(git: GitOptions, files: tuple[str, ...], output: str) -> None:
     """Queues files again, and says which. Raises NotThere, GitFailed."""
-    from jobyard.triggers.git.layout import show
-
     for move in await _requeue(git, files):
-        click.echo(f"{show(move.name)}  {move.file.place} → {move.target}" if output == "text" else json.dumps(_as_json(move)))
+        (_print if output == "text" else _print_json)(move)
 
 
 async def _requeue(git: GitOptions, files: tuple[str, ...]) -> list[Any]:

@@ -22,6 +22,7 @@ from jobyard.engine.namespaces import open_namespaces
 from jobyard.model.errors import WrongInput
 from jobyard.supervise import Report, Stage, Supervised
 from jobyard.triggers.git.listen import Webhooks, listening
+from jobyard.triggers.git.moves import words
 from jobyard.triggers.git.trigger import GitTrigger
 
 
@@ -55,7 +56,7 @@ async def keep_watching(git: GitOptions, serve: ServeOptions, options: TargetOpt
         told = settings(git, serve, target.namespace, poll=watch.poll, drop_duplicates=watch.drop_duplicates)
         for name in told.policy.namespaces or ():
             await engine.of(name)  # what was left open there is seen to as well
-        trigger = GitTrigger(found.repository, told, found.url, click.echo)
+        trigger = GitTrigger(found.repository, told, found.url, lambda move: click.echo(words(move)))
         report = Report(trigger.name, clock)
         secret = watch.secret or os.environ.get("JOBYARD_WEBHOOK_SECRET") or os.environ.get("GITHUB_WEBHOOK_SECRET", "")
         click.echo(f"Watching branch {found.repository.source.branch} of {found.url}; Jobs run in namespace {target.namespace}.")

@@ -60,6 +60,12 @@ def subject(moves: Sequence[Move]) -> str:
     return f"{len(moves)} files transitioned: {told}"
 
 
+def words(move: Move) -> str:
+    """A transition in one line, for a person who watches."""
+    why = f": {move.reason}" if move.reason else f" (run {move.run})" if move.run else ""
+    return f"{show(move.name)}  {move.file.place} → {move.target or 'deleted'}{why}"
+
+
 def message(moves: Sequence[Move]) -> str:
     """The whole message: what happened, why, and trailers that a program can read."""
     parts = [subject(moves)]

@@ -53,8 +53,8 @@ class _Ended:
 class GitTrigger:
     """Runs what is queued in one branch of one repository."""
 
-    def __init__(self, repository: Repository, settings: Settings, url: str, say: Callable[[str], None] = lambda _: None) -> None:
-        """`url`: names the repository in keys; without passwords. `say`: is told of each transition, in words."""
+    def __init__(self, repository: Repository, settings: Settings, url: str, say: Callable[[Move], None] = lambda _: None) -> None:
+        """`url`: names the repository in keys; without passwords. `say`: is told of each transition once it is pushed."""
         self.repository = repository
         self.settings = settings
         self.url = url
@@ -293,7 +293,7 @@ class _Serving:
         await self._repository.publish(tip, new)
         self._trigger.pushed = new
         for move in moves_:
-            self._trigger.say(_words(move))
+            self._trigger.say(move)
 
     async def _act(self, look: Layout, moves_: Iterable[Move], keys: set[str]) -> None:
         """After the push: what was claimed begins, what has ended is released, what nobody wants any more is forgotten."""
@@ -363,11 +363,6 @@ def _by_kind(moves_: Sequence[Move]) -> list[Sequence[Move]]:
     kept = [move for move in moves_ if move.target is not None]
     gone = [move for move in moves_ if move.target is None]
     return [group for group in (gone, kept) if group]
-
-
-def _words(move: Move) -> str:
-    why = f": {move.reason}" if move.reason else f" (run {move.run})" if move.run else ""
-    return f"{layout.show(move.name)}  {move.file.place} → {move.target or 'deleted'}{why}"
 
 
 async def _all(calls: Iterable[Awaitable[None]]) -> None:
