@@ -23,6 +23,9 @@ JOB_UID_LABEL = "batch.kubernetes.io/controller-uid"
 GONE_KEPT = 10_000
 """How many objects that are gone are remembered: an answer to a call of ours may tell of one after the watch has told its end."""
 
+EVENTS_KEPT = 10
+"""How many warnings about one object are kept, the newest."""
+
 ASKED_KEPT = 500
 """How many workflows are kept as values, those read last."""
 
@@ -79,7 +82,10 @@ class Sight:
                 self._job_of_pod[seen.metadata.name] = job
                 return seen.metadata.labels.get(names.RUN, "")
             case Event():
-                self.events[seen.involved_object.uid][f"{seen.type}/{seen.reason}"] = seen
+                about = self.events[seen.involved_object.uid]
+                about[seen.metadata.name] = seen
+                while len(about) > EVENTS_KEPT:
+                    del about[next(iter(about))]
                 return self._run_of(seen.involved_object.name)
 
     def forget(self, gone: ConfigMap | Job | Pod | Event) -> str:
@@ -122,7 +128,7 @@ class Sight:
                 return gone.metadata.labels.get(names.RUN, "")
             case Event():
                 about = self.events.get(gone.involved_object.uid, {})
-                about.pop(f"{gone.type}/{gone.reason}", None)
+                about.pop(name, None)
                 if not about:
                     self.events.pop(gone.involved_object.uid, None)
                 return ""

@@ -128,6 +128,8 @@ def _last_warning(warnings: Sequence[Event]) -> str:
     about = [event for event in warnings if event.involved_object.kind == "Pod" or event.reason == "FailedCreate"]
     # Some warnings are only by the way (a node without cluster DNS): what failed comes first.
     telling = [event for event in about if (event.reason or "").startswith(("Failed", "BackOff"))] or about
+    # `Error: ImagePullBackOff` repeats the reason of another that says what could not be pulled, and why.
+    telling.sort(key=lambda event: re.fullmatch(r"Error: \w+", event.message or "") is not None)
     return f"Before that, Kubernetes warned: {telling[0].message}" if telling else ""
 
 
