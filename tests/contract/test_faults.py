@@ -84,6 +84,7 @@ async def test_random_faults_cost_nothing(proxy: Proxy, cluster: HttpCluster, na
                 await engine.release(run)
     said = "\n".join(proxy.told)
     for outcome in outcomes:
+        said += "".join(f"\n{each.name}: {each.reason} {each.message} {each.diagnosis}" for each in outcome.view.steps)
         assert [str(each.state) for each in outcome.view.steps] == ["succeeded", "succeeded", "failed"], said
     made = sorted((each.metadata.labels[names.RUN], each.metadata.annotations[names.STEP]) for each in await cluster.list(JOBS, namespace))
     assert len(made) == 3 * 4, said

@@ -81,7 +81,11 @@ class HttpCluster:
         return msgspec.json.decode(answer, type=kind.struct)
 
     async def get(self, kind: Kind[T], namespace: str, name: str) -> T:
-        return msgspec.json.decode(await self.call("GET", self._path(kind, namespace, name), f"get {kind.name} {name}"), type=kind.struct)
+        try:
+            answer = await self.call("GET", self._path(kind, namespace, name), f"get {kind.name} {name}")
+        except WatchExpired as gone:  # only lists and watches can be too old
+            raise Unavailable(server=self._shown, what=f"answered 410 when it was asked for one object ({gone.message})") from None
+        return msgspec.json.decode(answer, type=kind.struct)
 
     async def list(self, kind: Kind[T], namespace: str, *, labels: str = "", fields: str = "") -> list[T]:
         return (await self.list_at(kind, namespace, labels=labels, fields=fields))[0]
