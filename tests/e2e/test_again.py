@@ -54,7 +54,7 @@ def test_limits_are_listed_set_kept_and_removed(jobyard: Jobyard, tmp_path: Path
     waited = [line for line in full.lines if line["steps"] and line["steps"][0]["reason"] == "WaitingForLimit"]
     assert "Limit database is 0" in waited[0]["steps"][0]["message"]
     assert jobyard("limits", "set", "database", "1").code == 0
-    assert jobyard("run", file).code == 0
+    assert jobyard("run", write(tmp_path, workflow("flow", step("a"), limits=["database"]))).code == 0
     (row,) = [json.loads(line) for line in jobyard("limits", "list", "-o", "json").out.splitlines()]
     assert row == {"limit": "database", "places": 1, "holders": []}
     assert jobyard("limits", "unset", "database").code == 0
