@@ -36,6 +36,14 @@ class LogFile:
         if not self._open:
             self.ended.set()
 
+    async def again(self) -> None:
+        """Waits for the streams' end, and begins anew: what wrote was not the container."""
+        await self.ended.wait()
+        self._file.truncate(0)
+        self._size, self._open = 0, {"stdout", "stderr"}
+        self._rest = {"stdout": b"", "stderr": b""}
+        self.ended.clear()
+
     def write(self, data: bytes, stream: str) -> None:
         *lines, rest = (self._rest[stream] + data).split(b"\n")
         while len(rest) > LINE_LIMIT:

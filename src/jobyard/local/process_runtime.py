@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
 import subprocess
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from pathlib import Path
 from typing import Any, Literal
 
@@ -17,6 +18,7 @@ from jobyard.local.volumes import bubblewrap
 _NO_COMMAND = "(no command: the local cluster's processes have no image, so the container must name one)"
 _ENTRY_POINTS = {"pause": ["sh", "-c", 'trap "exit 0" TERM; while :; do sleep 3600 & wait $!; done'], "busybox": ["sh"]}
 """The images whose entry points everybody knows: `pause` waits until it is told to end, `busybox` is a shell."""
+_SET_UP_TRIES = 20
 _NEEDS_BUBBLEWRAP = "volumeMounts need bubblewrap on the local cluster, and there is none that works here: apt-get install bubblewrap"
 
 
@@ -64,7 +66,40 @@ class ProcessRuntime:
             path, file = spec.termination
             return _Running(await self._warden.start([part.replace(path, str(file)) for part in argv], spec.env, chdir, log))
         wrapped = bubblewrap(work=spec.work, termination=spec.termination, mounts=spec.mounts, chdir=chdir)
-        return _Running(await self._warden.start([self._bwrap, *wrapped, "--", *argv], spec.env, str(spec.work), log))
+        # The last thing that bubblewrap does before the program runs: without it, nothing of the container has run.
+        ready = spec.work / ".jobyard-ready"  # bound by itself, so it is this folder whatever else is shadowed
+        words = [self._bwrap, *wrapped, "--dir", str(ready), "--", *argv]
+
+        async def launch() -> Process:
+            with contextlib.suppress(FileNotFoundError):
+                ready.rmdir()
+            return await self._warden.start(words, spec.env, str(spec.work), log)
+
+        return _Wrapped(launch, await launch(), ready, log)
+
+
+class _Wrapped:
+    """A process in bubblewrap, which sees every mount of this machine and fails where one vanishes while it looks: then it is started again."""
+
+    def __init__(self, launch: Callable[[], Awaitable[Process]], process: Process, ready: Path, log: LogFile) -> None:
+        self._launch = launch
+        self._process = process
+        self._ready = ready
+        self._log = log
+        self._signalled = False
+
+    async def signal(self, number: int) -> None:
+        self._signalled = True
+        self._process.signal(number)
+
+    async def wait(self) -> Exit:
+        for _ in range(_SET_UP_TRIES):
+            code = await self._process.exit
+            if code == 0 or self._signalled or self._ready.exists():
+                break
+            await self._log.again()
+            self._process = await self._launch()
+        return Exit(code=await self._process.exit)
 
 
 class _Running:
