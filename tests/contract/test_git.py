@@ -23,7 +23,7 @@ from jobyard.model.run import RunRequest
 from jobyard.supervise import Report, Restarts, Supervised
 from jobyard.triggers.git import moves
 from jobyard.triggers.git.clone import Found, open_here, open_url
-from jobyard.triggers.git.history import read_layout, requeue, transitions
+from jobyard.triggers.git.history import requeue, transitions
 from jobyard.triggers.git.manifests import Policy
 from jobyard.triggers.git.settings import Settings
 from jobyard.triggers.git.trigger import GitTrigger, Pass
@@ -204,7 +204,7 @@ async def test_requeued_files_run_again_and_a_foreign_job_is_left_alone(
     assert tree(remote)["mine.yaml"] == "failed"
     (foreign,) = [each for each in await cluster.list(JOBS, namespace) if each.metadata.name == "theirs"]
     assert names.RUN not in foreign.metadata.labels
-    tip, look = await read_layout(Found(repository=serving.repository, url=serving.url), None)
+    tip, look = await serving.repository.look(None)
     told = await transitions(Found(repository=serving.repository, url=serving.url), tip, look, file="mine.yaml")
     assert [each.state for each in told] == ["failed", "processing", "failed", "processing", "queued", "failed", "processing"]
     assert len({each.run for each in told if each.run}) == 3

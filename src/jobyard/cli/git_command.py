@@ -157,11 +157,11 @@ def status(git: GitOptions, output: str) -> None:
 
 
 async def _status(git: GitOptions) -> list[dict[str, str]]:
-    from jobyard.triggers.git.history import latest, read_layout
+    from jobyard.triggers.git.history import latest
     from jobyard.triggers.git.layout import show
 
     found = await open_repository(git)
-    tip, look = await read_layout(found, git.base)
+    tip, look = await found.repository.look(git.base)
     known = await latest(found, tip, look)
     rows = []
     for place, files in look.files.items():
@@ -204,10 +204,10 @@ def log(file: str, number: int, git: GitOptions, output: str) -> None:
 
 
 async def _log(git: GitOptions, file: str, number: int) -> list[Any]:
-    from jobyard.triggers.git.history import read_layout, transitions
+    from jobyard.triggers.git.history import transitions
 
     found = await open_repository(git)
-    tip, look = await read_layout(found, git.base)
+    tip, look = await found.repository.look(git.base)
     return [*await transitions(found, tip, look, number, file)]
 
 

@@ -175,7 +175,8 @@ class Sight:
         """The run's Jobs that have ended though no pod of theirs was seen to: one stream may run ahead of the other."""
         late = []
         for job in self.jobs[run].values():
-            if not read(job).state.is_end or job.metadata.annotations.get(names.STOP):
+            attempt = self._attempt(job)  # worked out once for all that was seen: this is asked at every look
+            if attempt is None or not attempt.state.is_end or attempt.stopping:
                 continue
             if not (job.status.succeeded or job.status.failed):
                 continue

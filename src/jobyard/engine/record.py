@@ -20,6 +20,7 @@ from jobyard.engine import limits
 from jobyard.engine.decision import Record, Slot
 from jobyard.model import names
 from jobyard.model.errors import WrongInput
+from jobyard.model.job import owner_reference
 from jobyard.model.objects import ConfigMap, Manifest
 from jobyard.model.run import Role, RunRequest, State, StepResult
 from jobyard.model.workflow import Workflow
@@ -158,15 +159,14 @@ def furnishing(manifest: Manifest, run: str, uid: str, trigger: str) -> Manifest
     """An object that a run's Jobs use, as its author wrote it; owned by the run's record, and known as the source's."""
     metadata = dict(manifest["metadata"])
     labels = {names.MANAGED_BY: names.JOBYARD, names.ROLE: "object", names.RUN: run, names.TRIGGER: names.label_value(trigger)}
-    owner = {"apiVersion": "v1", "kind": "ConfigMap", "name": run, "uid": uid, "controller": True}
-    metadata |= {"labels": {**(metadata.get("labels") or {}), **labels}, "ownerReferences": [owner]}
+    metadata |= {"labels": {**(metadata.get("labels") or {}), **labels}, "ownerReferences": [owner_reference(run, uid)]}
     return {**manifest, "metadata": metadata}
 
 
 def _owned(name: str, run: str, uid: str, role: str) -> Manifest:
-    owner = {"apiVersion": "v1", "kind": "ConfigMap", "name": run, "uid": uid, "controller": True}
     labels = {names.MANAGED_BY: names.JOBYARD, names.ROLE: role, names.RUN: run}
-    return {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": name, "labels": labels, "ownerReferences": [owner]}}
+    metadata = {"name": name, "labels": labels, "ownerReferences": [owner_reference(run, uid)]}
+    return {"apiVersion": "v1", "kind": "ConfigMap", "metadata": metadata}
 
 
 def part_names(record: ConfigMap) -> list[str]:

@@ -69,11 +69,16 @@ def read_jobs(folder: Folder, path: Path, *, literal: bool) -> list[JobSource]:
                 Finding(position=Position(file=show(path)), what="the folder holds no manifest", expected="a .yaml, .yml or .json file")
             )
         return [job for file in files for job in read_jobs(folder, file, literal=literal)]
+    return [job for document in objects_of(folder, path) for job in check_job(folder, document, path, literal=literal)]
+
+
+def objects_of(folder: Folder, path: Path) -> list[Document]:
+    """Every object of a file, Lists unfolded. A file that holds none is a finding."""
     before = len(folder.findings)
     documents = folder.documents(path)
     if not documents and len(folder.findings) == before:
         folder.findings.append(Finding(position=Position(file=show(path)), what="the file is empty", expected="a Job"))
-    return [job for document in documents for part in unfold(document) for job in check_job(folder, part, path, literal=literal)]
+    return [part for document in documents for part in unfold(document)]
 
 
 def unfold(document: Document) -> Iterator[Document]:

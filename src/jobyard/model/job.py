@@ -81,6 +81,11 @@ class Owner:
     trigger: str
 
 
+def owner_reference(run: str, uid: str) -> Manifest:
+    """The reference by which whatever belongs to a run goes with its record."""
+    return {"apiVersion": "v1", "kind": "ConfigMap", "name": run, "uid": uid, "controller": True}
+
+
 def render(
     manifest: Manifest,
     *,
@@ -125,7 +130,7 @@ def render(
             "name": name,
             "labels": {**(metadata.get("labels") or {}), **labels},
             "annotations": annotations,
-            "ownerReferences": [{"apiVersion": "v1", "kind": "ConfigMap", "name": owner.run, "uid": owner.uid, "controller": True}],
+            "ownerReferences": [owner_reference(owner.run, owner.uid)],
         },
         "spec": spec,
     }

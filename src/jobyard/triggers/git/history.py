@@ -12,7 +12,7 @@ from jobyard.model.finding import did_you_mean
 from jobyard.triggers.git import layout, moves
 from jobyard.triggers.git.clone import Found, is_in
 from jobyard.triggers.git.layout import ENDS, Layout, Place
-from jobyard.triggers.git.moves import Move
+from jobyard.triggers.git.moves import Move, Told
 from jobyard.triggers.git.repository import Commit
 
 
@@ -21,24 +21,11 @@ class NotThere(WrongInput):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Transition:
+class Transition(Told):
     """One file's change of folder, as a commit of ours tells it."""
 
     at: datetime
     commit: str
-    file: str
-    state: str
-    run: str = ""
-    namespace: str = ""
-    reason: str = ""
-
-
-async def read_layout(found: Found, base: str | None) -> tuple[str, Layout]:
-    """The branch's newest commit, and what lies in its folders. Raises GitFailed."""
-    tip = await found.repository.fetch()
-    bases = layout.BASES if base is None else (base,)
-    folders = [f"{each}{place}/" for each in bases for place in Place]
-    return tip, layout.read(await found.repository.entries(tip, folders), base)
 
 
 async def latest(found: Found, tip: str, look: Layout) -> dict[tuple[str, Place], Transition]:
@@ -69,26 +56,17 @@ async def transitions(found: Found, tip: str, look: Layout, limit: int | None = 
 
 async def walk(found: Found, tip: str, look: Layout) -> AsyncGenerator[Transition, None]:
     """Every transition in the history, the newest first."""
-    paths = [look.path(place, "") for place in Place]
-    words = ("log", "--format=%H%x1f%cI%x1f%B%x00", "-z", tip, "--", *paths)
+    words = ("log", "--format=%H%x1f%cI%x1f%B%x00", "-z", tip, "--", *layout.folders(look.base))
     async with found.repository.git.lines(*words, separator=b"\0\0") as commits:
         async for each in commits:
             commit, at, text = each.decode(errors="replace").strip("\0\n").split("\x1f", 2)
             for one in moves.read(text):
-                yield Transition(
-                    at=datetime.fromisoformat(at),
-                    commit=commit,
-                    file=one.file,
-                    state=one.state,
-                    run=one.run,
-                    namespace=one.namespace,
-                    reason=one.reason,
-                )
+                yield Transition(at=datetime.fromisoformat(at), commit=commit, **vars(one))
 
 
 async def requeue(found: Found, base: str | None, files: Sequence[str]) -> list[Move]:
     """Moves files from where they ended back to the queue, in one commit. Raises NotThere (then none is moved), Overtaken, GitFailed."""
-    tip, look = await read_layout(found, base)
+    tip, look = await found.repository.look(base)
     wanted = [_back(look, file) for file in dict.fromkeys(files)]
     commit = Commit(message=moves.message(wanted), edits=await found.repository.edits(look, wanted))
     await found.repository.publish(tip, await found.repository.commit(tip, [commit]))

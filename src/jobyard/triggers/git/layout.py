@@ -93,6 +93,11 @@ def read(entries: Iterable[Entry], base: str | None = None) -> Layout:
     return Layout(base=base, files=files, missing=missing, kept=frozenset(kept))
 
 
+def folders(base: str | None) -> list[str]:
+    """Where the five folders are, or may be when `base` is not known."""
+    return [f"{each}{place}/" for each in (BASES if base is None else (base,)) for place in Place]
+
+
 def find_base(paths: Iterable[str]) -> str:
     """Where the folders are; at the top when there are none yet."""
     heads = {f"{base}{place}/" for base in BASES for place in Place}

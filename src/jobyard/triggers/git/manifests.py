@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import base64
+import binascii
 import io
 import tarfile
 from collections.abc import Mapping
@@ -12,7 +14,7 @@ from typing import Any
 from jobyard.files import plain, workflow_file
 from jobyard.files.document import SIZE_LIMIT, Document
 from jobyard.files.folder import Folder, show
-from jobyard.files.manifest import Inspection, check_job, unfold
+from jobyard.files.manifest import Inspection, check_job, objects_of
 from jobyard.files.reading import Reading, read
 from jobyard.model.errors import InvalidFiles
 from jobyard.model.finding import Finding, Position, did_you_mean
@@ -109,12 +111,8 @@ def read_queued(path: Path, root: Path, policy: Policy) -> Wanted:
 
 def _plain(folder: Folder, path: Path, policy: Policy) -> tuple[Reading, list[Document]]:
     """Plain manifests: Jobs, and what else the policy allows beside them."""
-    before = len(folder.findings)
-    documents = folder.documents(path)
-    if not documents and len(folder.findings) == before:
-        folder.findings.append(Finding(position=Position(file=show(path)), what="the file is empty", expected="a Job"))
     jobs, others = [], []
-    for document in (part for whole in documents for part in unfold(whole)):
+    for document in objects_of(folder, path):
         kind = document.tree.get("kind") if isinstance(document.tree, dict) else None
         if not isinstance(kind, str) or kind == "Job":
             jobs += check_job(folder, document, path, literal=True)
@@ -191,9 +189,6 @@ def secrets(documents: list[Any]) -> list[str]:
 
 
 def _values(secret: Mapping[str, Any]) -> list[str]:
-    import base64
-    import binascii
-
     found = []
     for value in (secret.get("stringData") or {}).values() if isinstance(secret.get("stringData"), Mapping) else ():
         found.append(str(value))

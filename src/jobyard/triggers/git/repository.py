@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from jobyard.model.errors import GitFailed, Overtaken
+from jobyard.triggers.git import layout
 from jobyard.triggers.git.command import Git
 from jobyard.triggers.git.layout import KEEP, Entry, Layout
 from jobyard.triggers.git.moves import Move
@@ -101,6 +102,11 @@ class Repository:
                 )
         return found
 
+    async def look(self, base: str | None) -> tuple[str, Layout]:
+        """The branch's newest commit, and what lies in its folders. Raises GitFailed."""
+        tip = await self.fetch()
+        return tip, layout.read(await self.entries(tip, layout.folders(base)), base)
+
     async def blobs(self, oids: Iterable[str]) -> dict[str, bytes]:
         """The contents of objects."""
         wanted = list(dict.fromkeys(oids))
@@ -184,22 +190,22 @@ class Repository:
                 )
         return tip
 
-    async def edits(self, layout: Layout, moves: Sequence[Move]) -> tuple[Edit, ...]:
+    async def edits(self, look: Layout, moves: Sequence[Move]) -> tuple[Edit, ...]:
         """What moves change in the tree; folders that are missing come back with their .gitkeep."""
         found: list[Edit] = []
         for move in moves:
             file = move.file
-            found += [("0", GONE, layout.path(place, file.name)) for place in (file.place, *move.replaces)]
+            found += [("0", GONE, look.path(place, file.name)) for place in (file.place, *move.replaces)]
             if move.target is not None:
-                found.append((file.mode, file.oid, layout.path(move.target, file.name)))
-        return (*found, *await self.keeps(layout))
+                found.append((file.mode, file.oid, look.path(move.target, file.name)))
+        return (*found, *await self.keeps(look))
 
-    async def keeps(self, layout: Layout) -> tuple[Edit, ...]:
+    async def keeps(self, look: Layout) -> tuple[Edit, ...]:
         """The .gitkeep of each folder that is missing."""
-        if not layout.missing:
+        if not look.missing:
             return ()
         empty = (await self.git("hash-object", "-w", "--stdin", stdin=b"")).decode().strip()
-        return tuple(("100644", empty, layout.path(place, KEEP)) for place in layout.missing)
+        return tuple(("100644", empty, look.path(place, KEEP)) for place in look.missing)
 
     async def publish(self, old: str, new: str) -> None:
         """Makes `new` the branch's tip, if `old` still is. Raises Overtaken (somebody was faster: look again), GitFailed."""

@@ -20,14 +20,13 @@ from jobyard.contracts import Engine
 from jobyard.model import names
 from jobyard.model.errors import NoSuchRun, Overtaken, innermost
 from jobyard.model.run import Outcome, Run
-from jobyard.triggers.git import ending, layout, moves
+from jobyard.triggers.git import ending, moves
 from jobyard.triggers.git.layout import ENDS, Layout, Place, QueueFile
 from jobyard.triggers.git.moves import Move, Told
-from jobyard.triggers.git.preparation import QUIET, Preparation, settle
+from jobyard.triggers.git.preparation import AT_ONCE, QUIET, Preparation, settle
 from jobyard.triggers.git.repository import Commit, Repository
 from jobyard.triggers.git.settings import Settings
 
-AT_ONCE = 16
 RIVALS = timedelta(minutes=3)
 """How long to go on against others who push to the same branch."""
 
@@ -71,9 +70,7 @@ class GitTrigger:
             while True:
                 self.wanted.clear()
                 await serving.run_once(timedelta(0))
-                with contextlib.suppress(TimeoutError):
-                    async with asyncio.timeout(self.settings.poll.total_seconds()):
-                        await self.wanted.wait()
+                await self._pause()
 
     async def run_once(self, engine: Engine) -> Pass:
         """One pass: starts what is queued, moves what has ended, leaves what runs."""
@@ -88,9 +85,13 @@ class GitTrigger:
                 done = await serving.run_once(timedelta(0))
                 if not (done.running or done.waiting):
                     return done
-                with contextlib.suppress(TimeoutError):
-                    async with asyncio.timeout(self.settings.poll.total_seconds()):
-                        await self.wanted.wait()
+                await self._pause()
+
+    async def _pause(self) -> None:
+        """Returns when somebody wants us to look, or it is time to."""
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(self.settings.poll.total_seconds()):
+                await self.wanted.wait()
 
     @asynccontextmanager
     async def _serving(self, engine: Engine) -> AsyncIterator[_Serving]:
@@ -137,8 +138,8 @@ class _Serving:
         loop = asyncio.get_running_loop()
         until, failures = loop.time() + RIVALS.total_seconds(), 0
         while True:
-            tip = self._tip = await self._repository.fetch()
-            look = layout.read(await self._repository.entries(tip, _folders(self._settings.base)), self._settings.base)
+            tip, look = await self._repository.look(self._settings.base)
+            self._tip = tip
             started, keys = await self._queued(tip, look)
             ended, running = await self._processing(tip, look, quiet)
             moves = (*started, *ended)
@@ -169,7 +170,7 @@ class _Serving:
                 files.append(file)
         folder = look.path(Place.QUEUED, "")
         commits = await self._repository.introduced(tip, folder, [file.name for file in files])
-        keyed = {_key(look, file, commits.get(file.name, tip)): file for file in files}
+        keyed = {_key(look.path(Place.QUEUED, file.name), file.oid, commits.get(file.name, tip)): file for file in files}
         new = {key: file for key, file in keyed.items() if key not in self._prepared}
         if new:
             self._prepared |= await self._preparation.prepare(tip, look, new, commits)
@@ -334,7 +335,7 @@ class _Serving:
         """
         for run in before:
             origin = run.origin
-            if run.id in in_use or "\0".join(origin.get(part, "") for part in ("file", "blob", "commit")) in keys:
+            if run.id in in_use or _key(*(origin.get(part, "") for part in ("file", "blob", "commit"))) in keys:
                 continue
             if run.held:
                 await self._engine.abandon(run)
@@ -348,14 +349,9 @@ class _Serving:
             del self._followed[each.run.id]
 
 
-def _key(look: Layout, file: QueueFile, commit: str) -> str:
+def _key(path: str, blob: str, commit: str) -> str:
     """What makes a queued file the same request: where it lies, what it holds, and which commit queued it."""
-    return "\0".join((look.path(Place.QUEUED, file.name), file.oid, commit))
-
-
-def _folders(base: str | None) -> list[str]:
-    bases = layout.BASES if base is None else (base,)
-    return [f"{each}{place}/" for each in bases for place in Place]
+    return "\0".join((path, blob, commit))
 
 
 def _by_kind(moves_: Sequence[Move]) -> list[Sequence[Move]]:
