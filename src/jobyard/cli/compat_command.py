@@ -57,21 +57,12 @@ def process(repository: str | None) -> None:
 
 
 async def _process() -> None:
-    from jobyard.cli.git_options import open_repository, settings
-    from jobyard.cli.target import open_target
-    from jobyard.engine.clock import SystemClock
-    from jobyard.engine.namespaces import open_namespaces
-    from jobyard.triggers.git.moves import words
-    from jobyard.triggers.git.trigger import GitTrigger
+    from jobyard.cli.git_command import print_move
+    from jobyard.cli.git_serving import open_trigger
 
-    found = await open_repository(_options())
     in_cluster = goji.read(os.environ).in_cluster
-    async with (
-        open_target(_target(), in_cluster=in_cluster) as target,
-        open_namespaces(target.cluster, SystemClock(), target.namespace) as engine,
-    ):
-        told = settings(_options(), _ANYTHING, target.namespace, drop_duplicates=True)
-        await GitTrigger(found.repository, told, found.url, lambda move: click.echo(words(move))).run_once(engine)
+    async with open_trigger(_options(), _ANYTHING, _target(), print_move, in_cluster=in_cluster, drop_duplicates=True) as (trigger, engine):
+        await trigger.run_once(engine)
 
 
 @goji_group.command(name="requeue")

@@ -9,7 +9,7 @@ from typing import Any
 
 import rich_click as click
 
-from jobyard.cli.git_options import GitOptions, ServeOptions, git_options, open_repository, serve_options, settings
+from jobyard.cli.git_options import GitOptions, ServeOptions, git_options, open_repository, serve_options
 from jobyard.cli.options import cluster_options, output_option
 from jobyard.cli.target_options import TargetOptions
 
@@ -74,18 +74,9 @@ def process(wait: bool, git: GitOptions, serve: ServeOptions, target: TargetOpti
 
 
 async def _process(git: GitOptions, serve: ServeOptions, options: TargetOptions, output: str, wait: bool) -> None:
-    from jobyard.cli.target import open_target
-    from jobyard.engine.clock import SystemClock
-    from jobyard.engine.namespaces import open_namespaces
-    from jobyard.triggers.git.trigger import GitTrigger
+    from jobyard.cli.git_serving import open_trigger
 
-    found = await open_repository(git)
-    async with open_target(options) as target, open_namespaces(target.cluster, SystemClock(), target.namespace) as engine:
-        say = _print_json if output == "json" else _print
-        told = settings(git, serve, target.namespace)
-        for name in told.policy.namespaces or ():
-            await engine.of(name)  # what was left open there is seen to as well
-        trigger = GitTrigger(found.repository, told, found.url, say)
+    async with open_trigger(git, serve, options, _print_json if output == "json" else print_move) as (trigger, engine):
         done = await (trigger.run_until_idle(engine) if wait else trigger.run_once(engine))
         if output == "text" and not (done.moves or wait):
             click.echo("Nothing to move." if done.running or done.waiting else "Nothing is queued or running.", err=True)
@@ -93,7 +84,8 @@ async def _process(git: GitOptions, serve: ServeOptions, options: TargetOptions,
             click.echo(f"{done.running} running, {done.waiting} waiting in the queue.", err=True)
 
 
-def _print(move: Any) -> None:
+def print_move(move: Any) -> None:
+    """Says a transition to a person."""
     from jobyard.triggers.git.moves import words
 
     click.echo(words(move))
@@ -120,7 +112,7 @@ def requeue(files: tuple[str, ...], git: GitOptions, output: str) -> None:
 async def print_requeued(git: GitOptions, files: tuple[str, ...], output: str) -> None:
     """Queues files again, and says which. Raises NotThere, GitFailed."""
     for move in await _requeue(git, files):
-        (_print if output == "text" else _print_json)(move)
+        (print_move if output == "text" else _print_json)(move)
 
 
 async def _requeue(git: GitOptions, files: tuple[str, ...]) -> list[Any]:

@@ -10,20 +10,19 @@ from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from datetime import timedelta
+from typing import Any
 
 import rich_click as click
 
-from jobyard.cli.git_options import GitOptions, ServeOptions, open_repository, settings
-from jobyard.cli.target import open_target
+from jobyard.cli.git_command import print_move
+from jobyard.cli.git_options import GitOptions, ServeOptions
+from jobyard.cli.git_serving import open_trigger
 from jobyard.cli.target_options import TargetOptions
 from jobyard.contracts import Clock
 from jobyard.engine.clock import SystemClock
-from jobyard.engine.namespaces import open_namespaces
 from jobyard.model.errors import WrongInput
 from jobyard.supervise import Report, Stage, Supervised
 from jobyard.triggers.git.listen import Webhooks, listening
-from jobyard.triggers.git.moves import words
-from jobyard.triggers.git.trigger import GitTrigger
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -46,20 +45,15 @@ class PortTaken(WrongInput):
 
 async def keep_watching(git: GitOptions, serve: ServeOptions, options: TargetOptions, watch: WatchOptions) -> None:
     """Serves the repository until interrupted or terminated. The runs go on."""
-    found = await open_repository(git)
     clock = SystemClock()
+    more: dict[str, Any] = {"poll": watch.poll, "drop_duplicates": watch.drop_duplicates}
     async with (
-        open_target(options, in_cluster=watch.in_cluster) as target,
-        open_namespaces(target.cluster, clock, target.namespace) as engine,
+        open_trigger(git, serve, options, print_move, in_cluster=watch.in_cluster, **more) as (trigger, engine),
         AsyncExitStack() as stack,
     ):
-        told = settings(git, serve, target.namespace, poll=watch.poll, drop_duplicates=watch.drop_duplicates)
-        for name in told.policy.namespaces or ():
-            await engine.of(name)  # what was left open there is seen to as well
-        trigger = GitTrigger(found.repository, told, found.url, lambda move: click.echo(words(move)))
-        report = Report(trigger.name, clock)
+        report, namespace = Report(trigger.name, clock), trigger.settings.policy.default_namespace
         secret = watch.secret or os.environ.get("JOBYARD_WEBHOOK_SECRET") or os.environ.get("GITHUB_WEBHOOK_SECRET", "")
-        click.echo(f"Watching branch {found.repository.source.branch} of {found.url}; Jobs run in namespace {target.namespace}.")
+        click.echo(f"Watching branch {trigger.repository.source.branch} of {trigger.url}; Jobs run in namespace {namespace}.")
         if secret or watch.always_listen:
             port = await stack.enter_async_context(_listen(Webhooks(trigger, secret), watch))
         if secret:

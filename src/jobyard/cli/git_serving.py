@@ -1,0 +1,38 @@
+"""The trigger of a repository, its cluster and its engines put together for a command."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from typing import Any
+
+from jobyard.cli.git_options import GitOptions, ServeOptions, open_repository, settings
+from jobyard.cli.target import open_target
+from jobyard.cli.target_options import TargetOptions
+from jobyard.engine.clock import SystemClock
+from jobyard.engine.namespaces import Namespaces, open_namespaces
+from jobyard.triggers.git.moves import Move
+from jobyard.triggers.git.trigger import GitTrigger
+
+
+@asynccontextmanager
+async def open_trigger(
+    git: GitOptions,
+    serve: ServeOptions,
+    options: TargetOptions,
+    say: Callable[[Move], None],
+    *,
+    in_cluster: bool | None = None,
+    **more: Any,
+) -> AsyncIterator[tuple[GitTrigger, Namespaces]]:
+    """A trigger and the engine to run it with; `more` are further settings. Every namespace that is named is open: what was left there
+    is seen to as well. Raises NoRepository, GitFailed, NoCluster."""
+    found = await open_repository(git)
+    async with (
+        open_target(options, in_cluster=in_cluster) as target,
+        open_namespaces(target.cluster, SystemClock(), target.namespace) as engine,
+    ):
+        told = settings(git, serve, target.namespace, **more)
+        for name in told.policy.namespaces or ():
+            await engine.of(name)
+        yield GitTrigger(found.repository, told, found.url, say), engine
