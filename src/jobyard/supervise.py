@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import random
 from collections import deque
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
@@ -18,8 +17,9 @@ from enum import StrEnum
 from typing import Protocol
 
 from jobyard.contracts import Clock, Engine, Trigger
-from jobyard.model.errors import Unavailable, innermost
+from jobyard.model.errors import innermost
 from jobyard.model.run import Outcome, Run, RunRequest, State, StepView
+from jobyard.patience import Backoff
 
 log = logging.getLogger("jobyard.supervise")
 
@@ -80,19 +80,16 @@ class Report:
         self.changed = asyncio.Event()
 
 
+_RESTARTS = Backoff(first=1.0, longest=60.0)
+
+
 @dataclass(frozen=True, kw_only=True)
 class Restarts:
-    """How patiently a failed trigger is started again: full jitter under a bound that doubles, from `first` to `longest`."""
+    """How patiently a failed trigger is started again."""
 
-    first: timedelta = timedelta(seconds=1)
-    longest: timedelta = timedelta(minutes=1)
+    backoff: Backoff = _RESTARTS
     steady: timedelta = timedelta(minutes=1)
     """Having run so long, a trigger that fails counts as one that fails for the first time."""
-
-    def delay(self, failures: int, chance: float) -> timedelta:
-        """How long to wait after the `failures`-th failure in a row, counted from 1; `chance` is from 0 to 1."""
-        bound: timedelta = min(self.longest, self.first * 2 ** min(failures - 1, 30))
-        return bound * chance
 
 
 class Supervised:
@@ -111,20 +108,19 @@ class Supervised:
             while True:
                 begun = self._clock.now()
                 self._report.set(Stage.RUNNING, failures=failures)
-                asked: float | None = None
+                first: BaseException | None = None
                 try:
                     await self._trigger.run(engine)
                     why = "it ended by itself, which no trigger should"
                 except Exception as error:
                     first = innermost(error)
-                    why, asked = str(first) or type(first).__name__, first.retry_after if isinstance(first, Unavailable) else None
+                    why = str(first) or type(first).__name__
                     log.debug("trigger %s failed", self.name, exc_info=error)
                 failures = 1 if self._clock.now() - begun >= self._restarts.steady else failures + 1
-                wait = self._restarts.delay(failures, random.random())  # noqa: S311 - jitter, not a secret
-                wait = max(wait, timedelta(seconds=asked or 0))
-                log.info("trigger %s failed (%s); started again in %.1f s", self.name, why, wait.total_seconds())
-                self._report.set(Stage.BACKING_OFF, failures=failures, error=why, until=self._clock.now() + wait)
-                await asyncio.sleep(wait.total_seconds())
+                wait = self._restarts.backoff.draw(failures, first)
+                log.info("trigger %s failed (%s); started again in %.1f s", self.name, why, wait)
+                self._report.set(Stage.BACKING_OFF, failures=failures, error=why, until=self._clock.now() + timedelta(seconds=wait))
+                await asyncio.sleep(wait)
         finally:
             self._report.set(Stage.ENDED)
 

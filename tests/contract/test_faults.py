@@ -25,6 +25,7 @@ from jobyard.model import names
 from jobyard.model.errors import Unavailable
 from jobyard.model.objects import CONFIG_MAPS, JOBS
 from jobyard.model.run import RunRequest, State
+from jobyard.patience import Backoff
 from jobyard.supervise import Report, Restarts, Stage, Supervised
 from tests.conftest import ClusterUnderTest
 from tests.faults.proxy import Asked, Fault, Proxy, by_seed, no_faults, open_proxy
@@ -193,7 +194,7 @@ async def test_a_server_that_is_away_for_an_hour_leaves_a_correct_backlog(
 
     async with through(proxy, tmp_path) as client, open_engine(client, clock, namespace) as engine, asyncio.timeout(110):
         trigger = FolderTrigger(tmp_path)
-        restarts = Restarts(first=timedelta(milliseconds=100), longest=timedelta(seconds=1))
+        restarts = Restarts(backoff=Backoff(first=0.1, longest=1.0))
         serving = asyncio.create_task(Supervised(trigger, report, clock, restarts).run(engine))
         put("before.json")
         while not (tmp_path / "taken" / "before.json").exists():  # noqa: ASYNC110 - a folder has no event

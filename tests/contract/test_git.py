@@ -20,6 +20,7 @@ from jobyard.model import names
 from jobyard.model.errors import GitFailed
 from jobyard.model.objects import CONFIG_MAPS, JOBS, SECRETS
 from jobyard.model.run import RunRequest
+from jobyard.patience import Backoff
 from jobyard.supervise import Report, Restarts, Supervised
 from jobyard.triggers.git import moves
 from jobyard.triggers.git.clone import Found, open_here, open_url
@@ -210,6 +211,18 @@ async def test_requeued_files_run_again_and_a_foreign_job_is_left_alone(
     assert len({each.run for each in told if each.run}) == 3
 
 
+async def test_many_who_requeue_at_once_all_have_their_way(remote: Path, person: Person) -> None:
+    files = [f"failed/{number}.yaml" for number in range(6)]
+    for file in files:
+        person.write(file, text(job("same")))
+    person.push()
+    found = [await open_url(str(remote), "main", IDENTITY) for _ in files]
+    async with asyncio.timeout(BOUND):
+        await asyncio.gather(*(requeue(each, None, [file]) for each, file in zip(found, files, strict=True)))
+    assert set(tree(remote).values()) == {"queued"}
+    assert len(subjects(remote)) == 1 + len(files)
+
+
 async def test_processing_is_watched_and_what_is_not_there_is_unknown(
     engine: Namespaces, cluster: HttpCluster, namespace: str, remote: Path, person: Person
 ) -> None:
@@ -357,7 +370,7 @@ async def test_a_remote_that_goes_away_and_comes_back(
     remote.rename(tmp_path / "away.git")
     with pytest.raises(GitFailed, match="git fetch failed"):
         await serving.run_once(engine)
-    supervised = Supervised(serving, report, SystemClock(), Restarts(first=timedelta(milliseconds=20), longest=timedelta(milliseconds=200)))
+    supervised = Supervised(serving, report, SystemClock(), Restarts(backoff=Backoff(first=0.02, longest=0.2)))
     task = asyncio.create_task(supervised.run(engine))
     async with asyncio.timeout(BOUND):
         while report.health.failures < 3:

@@ -23,7 +23,7 @@ import yaml
 from jobyard.cluster.client import open_cluster
 from jobyard.cluster.kubeconfig import connect
 from jobyard.model.names import RECORD_SELECTOR
-from jobyard.model.objects import CONFIG_MAPS
+from jobyard.model.objects import CONFIG_MAPS, SECRETS
 from tests.conftest import ClusterUnderTest
 from tests.e2e.conftest import COMMAND, Answer, Jobyard, environment
 from tests.git.remotes import NO_CONFIG, Person, free_port, git, subjects, tree
@@ -184,6 +184,23 @@ def test_watch_hears_of_pushes_and_follows_runs(serve: Serve, remote: Path, tmp_
     assert tell(commit) == tell(commit) == (200, "OK")
     watching.until("a.yaml  processing → succeeded")
     assert tree(remote) == {"a.yaml": "succeeded"}
+
+
+def test_says_what_keeps_a_job_from_running(serve: Serve, under_test: ClusterUnderTest, space: str, remote: Path, tmp_path: Path) -> None:
+    person = Person(remote, tmp_path / "person")
+    person.write("queued/late.yaml", yaml.safe_dump(job("late", container={"envFrom": [{"secretRef": {"name": "nobody-made-it"}}]})))
+    person.push()
+    waiting = serve("git", "process", "--wait", "--repository", str(remote), "--branch", "main")
+    waiting.until("late.yaml: Step late is not running: ")
+    waiting.until("nobody-made-it")
+
+    async def make_it() -> None:
+        async with open_cluster(connect(kubeconfig=str(under_test.kubeconfig))) as cluster:
+            await cluster.create(SECRETS, space, {"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "nobody-made-it"}})
+
+    asyncio.run(make_it())
+    waiting.until("late.yaml  processing → succeeded")
+    assert waiting.process.wait(timeout=BOUND) == 0
 
 
 def test_goji_s_container_can_be_replaced(

@@ -15,11 +15,12 @@ from jobyard.engine.clock import SystemClock
 from jobyard.model.errors import Unavailable
 from jobyard.model.run import Outcome, Run, RunRequest, RunView, State, StepView
 from jobyard.model.workflow import Workflow
+from jobyard.patience import Backoff
 from jobyard.supervise import Budget, FailureBudget, LeaderOnly, Paused, Report, Restarts, Stage, Supervised, Switch
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 CLOCK = SystemClock()
-QUICK = Restarts(first=timedelta(milliseconds=1), longest=timedelta(milliseconds=5))
+QUICK = Restarts(backoff=Backoff(first=0.001, longest=0.005))
 
 
 class Ended:
@@ -112,9 +113,10 @@ async def test_a_trigger_that_fails_or_ends_is_started_again_and_says_why() -> N
 
 @given(st.integers(1, 1000), st.floats(0, 1))
 def test_the_back_off_has_full_jitter_and_a_bound(failures: int, chance: float) -> None:
-    delay = Restarts().delay(failures, chance)
-    assert timedelta() <= delay <= timedelta(minutes=1)
-    assert Restarts().delay(failures, 1) == min(timedelta(seconds=2 ** min(failures - 1, 20)), timedelta(minutes=1))
+    backoff = Restarts().backoff
+    assert 0 <= backoff.delay(failures, chance) <= 60
+    assert backoff.delay(failures, 1) == min(2 ** min(failures - 1, 20), 60)
+    assert backoff.delay(failures, chance, asked=90) == 90
 
 
 @pytest.mark.parametrize(("wrap", "stage"), [(LeaderOnly, Stage.STANDING_BY), (Paused, Stage.PAUSED)])

@@ -111,21 +111,10 @@ def requeue(files: tuple[str, ...], git: GitOptions, output: str) -> None:
 
 async def print_requeued(git: GitOptions, files: tuple[str, ...], output: str) -> None:
     """Queues files again, and says which. Raises NotThere, GitFailed."""
-    for move in await _requeue(git, files):
-        (print_move if output == "text" else _print_json)(move)
-
-
-async def _requeue(git: GitOptions, files: tuple[str, ...]) -> list[Any]:
-    from jobyard.model.errors import Overtaken
     from jobyard.triggers.git.history import requeue as back
 
-    found = await open_repository(git)
-    for _ in range(20):
-        try:
-            return [*await back(found, git.base, files)]
-        except Overtaken as overtaken:
-            last = overtaken
-    raise last
+    for move in await back(await open_repository(git), git.base, files):
+        (print_move if output == "text" else _print_json)(move)
 
 
 @git_group.command()

@@ -22,13 +22,13 @@ def start(runtime: str | None) -> None:
     """Start the local cluster; it stays until `jobyard local stop`."""
     from jobyard.local import daemon
     from jobyard.local.runtime import NAMES
-    from jobyard.model.errors import NoCluster
+    from jobyard.model.errors import NoLocalCluster
 
     folder = daemon.data_folder()
     pid = daemon.running_pid(folder)
     if pid is not None:
         if runtime not in (None, other := daemon.runtime_of(folder)):
-            raise NoCluster(why=f"one runs already, whose containers are run by {other}, not {runtime} (`jobyard local stop` ends it)")
+            raise NoLocalCluster(why=f"one runs already, whose containers are run by {other}, not {runtime} (`jobyard local stop` ends it)")
         click.echo(f"The local cluster runs already (process {pid}).")
     else:
         pid = daemon.start(folder, next((name for name in NAMES if name == runtime), "process"))
@@ -63,11 +63,11 @@ def status() -> None:
 def kubeconfig() -> None:
     """Print the path of the local cluster's kubeconfig: export KUBECONFIG=$(jobyard local kubeconfig)"""
     from jobyard.local import daemon
-    from jobyard.model.errors import NoCluster
+    from jobyard.model.errors import NoLocalCluster
 
     folder = daemon.data_folder()
     if daemon.running_pid(folder) is None:
-        raise NoCluster(why="no local cluster runs (`jobyard local start` starts one)")
+        raise NoLocalCluster(why="none runs (`jobyard local start` starts one)")
     click.echo(str(folder / "kubeconfig"))
 
 

@@ -47,15 +47,20 @@ def of_run(view: RunView) -> list[Answer]:
         return [Answer(about=view.id, sentence=f"Run {view.id} was cancelled.", remedy="Run the workflow again to start over.")]
     if view.state is State.FAILED:
         return [Answer(about=view.id, sentence=f"Run {view.id} failed: {_run_reason(view.reason)}.")]
-    stuck = [step for step in view.steps if step.state is State.PENDING and step.diagnosis]
-    if stuck:
-        return [_of_step(step, view) for step in stuck]
+    if stuck := held_up(view):
+        return stuck
     running = [step for step in view.steps if step.state is State.RUNNING]
     if running:
         names = ", ".join(title(step) for step in running[:5]) + (f" and {len(running) - 5} more" if len(running) > 5 else "")
         return [Answer(about=view.id, sentence=f"Run {view.id} is running: {names}.")]
     waiting = [step for step in view.steps if step.state is State.PENDING]
     return [_of_step(step, view) for step in waiting[:1]] or [Answer(about=view.id, sentence=f"Run {view.id} has only just begun.")]
+
+
+def held_up(view: RunView) -> list[Answer]:
+    """What keeps steps from running that nothing in the run itself keeps: images, quotas, names."""
+    pending = (step for step in view.steps if step.state is State.PENDING)
+    return [_of_step(step, view) for step in pending if step.diagnosis or step.reason in (Reason.QUOTA_EXCEEDED, Reason.WAITING_FOR_NAME)]
 
 
 def _run_reason(reason: str) -> str:
@@ -85,6 +90,7 @@ def _of_step(step: StepView, view: RunView) -> Answer:
         Reason.WAITING_FOR_POD: "waits for its pod to start.",
         Reason.RETRY_BACK_OFF: f"failed at attempt {step.attempt} and waits before the next.",
         Reason.QUOTA_EXCEEDED: "waits because the namespace's quota has no room for its Job.",
+        Reason.WAITING_FOR_NAME: "waits until the name of its Job is free.",
     }
     sentence = (
         head + words.get(Reason(step.reason), f"waits ({step.reason}).") if step.reason in list(Reason) else f"{head}waits ({step.reason})."

@@ -58,17 +58,17 @@ def _runtime(options: TargetOptions, ends_with_us: bool) -> str:
 def _local(stack: AsyncExitStack, runtime: str | None, *, make: bool) -> tuple[Connection, bool]:
     from jobyard.local import daemon
     from jobyard.local.runtime import NAMES, Name
-    from jobyard.model.errors import NoCluster
+    from jobyard.model.errors import NoLocalCluster
 
     folder = daemon.data_folder()
     if daemon.running_pid(folder) is not None:
         if runtime not in (None, other := daemon.runtime_of(folder)):
-            raise NoCluster(
-                why=f"the local cluster that runs has its containers run by {other}, not {runtime}"
+            raise NoLocalCluster(
+                why=f"the one that runs has its containers run by {other}, not {runtime}"
                 f" (`jobyard local stop`, then `jobyard local start --runtime {runtime}` changes that)"
             )
         return connect(kubeconfig=str(folder / "kubeconfig")), False
     if not make:
-        raise NoCluster(why="no local cluster runs (`jobyard local start` starts one)")
+        raise NoLocalCluster(why="none runs (`jobyard local start` starts one)")
     chosen: Name = next((name for name in NAMES if name == runtime), "process")
     return connect(kubeconfig=str(stack.enter_context(daemon.in_this_process(chosen)))), True

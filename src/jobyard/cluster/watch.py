@@ -18,8 +18,9 @@ from jobyard.cluster.errors import Status
 from jobyard.contracts import Change
 from jobyard.model.errors import Rejected, Unauthorized, Unavailable, WatchExpired
 from jobyard.model.objects import Kind, Metadata, Object, T
+from jobyard.patience import Backoff
 
-_FIRST_DELAY, _LONGEST_DELAY = 0.1, 30.0
+_BACKOFF = Backoff(first=0.2, longest=30.0)
 
 
 class Source(Protocol):
@@ -65,7 +66,7 @@ async def watch(source: Source, kind: Kind[T], namespace: str, labels: str, fiel
                     if told:
                         yield told
             # It closed, as streams do. One that closes at once must not be opened in a hot loop.
-            await asyncio.sleep(random.uniform(0, _FIRST_DELAY))  # noqa: S311
+            await asyncio.sleep(_BACKOFF.draw(1))
         except WatchExpired:
             version = ""
         except Unauthorized:
@@ -78,8 +79,7 @@ async def watch(source: Source, kind: Kind[T], namespace: str, labels: str, fiel
             failures += 1
             if failures > 1:
                 yield Change("LOST_TOUCH", why=str(error))
-            bound = min(_LONGEST_DELAY, _FIRST_DELAY * 2 ** min(failures, 12))
-            await asyncio.sleep(max(error.retry_after or 0.0, random.uniform(0, bound)))  # noqa: S311
+            await asyncio.sleep(_BACKOFF.draw(failures, error))
 
 
 def _diff(known: dict[str, T], listed: list[T]) -> list[Change[T]]:

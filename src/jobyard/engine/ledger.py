@@ -8,11 +8,11 @@ import functools
 from jobyard.contracts import Clock, Cluster
 from jobyard.engine import record as records
 from jobyard.engine.observe import Sight
-from jobyard.engine.patience import patiently
 from jobyard.model import names
 from jobyard.model.errors import Conflict, NotFound, Rejected
 from jobyard.model.objects import CONFIG_MAPS, SECRETS, ConfigMap, Kind, Manifest, Other
 from jobyard.model.run import Reason, Run, RunRequest
+from jobyard.patience import patiently
 
 KINDS = {("v1", "ConfigMap"): Kind(CONFIG_MAPS.api, CONFIG_MAPS.plural, CONFIG_MAPS.name, Other), ("v1", "Secret"): SECRETS}
 """Kinds that need not be looked for."""

@@ -5,8 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import functools
-import random
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
@@ -22,13 +21,13 @@ from jobyard.engine.limiter import Limiter
 from jobyard.engine.limits import LIMITS
 from jobyard.engine.logs import last_lines
 from jobyard.engine.observe import JOB_NAME_LABEL, Sight, show
-from jobyard.engine.patience import patiently, retry_delay
 from jobyard.model import names
 from jobyard.model.errors import Conflict, JobyardError, NoSuchRun, NotFound, Rejected, Unavailable
 from jobyard.model.job import read
 from jobyard.model.objects import CONFIG_MAPS, EVENTS, JOBS, PODS, ConfigMap, Event, Job, Kind, Pod
 from jobyard.model.parameters import resolve
 from jobyard.model.run import Outcome, Reason, Run, RunRequest, RunView, State, StepView
+from jobyard.patience import CLUSTER, patiently
 
 PODS_LATE = timedelta(seconds=2)
 """How long the stream of pods must have been silent before a pod that it has not told of is asked for: two streams tell of a Job's end."""
@@ -74,11 +73,12 @@ class _Driven:
 class ClusterEngine:
     """The Engine whose memory is the cluster. Made by `open_engine`."""
 
-    def __init__(self, cluster: Cluster, clock: Clock, namespace: str, tasks: asyncio.TaskGroup) -> None:
+    def __init__(self, cluster: Cluster, clock: Clock, namespace: str, tasks: asyncio.TaskGroup, told: Callable[[Run], None]) -> None:
         self._cluster = cluster
         self._clock = clock
         self._namespace = namespace
         self._tasks = tasks
+        self._told = told
         self._sight = Sight()
         self._ledger = Ledger(cluster, clock, namespace, self._sight)
         self._limiter = Limiter(cluster, namespace, self._sight)
@@ -242,10 +242,10 @@ class ClusterEngine:
             except Unavailable as error:
                 failures += 1
                 driven.unreachable = str(error)
-                wait = retry_delay(failures, random.random, error.retry_after)
+                wait = CLUSTER.draw(failures, error)
             except (Conflict, NotFound):  # the cluster moved on meanwhile: look again
                 failures += 1
-                wait = retry_delay(failures, random.random, None)
+                wait = CLUSTER.draw(failures)
             self._tell(driven)
             await driven.dirty.wait(wait)
 
@@ -280,6 +280,7 @@ class ClusterEngine:
         return waiting
 
     def _tell(self, driven: _Driven) -> None:
+        self._told(driven.run)
         for watcher in driven.watchers:
             watcher.set()
 
@@ -357,10 +358,15 @@ def _makes_room(seen: ConfigMap | Job | Pod | Event) -> bool:
 
 
 @asynccontextmanager
-async def open_engine(cluster: Cluster, clock: Clock, namespace: str) -> AsyncIterator[ClusterEngine]:
-    """An engine for one namespace, its watches open. Leaving ends its tasks; the runs' Jobs go on."""
+async def open_engine(
+    cluster: Cluster, clock: Clock, namespace: str, told: Callable[[Run], None] = lambda _: None
+) -> AsyncIterator[ClusterEngine]:
+    """An engine for one namespace, its watches open. Leaving ends its tasks; the runs' Jobs go on.
+
+    `told`: is called with each run that is driven here whenever its view may have changed.
+    """
     async with asyncio.TaskGroup() as tasks:
-        engine = ClusterEngine(cluster, clock, namespace, tasks)
+        engine = ClusterEngine(cluster, clock, namespace, tasks, told)
         try:
             await engine.start()
             yield engine

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 
 from jobyard.contracts import Clock, Cluster
@@ -15,11 +15,12 @@ from jobyard.model.run import Outcome, Run, RunRequest, StepView
 class Namespaces:
     """The Engine of several namespaces; each is opened when it is first asked for. Made by `open_namespaces`."""
 
-    def __init__(self, cluster: Cluster, clock: Clock, default: str, tasks: asyncio.TaskGroup) -> None:
+    def __init__(self, cluster: Cluster, clock: Clock, default: str, tasks: asyncio.TaskGroup, told: Callable[[Run], None]) -> None:
         self._cluster = cluster
         self._clock = clock
         self._default = default
         self._tasks = tasks
+        self._told = told
         self._opened: dict[str, asyncio.Future[ClusterEngine]] = {}
         self._keeping: list[asyncio.Task[None]] = []
 
@@ -34,7 +35,7 @@ class Namespaces:
     async def _keep(self, namespace: str, opened: asyncio.Future[ClusterEngine]) -> None:
         """Holds an engine open; a task of its own, because who first asks for one may be gone long before the last."""
         try:
-            async with open_engine(self._cluster, self._clock, namespace) as engine:
+            async with open_engine(self._cluster, self._clock, namespace, self._told) as engine:
                 opened.set_result(engine)
                 await asyncio.get_running_loop().create_future()
         except Exception as error:
@@ -77,10 +78,12 @@ class Namespaces:
 
 
 @asynccontextmanager
-async def open_namespaces(cluster: Cluster, clock: Clock, default: str) -> AsyncIterator[Namespaces]:
-    """Engines for as many namespaces as are asked for, the default one open from the start."""
+async def open_namespaces(
+    cluster: Cluster, clock: Clock, default: str, told: Callable[[Run], None] = lambda _: None
+) -> AsyncIterator[Namespaces]:
+    """Engines for as many namespaces as are asked for, the default one open from the start. `told`: as `open_engine` has it."""
     async with asyncio.TaskGroup() as tasks:
-        engines = Namespaces(cluster, clock, default, tasks)
+        engines = Namespaces(cluster, clock, default, tasks, told)
         try:
             await engines.of()
             yield engines

@@ -81,6 +81,10 @@ class NoCluster(JobyardError):
     exit_code = 3
 
 
+class NoLocalCluster(NoCluster):
+    """no local cluster: {why}"""
+
+
 class InvalidKubeconfig(JobyardError):
     """kubeconfig {file}: {what}; expected {expected}. {remedy}"""
 

@@ -14,7 +14,7 @@ from jobyard.model.errors import GitFailed, NoRepository
 from jobyard.triggers.git import layout
 from jobyard.triggers.git.command import Git
 from jobyard.triggers.git.layout import BASES, KEEP, Place
-from jobyard.triggers.git.repository import Commit, Repository, Source
+from jobyard.triggers.git.repository import Commit, Repository, Source, against_rivals
 
 JOBS = "jobs"
 """The folder that `init` makes, as goji did."""
@@ -98,6 +98,10 @@ async def make(folder: Path) -> None:
 
 async def make_folders(found: Found, base: str | None) -> list[str]:
     """Commits the folders that are missing, the first commit of a repository if need be; says which. Raises GitFailed, Overtaken."""
+    return await against_rivals(lambda: _make_folders(found, base))
+
+
+async def _make_folders(found: Found, base: str | None) -> list[str]:
     repository = found.repository
     try:
         tip = await repository.fetch()

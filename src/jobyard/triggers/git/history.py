@@ -13,7 +13,7 @@ from jobyard.triggers.git import layout, moves
 from jobyard.triggers.git.clone import Found, is_in
 from jobyard.triggers.git.layout import ENDS, Layout, Place
 from jobyard.triggers.git.moves import Move, Told
-from jobyard.triggers.git.repository import Commit
+from jobyard.triggers.git.repository import Commit, against_rivals
 
 
 class NotThere(WrongInput):
@@ -66,6 +66,10 @@ async def walk(found: Found, tip: str, look: Layout) -> AsyncGenerator[Transitio
 
 async def requeue(found: Found, base: str | None, files: Sequence[str]) -> list[Move]:
     """Moves files from where they ended back to the queue, in one commit. Raises NotThere (then none is moved), Overtaken, GitFailed."""
+    return await against_rivals(lambda: _requeue(found, base, files))
+
+
+async def _requeue(found: Found, base: str | None, files: Sequence[str]) -> list[Move]:
     tip, look = await found.repository.look(base)
     wanted = [_back(look, file) for file in dict.fromkeys(files)]
     commit = Commit(message=moves.message(wanted), edits=await found.repository.edits(look, wanted))

@@ -9,12 +9,14 @@ import asyncio
 import fcntl
 import os
 import tempfile
-from collections.abc import AsyncGenerator, AsyncIterator, Iterable, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeVar
 
 from jobyard.model.errors import GitFailed, Overtaken
+from jobyard.patience import Backoff, patiently
 from jobyard.triggers.git import layout
 from jobyard.triggers.git.command import Git
 from jobyard.triggers.git.layout import KEEP, Entry, Layout
@@ -25,6 +27,9 @@ SHALLOW_STEP = 200
 Edit = tuple[str, str, str]
 """Mode, object and path; mode 0 takes the path away."""
 GONE = "0" * 40
+
+
+Answer = TypeVar("Answer")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -248,3 +253,8 @@ class Repository:
             return False
         head = await self.git.run("symbolic-ref", "--quiet", "HEAD", accept=(0, 1))
         return head.out.decode().strip() == f"refs/heads/{self.source.branch}"
+
+
+async def against_rivals(attempt: Callable[[], Awaitable[Answer]]) -> Answer:
+    """Makes an attempt that begins with a look at the branch, and again while others push first, for three minutes. Raises Overtaken then."""
+    return await patiently(attempt, over=(Overtaken,), backoff=Backoff(first=0.2, longest=5.0), seconds=180.0)

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import random
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
 from contextlib import aclosing, asynccontextmanager
 from dataclasses import dataclass
@@ -18,17 +17,14 @@ from datetime import timedelta
 
 from jobyard.contracts import Engine
 from jobyard.model import names
-from jobyard.model.errors import NoSuchRun, Overtaken, innermost
+from jobyard.model.errors import NoSuchRun, innermost
 from jobyard.model.run import Outcome, Run
 from jobyard.triggers.git import ending, moves
 from jobyard.triggers.git.layout import ENDS, Layout, Place, QueueFile
 from jobyard.triggers.git.moves import Move, Told
 from jobyard.triggers.git.preparation import AT_ONCE, QUIET, Preparation, settle
-from jobyard.triggers.git.repository import Commit, Repository
+from jobyard.triggers.git.repository import Commit, Repository, against_rivals
 from jobyard.triggers.git.settings import Settings
-
-RIVALS = timedelta(minutes=3)
-"""How long to go on against others who push to the same branch."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -135,26 +131,19 @@ class _Serving:
         """Looks, decides, pushes, acts; anew when somebody else was faster."""
         if self._before is None:
             self._before = await self._engine.runs(self._trigger.name)
-        loop = asyncio.get_running_loop()
-        until, failures = loop.time() + RIVALS.total_seconds(), 0
-        while True:
-            tip, look = await self._repository.look(self._settings.base)
-            self._tip = tip
-            started, keys = await self._queued(tip, look)
-            ended, running = await self._processing(tip, look, quiet)
-            moves = (*started, *ended)
-            try:
-                if moves:
-                    await self._publish(tip, look, moves)
-            except Overtaken:
-                failures += 1
-                if loop.time() > until:
-                    raise
-                await asyncio.sleep(random.random() * min(5.0, 0.1 * 2**failures))  # noqa: S311 - jitter, not a secret
-                continue
-            await self._act(look, moves, keys)
-            waiting = len(look.files[Place.QUEUED]) - len({move.name for move in started})
-            return Pass(moves=moves, running=running + sum(move.target is Place.PROCESSING for move in started), waiting=waiting)
+        return await against_rivals(lambda: self._try_once(quiet))
+
+    async def _try_once(self, quiet: timedelta) -> Pass:
+        tip, look = await self._repository.look(self._settings.base)
+        self._tip = tip
+        started, keys = await self._queued(tip, look)
+        ended, running = await self._processing(tip, look, quiet)
+        moves = (*started, *ended)
+        if moves:
+            await self._publish(tip, look, moves)
+        await self._act(look, moves, keys)
+        waiting = len(look.files[Place.QUEUED]) - len({move.name for move in started})
+        return Pass(moves=moves, running=running + sum(move.target is Place.PROCESSING for move in started), waiting=waiting)
 
     # --- what is queued ---
 

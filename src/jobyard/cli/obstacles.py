@@ -1,0 +1,63 @@
+"""Says what keeps runs from running, once it is known: for commands that look after many runs and show none of them."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+
+import rich_click as click
+
+from jobyard.cli.reasons import as_text, held_up
+from jobyard.engine.loop import Signal
+from jobyard.engine.namespaces import Namespaces
+from jobyard.model.run import Run, RunView
+
+
+class Obstacles:
+    """Is told of runs that changed, and says each obstacle of each run once."""
+
+    def __init__(self, title: Callable[[Run], str]) -> None:
+        """`title`: how a person knows the run."""
+        self._title = title
+        self._news = Signal()
+        self._changed: dict[str, Run] = {}
+        self._said: dict[str, set[tuple[str, str]]] = {}
+
+    def note(self, run: Run) -> None:
+        """The run's view may have changed."""
+        self._changed[run.id] = run
+        self._news.set()
+
+    @asynccontextmanager
+    async def said(self, engine: Namespaces) -> AsyncIterator[None]:
+        """Says them on stderr as long as the context lasts."""
+        async with asyncio.TaskGroup() as tasks:
+            telling = tasks.create_task(self._keep_telling(engine), name="obstacles")
+            try:
+                yield
+            finally:
+                telling.cancel()
+
+    async def _keep_telling(self, engine: Namespaces) -> None:
+        while True:
+            await self._news.wait()
+            changed, self._changed = self._changed, {}
+            for run in changed.values():
+                view = (await engine.of(run.namespace)).view(run)
+                if view is None or view.state.is_end:
+                    self._said.pop(run.id, None)
+                    continue
+                for line in self._lines(run, view):
+                    click.echo(line, err=True)
+
+    def _lines(self, run: Run, view: RunView) -> list[str]:
+        said, lines = self._said.setdefault(run.id, set()), list[str]()
+        for answer in held_up(view):
+            # By its stable word: a message may count seconds or pods, and would be news for ever.
+            known = (answer.about, answer.diagnosis.reason if answer.diagnosis else answer.sentence)
+            if known not in said:
+                said.add(known)
+                first, *more = as_text(answer)
+                lines += [f"{self._title(run)}: {first}", *more]
+        return lines

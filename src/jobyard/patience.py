@@ -1,0 +1,65 @@
+"""How anything is tried again: after a wait with full jitter, for a bounded time.
+
+Full jitter means any moment up to a bound that doubles: of many that failed in the same second, no two come back together.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from typing import TypeVar
+
+from jobyard.model.errors import Conflict, JobyardError, Unavailable
+
+PATIENCE = 60.0
+"""Seconds for which a submit or a release is tried again by itself while the cluster is away."""
+
+Answer = TypeVar("Answer")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Backoff:
+    """How long to wait after failures in a row: up to `first` seconds after one, up to twice that after two, never over `longest`."""
+
+    first: float
+    longest: float
+
+    def delay(self, failures: int, chance: float, asked: float | None = None) -> float:
+        """Seconds to wait after the `failures`-th in a row, counted from 1. `chance` is from 0 to 1; `asked`: the least that the other side asked for."""
+        bound: float = min(self.longest, self.first * 2 ** min(failures - 1, 30))
+        return max(asked or 0.0, chance * bound)
+
+    def draw(self, failures: int, error: BaseException | None = None) -> float:
+        """`delay` by lot; `error`: what was answered last, which may ask for a time."""
+        asked = error.retry_after if isinstance(error, Unavailable) else None
+        return self.delay(failures, random.random(), asked)  # noqa: S311 - jitter, not a secret
+
+
+CLUSTER = Backoff(first=0.4, longest=30.0)
+
+
+async def patiently(
+    call: Callable[[], Awaitable[Answer]],
+    *,
+    over: tuple[type[JobyardError], ...] = (Unavailable, Conflict),
+    backoff: Backoff = CLUSTER,
+    seconds: float = PATIENCE,
+) -> Answer:
+    """Makes a call that may be repeated again and again while it fails with one of `over`, for a bounded time.
+
+    Over Unavailable and Conflict: while the cluster is away, or others are faster. Raises then what it was answered last.
+    """
+    failures = 0
+    loop = asyncio.get_running_loop()
+    end = loop.time() + seconds
+    while True:
+        try:
+            return await call()
+        except over as error:
+            failures += 1
+            wait = backoff.draw(failures, error)
+            if loop.time() + wait > end:
+                raise
+            await asyncio.sleep(wait)
