@@ -6,7 +6,6 @@ import asyncio
 import json
 import os
 import ssl
-import subprocess
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
@@ -27,6 +26,7 @@ from jobyard.model.objects import CONFIG_MAPS, JOBS
 from jobyard.model.run import RunRequest, State
 from jobyard.patience import Backoff
 from jobyard.supervise import Report, Restarts, Stage, Supervised
+from tests.certificates import certificate
 from tests.conftest import ClusterUnderTest
 from tests.faults.proxy import Asked, Fault, Proxy, by_seed, no_faults, open_proxy
 from tests.flows import read
@@ -230,20 +230,6 @@ async def test_a_token_that_ran_out_is_read_again(proxy: Proxy, namespace: str, 
         async with asyncio.timeout(60):
             run = await engine.submit(RunRequest(trigger="test", key="k", workflow=read(workflow("w", step("a")), tmp_path)))
             assert (await engine.outcome(run)).state is State.SUCCEEDED
-
-
-def certificate(folder: Path, name: str, ca: str = "") -> Path:
-    """A certificate and key in one file, made by openssl; signed by `ca`, or by itself."""
-    base = ["openssl", "req", "-newkey", "rsa:2048", "-nodes", "-keyout", f"{name}.key", "-subj", f"/CN={name}", "-days", "2"]
-    if not ca:
-        words = [*base, "-x509", "-out", f"{name}.crt"]
-    else:
-        words = [*base, "-x509", "-CA", f"{ca}.crt", "-CAkey", f"{ca}.key", "-addext", "subjectAltName=IP:127.0.0.1", "-out", f"{name}.crt"]
-        words += ["-addext", "basicConstraints=critical,CA:FALSE"]
-    subprocess.run(words, cwd=folder, check=True, capture_output=True)
-    both = folder / f"{name}.pem"
-    both.write_text((folder / f"{name}.crt").read_text() + (folder / f"{name}.key").read_text())
-    return both
 
 
 async def test_a_renewed_certificate_is_noticed_by_nobody(under_test: ClusterUnderTest, namespace: str, tmp_path: Path) -> None:

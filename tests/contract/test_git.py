@@ -28,6 +28,7 @@ from jobyard.triggers.git.history import requeue, transitions
 from jobyard.triggers.git.manifests import Policy
 from jobyard.triggers.git.settings import Settings
 from jobyard.triggers.git.trigger import GitTrigger, Pass
+from tests.certificates import server_context
 from tests.conftest import ClusterUnderTest
 from tests.flows import read
 from tests.git import remotes
@@ -422,10 +423,17 @@ def ssh_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, 
 
 
 async def test_over_ssh(
-    engine: Namespaces, namespace: str, remote: Path, person: Person, ssh_server: tuple[str, Path], monkeypatch: pytest.MonkeyPatch
+    engine: Namespaces,
+    namespace: str,
+    remote: Path,
+    person: Person,
+    ssh_server: tuple[str, Path],
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
 ) -> None:
     address, key = ssh_server
-    command = "ssh -o StrictHostKeyChecking=no -o UserKnownHostsFile=/dev/null -o IdentitiesOnly=yes -o LogLevel=ERROR"
+    anybody = "ssh -o StrictHostKeyChecking=no -o UserKnownHostsFile=/dev/null -o LogLevel=ERROR"
+    command = f"{anybody} -o IdentitiesOnly=yes"
     person.write("queued/a.yaml", text(job("a")))
     person.push()
     monkeypatch.setenv("GIT_SSH_COMMAND", f"{command} -i /nonexistent")
@@ -435,6 +443,46 @@ async def test_over_ssh(
     monkeypatch.setenv("GIT_SSH_COMMAND", f"{command} -i {key}")
     await until_idle(await trigger(f"{address}{remote}", namespace), engine)
     assert tree(remote) == {"a.yaml": "succeeded"}
+    person.pull()
+    person.write("queued/b.yaml", text(job("b")))
+    person.push()
+    monkeypatch.setenv("GIT_SSH_COMMAND", anybody)
+    with remotes.ssh_agent(tmp_path, key) as agent:
+        monkeypatch.setenv("SSH_AUTH_SOCK", agent)
+        await until_idle(await trigger(f"{address}{remote}", namespace), engine)
+    assert tree(remote)["b.yaml"] == "succeeded"
+
+
+async def test_over_https_by_a_credential_helper_and_by_a_program_that_is_asked(
+    engine: Namespaces, namespace: str, remote: Path, person: Person, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    git(remote, "config", "http.receivepack", "true")
+    person.write("queued/a.yaml", text(job("a")))
+    person.push()
+    with remotes.http(remote.parent, server_context(tmp_path)) as address:
+        url = f"{address}/remote.git"
+        async with asyncio.timeout(BOUND):
+            with pytest.raises(GitFailed, match="certificate"):
+                await (await trigger(url, namespace)).run_once(engine)
+        monkeypatch.setenv("GIT_SSL_CAINFO", str(tmp_path / "ca.crt"))
+        async with asyncio.timeout(BOUND):
+            with pytest.raises(GitFailed, match="could not read Username"):
+                await (await trigger(url, namespace)).run_once(engine)
+        (tmp_path / "store").write_text(f"{url.replace('://', f'://{remotes.USER}:{remotes.PASSWORD}@')}\n")
+        for name, value in (("COUNT", "1"), ("KEY_0", "credential.helper"), ("VALUE_0", f"store --file={tmp_path / 'store'}")):
+            monkeypatch.setenv(f"GIT_CONFIG_{name}", value)
+        await until_idle(await trigger(url, namespace), engine)
+        assert tree(remote) == {"a.yaml": "succeeded"}
+        monkeypatch.setenv("GIT_CONFIG_COUNT", "0")
+        asked = tmp_path / "asked"
+        asked.write_text(f'#!/bin/sh\ncase "$1" in Username*) echo {remotes.USER} ;; *) echo {remotes.PASSWORD} ;; esac\n')
+        asked.chmod(0o755)
+        monkeypatch.setenv("GIT_ASKPASS", str(asked))
+        person.pull()
+        person.write("queued/b.yaml", text(job("b")))
+        person.push()
+        await until_idle(await trigger(url, namespace), engine)
+    assert tree(remote)["b.yaml"] == "succeeded"
 
 
 async def test_over_http_with_a_password(

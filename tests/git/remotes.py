@@ -7,6 +7,7 @@ import getpass
 import os
 import shutil
 import socket
+import ssl
 import subprocess
 import threading
 import time
@@ -114,6 +115,22 @@ def ssh(folder: Path) -> Iterator[tuple[str, Path]]:
         server.wait()
 
 
+@contextmanager
+def ssh_agent(folder: Path, key: Path) -> Iterator[str]:
+    """An agent that holds a key: yields its socket."""
+    path = folder / "agent"
+    agent = subprocess.Popen(["ssh-agent", "-D", "-a", str(path)], stdout=subprocess.DEVNULL)
+    try:
+        end = time.monotonic() + 20
+        while not path.exists():
+            assert time.monotonic() < end, "the agent did not start"
+        subprocess.run(["ssh-add", "-q", str(key)], check=True, env={**os.environ, "SSH_AUTH_SOCK": str(path)})
+        yield str(path)
+    finally:
+        agent.terminate()
+        agent.wait()
+
+
 def free_port() -> int:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
@@ -134,8 +151,8 @@ def until_open(port: int) -> None:
 
 
 @contextmanager
-def http(root: Path) -> Iterator[str]:
-    """git's own HTTP backend for the repositories in a folder, behind a password."""
+def http(root: Path, context: ssl.SSLContext | None = None) -> Iterator[str]:
+    """git's own HTTP backend for the repositories in a folder, behind a password; `context`: over TLS."""
     backend = Path(subprocess.check_output(["git", "--exec-path"], text=True).strip()) / "git-http-backend"
     expected = "Basic " + base64.b64encode(f"{USER}:{PASSWORD}".encode()).decode()
 
@@ -187,10 +204,12 @@ def http(root: Path) -> Iterator[str]:
             pass
 
     server = ThreadingHTTPServer(("127.0.0.1", 0), Backend)
+    if context is not None:  # who never ends their handshake holds up a thread, not the server
+        server.socket = context.wrap_socket(server.socket, server_side=True, do_handshake_on_connect=False)
     thread = threading.Thread(target=server.serve_forever)
     thread.start()
     try:
-        yield f"http://127.0.0.1:{server.server_port}"
+        yield f"{'http' if context is None else 'https'}://127.0.0.1:{server.server_port}"
     finally:
         server.shutdown()
         thread.join()

@@ -7,7 +7,6 @@ import contextlib
 import os
 import re
 import signal
-import sys
 import tempfile
 from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -174,7 +173,9 @@ def _askpass() -> Path:
     path = Path(tempfile.gettempdir()) / f"jobyard-askpass-{os.getuid()}" / "askpass"
     path.parent.mkdir(mode=0o700, exist_ok=True)
     if path.parent.stat().st_uid != os.getuid():
-        sys.exit(f"jobyard: {path.parent} belongs to somebody else")
+        raise GitFailed(
+            action="sign-in", message=f"{path.parent} belongs to somebody else", remedy=": set GIT_ASKPASS to a program of your own"
+        )
     new = path.with_name(f"askpass-{os.getpid()}")
     new.write_text(_ASKPASS)
     new.chmod(0o700)
