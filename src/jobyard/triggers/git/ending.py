@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 from jobyard.contracts import Engine
 from jobyard.files.document import load
@@ -17,8 +18,21 @@ _TOLD_STEPS = 3
 _TOLD_JOBS = 5
 
 
-async def tell(engine: Engine, run: Run, outcome: Outcome, lines: int) -> tuple[tuple[tuple[str, str], ...], str, tuple[str, ...]]:
-    """Facts, reason and log of an outcome, to be put into a commit's message."""
+@dataclass(frozen=True, kw_only=True)
+class Ended:
+    """A run that has ended, and what is to be told of it."""
+
+    run: Run
+    state: State
+    reason: str
+    facts: tuple[tuple[str, str], ...]
+    """In words for people."""
+    lines: tuple[str, ...]
+    """The end of its log."""
+
+
+async def tell(engine: Engine, run: Run, outcome: Outcome, lines: int) -> Ended:
+    """Gathers what is to be told of an outcome in a commit's message."""
     view = outcome.view
     jobs = [step.job for step in view.steps if step.job]
     bad = [step for step in view.steps if step.state in (State.FAILED, State.LOST)]
@@ -34,7 +48,7 @@ async def tell(engine: Engine, run: Run, outcome: Outcome, lines: int) -> tuple[
     for step in (bad or list(view.steps)[-1:])[:_TOLD_STEPS]:
         tail = await engine.last_lines(run, step, lines)
         told += [f"{step.name}: {line}" if len(view.steps) > 1 else line for line in tail]
-    return tuple(facts), _reason(outcome, bad), tuple(told)
+    return Ended(run=run, state=outcome.state, reason=_reason(outcome, bad), facts=tuple(facts), lines=tuple(told))
 
 
 def _reason(outcome: Outcome, bad: Sequence[StepView]) -> str:
@@ -53,17 +67,16 @@ def _some(names: Sequence[str]) -> str:
     return ", ".join(names[:_TOLD_JOBS]) + (f" and {more} more" if more > 0 else "")
 
 
-def leave(file: QueueFile, text: bytes, run: Run, outcome: Outcome, told: tuple[tuple[tuple[str, str], ...], str, tuple[str, ...]]) -> Move:
-    """The move of a file whose run has ended. What its manifests keep secret is hidden from the log. Pure."""
-    facts, reason, lines = told
+def leave(file: QueueFile, text: bytes, ended: Ended) -> Move:
+    """The move of a file whose run has ended. What its manifests keep secret is hidden from what is told. Pure."""
     documents, _ = load(text, file.name)
     hidden = secrets([document.tree for document in documents])
     return Move(
         file=file,
-        target=TARGETS[outcome.state],
-        run=run.id,
-        namespace=run.namespace,
-        reason=hide(reason, hidden),
-        facts=tuple((name, hide(value, hidden)) for name, value in facts),
-        lines=tuple(hide(line, hidden) for line in lines),
+        target=TARGETS[ended.state],
+        run=ended.run.id,
+        namespace=ended.run.namespace,
+        reason=hide(ended.reason, hidden),
+        facts=tuple((name, hide(value, hidden)) for name, value in ended.facts),
+        lines=tuple(hide(line, hidden) for line in ended.lines),
     )

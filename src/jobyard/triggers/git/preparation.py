@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import dataclasses
 import tempfile
-from collections.abc import Iterable
+from collections.abc import Awaitable, Iterable
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -96,3 +96,16 @@ async def settle(tasks: Iterable[asyncio.Task[Any]], quiet: timedelta) -> None:
         done, pending = await asyncio.wait(pending, timeout=quiet.total_seconds(), return_when=asyncio.FIRST_COMPLETED)
         if not done:
             return
+
+
+async def at_once(calls: Iterable[Awaitable[None]]) -> None:
+    """Makes calls, AT_ONCE at a time."""
+    room = asyncio.Semaphore(AT_ONCE)
+
+    async def one(call: Awaitable[None]) -> None:
+        async with room:
+            await call
+
+    async with asyncio.TaskGroup() as group:
+        for call in calls:
+            group.create_task(one(call))

@@ -10,19 +10,21 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
-from contextlib import aclosing, asynccontextmanager
+from collections.abc import AsyncIterator, Callable, Iterable, Sequence
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import timedelta
 
 from jobyard.contracts import Engine
 from jobyard.model import names
-from jobyard.model.errors import NoSuchRun, innermost
-from jobyard.model.run import Outcome, Run
+from jobyard.model.errors import innermost
+from jobyard.model.run import Run
 from jobyard.triggers.git import ending, moves
+from jobyard.triggers.git.claims import Claims
+from jobyard.triggers.git.following import Following
 from jobyard.triggers.git.layout import ENDS, Layout, Place, QueueFile
 from jobyard.triggers.git.moves import Move, Told
-from jobyard.triggers.git.preparation import AT_ONCE, QUIET, Preparation, settle
+from jobyard.triggers.git.preparation import QUIET, Preparation, at_once
 from jobyard.triggers.git.repository import Commit, Repository, against_rivals
 from jobyard.triggers.git.settings import Settings
 
@@ -36,13 +38,6 @@ class Pass:
     """Files in `processing` whose runs go on."""
     waiting: int = 0
     """Files that stay queued for now."""
-
-
-@dataclass(frozen=True)
-class _Ended:
-    run: Run
-    outcome: Outcome
-    told: tuple[tuple[tuple[str, str], ...], str, tuple[str, ...]]
 
 
 class GitTrigger:
@@ -110,22 +105,17 @@ class _Serving:
         self._repository = trigger.repository
         self._settings = trigger.settings
         self._engine = engine
-        self._tasks = tasks
+        self._claims = Claims(trigger.repository)
+        self._following = Following(engine, trigger.name, trigger.repository, trigger.settings, tasks, trigger.wanted.set)
         self._preparation = Preparation(trigger.repository, engine, trigger.settings, trigger.name, trigger.url)
         self._prepared: dict[str, Run | str] = {}
         """From key to the run that is held for it, or why there can be none."""
-        self._tip = ""
-        self._claims: dict[str, Told] = {}
-        self._read_up_to = ""
-        self._followed: dict[str, asyncio.Task[_Ended | None]] = {}
         self._before: list[Run] | None = None
         """The runs that somebody cared for before our first look at the branch: read before it, or we might forget what another is just
         about to claim."""
 
     def close(self) -> None:
-        for task in self._followed.values():
-            if not task.cancelling():
-                task.cancel()
+        self._following.close()
 
     async def run_once(self, quiet: timedelta) -> Pass:
         """Looks, decides, pushes, acts; anew when somebody else was faster."""
@@ -135,13 +125,12 @@ class _Serving:
 
     async def _try_once(self, quiet: timedelta) -> Pass:
         tip, look = await self._repository.look(self._settings.base)
-        self._tip = tip
         started, keys = await self._queued(tip, look)
         ended, running = await self._processing(tip, look, quiet)
         moves = (*started, *ended)
         if moves:
-            await self._publish(tip, look, moves)
-        await self._act(look, moves, keys)
+            tip = await self._publish(tip, look, moves)
+        await self._act(tip, look, moves, keys)
         waiting = len(look.files[Place.QUEUED]) - len({move.name for move in started})
         return Pass(moves=moves, running=running + sum(move.target is Place.PROCESSING for move in started), waiting=waiting)
 
@@ -184,99 +173,32 @@ class _Serving:
     async def _processing(self, tip: str, look: Layout, quiet: timedelta) -> tuple[list[Move], int]:
         """The moves of files whose runs have ended, and how many go on."""
         files = look.files[Place.PROCESSING]
-        await self._learn(tip, look)
-        for name in files:
-            told = self._claims.get(name)
-            if told is not None and told.run not in self._followed:
-                self._follow(told)
-        await settle([self._followed[told.run] for name, told in self._claims.items() if name in files], quiet)
+        await self._claims.learn(tip, look)
+        claims = self._claims.of(files)
+        for told in claims.values():
+            self._following.follow(told, tip)
+        await self._following.settle([told.run for told in claims.values()], quiet)
         found, ended, running = [], {}, 0
         for name, file in files.items():
-            told = self._claims.get(name)
-            if told is None:
+            if name not in claims:
                 found.append(Move(file=file, target=Place.UNKNOWN, reason="NotClaimed: no commit of Jobyard's says which run it is."))
                 continue
-            task = self._followed[told.run]
-            if not task.done():
+            told = claims[name]
+            if not self._following.has_ended(told.run):
                 running += 1
-            elif (result := self._result(told.run, task)) is None:
+            elif (result := self._following.result(told.run)) is None:
                 reason = f"RunNotFound: there is no run {told.run} any more."
                 found.append(Move(file=file, target=Place.UNKNOWN, run=told.run, namespace=told.namespace, reason=reason))
             else:
                 ended[name] = result
         texts = await self._repository.blobs(files[name].oid for name in ended)
-        for name, each in ended.items():
-            found.append(ending.leave(files[name], texts[files[name].oid], each.run, each.outcome, each.told))
+        found += [ending.leave(files[name], texts[files[name].oid], each) for name, each in ended.items()]
         return found, running
-
-    async def _learn(self, tip: str, look: Layout) -> None:
-        """Reads from the history which run each file in `processing` is."""
-        files, folder = look.files[Place.PROCESSING], look.path(Place.PROCESSING, "")
-        wanted = set(files)
-        if not wanted:
-            self._claims, self._read_up_to = {}, tip
-            return
-        since = self._read_up_to
-        news = await self._read_claims(tip, since, folder, wanted)
-        if since and not await self._repository.contains(tip, since):
-            since = ""  # the branch was pushed anew: nothing that we knew of it holds
-        kept = {name: told for name, told in self._claims.items() if name in wanted} if since else {}
-        self._claims, self._read_up_to = {**kept, **news}, tip
-
-    async def _read_claims(self, tip: str, since: str, folder: str, wanted: set[str]) -> dict[str, Told]:
-        while True:
-            messages: list[str] = []
-            left = set(wanted)
-            async with aclosing(self._repository.messages(tip, since, folder)) as told:
-                async for text in told:
-                    messages.append(text)
-                    left -= {each.file for each in moves.read(text)}
-                    if not left:
-                        break
-            found = moves.claims(messages, wanted)
-            if since or len(found) == len(wanted) or not await self._repository.deepen():
-                return found
-
-    def _follow(self, told: Told) -> None:
-        task = self._tasks.create_task(self._until_the_end(told), name=f"follow {told.run}")
-        self._followed[told.run] = task
-        task.add_done_callback(lambda _: self._trigger.wanted.set())
-
-    async def _until_the_end(self, told: Told) -> _Ended | None:
-        """How the file's run ended; None when there is no such run. A run that is still held begins: its move was pushed."""
-        if not self._settings.policy.allows_namespace(told.namespace):
-            return None
-        try:
-            run = await self._engine.find(told.run, told.namespace)
-        except NoSuchRun:
-            return None
-        if not await self._is_of_here(run, told):
-            return None
-        if run.held:
-            await self._engine.begin(run)
-        outcome = await self._engine.outcome(run)
-        return _Ended(run, outcome, await ending.tell(self._engine, run, outcome, self._settings.log_lines))
-
-    async def _is_of_here(self, run: Run, told: Told) -> bool:
-        """Whether this repository started the run. Anybody who can push can write a commit that says so, and would be told its log."""
-        if run.trigger == self._trigger.name:
-            return True
-        # Another Jobyard may know the repository by another address: then the commit that queued the file is in our history all the same.
-        origin = run.origin
-        if origin.get("file", "").rpartition("/")[2] != told.file:
-            return False
-        return await self._repository.contains(self._tip, origin.get("commit", ""))
-
-    def _result(self, run: str, task: asyncio.Task[_Ended | None]) -> _Ended | None:
-        try:
-            return task.result()
-        except BaseException:
-            del self._followed[run]  # it is asked for again at the next look
-            raise
 
     # --- what comes of it ---
 
-    async def _publish(self, tip: str, look: Layout, moves_: Sequence[Move]) -> None:
+    async def _publish(self, tip: str, look: Layout, moves_: Sequence[Move]) -> str:
+        """The branch's new tip."""
         groups: list[Sequence[Move]] = [[move] for move in moves_] if self._settings.commit_each else _by_kind(moves_)
         commits = [Commit(message=moves.message(group), edits=await self._repository.edits(look, group)) for group in groups]
         new = await self._repository.commit(tip, commits)
@@ -284,29 +206,21 @@ class _Serving:
         self._trigger.pushed = new
         for move in moves_:
             self._trigger.say(move)
+        return new
 
-    async def _act(self, look: Layout, moves_: Iterable[Move], keys: set[str]) -> None:
+    async def _act(self, tip: str, look: Layout, moves_: Iterable[Move], keys: set[str]) -> None:
         """After the push: what was claimed begins, what has ended is released, what nobody wants any more is forgotten."""
-        claimed, over = set(), set()
-        for move in moves_:
-            if move.target is Place.PROCESSING:
-                claimed.add(move.run)
-                told = Told(file=move.name, state=Place.PROCESSING, run=move.run, namespace=move.namespace)
-                self._claims[move.name] = told
-            elif move.run:
-                over.add(move.run)
+        claimed = {move.run: move for move in moves_ if move.target is Place.PROCESSING}
+        over = {move.run for move in moves_ if move.target is not Place.PROCESSING}
         held = {run.id: run for run in self._prepared.values() if isinstance(run, Run)}
-        await _all(self._engine.begin(held[run]) for run in claimed)
-        for told in self._claims.values():
-            if told.run in claimed and told.run not in self._followed:
-                self._follow(told)
-        in_use = {told.run for name, told in self._claims.items() if name in look.files[Place.PROCESSING]} | claimed
+        await at_once(self._engine.begin(held[run]) for run in claimed)
+        for run, move in claimed.items():
+            told = Told(file=move.name, state=Place.PROCESSING, run=run, namespace=move.namespace)
+            self._claims.note(told)
+            self._following.follow(told, tip)
+        in_use = {told.run for told in self._claims.of(look.files[Place.PROCESSING]).values()} | set(claimed)
         # A person may have taken the file of a run away: the run goes on, and is released when it ends.
-        done = [run for run, task in self._followed.items() if task.done() and (run in over or run not in in_use)]
-        ended = [each for run in done if (each := self._result(run, self._followed[run])) is not None]
-        await _all(self._engine.release(each.run) for each in ended)
-        for run in done:
-            del self._followed[run]
+        await self._following.see_off(lambda run: run in over or run not in in_use)
         for key, prepared in list(self._prepared.items()):
             if key in keys and not (isinstance(prepared, Run) and prepared.id in claimed):
                 continue
@@ -314,10 +228,10 @@ class _Serving:
             if isinstance(prepared, Run) and prepared.id not in in_use:  # a person was faster: it is queued no more, or is another file now
                 await self._engine.abandon(prepared)
         if self._before:
-            await self._tidy(self._before, in_use, keys)
+            await self._tidy(tip, self._before, in_use, keys)
             self._before = []
 
-    async def _tidy(self, before: Iterable[Run], in_use: set[str], keys: set[str]) -> None:
+    async def _tidy(self, tip: str, before: Iterable[Run], in_use: set[str], keys: set[str]) -> None:
         """After a restart: runs that were held for a push that never came are forgotten, others that no file stands for are seen off.
 
         Whoever else holds one of them pushes onto the commit that we have read, where its file is queued, or has pushed before it.
@@ -328,14 +242,10 @@ class _Serving:
                 continue
             if run.held:
                 await self._engine.abandon(run)
-            elif run.id not in self._followed:
-                self._follow(Told(file="", state="", run=run.id, namespace=run.namespace))
-        left = [task for run, task in self._followed.items() if run not in in_use]
-        await settle(left, QUIET)
-        done = [each for task in left if task.done() and (each := task.result()) is not None]
-        await _all(self._engine.release(each.run) for each in done)
-        for each in done:
-            del self._followed[each.run.id]
+            else:
+                self._following.follow(Told(file="", state="", run=run.id, namespace=run.namespace), tip)
+        await self._following.settle_others(in_use, QUIET)
+        await self._following.see_off(lambda run: run not in in_use)
 
 
 def _key(path: str, blob: str, commit: str) -> str:
@@ -348,16 +258,3 @@ def _by_kind(moves_: Sequence[Move]) -> list[Sequence[Move]]:
     kept = [move for move in moves_ if move.target is not None]
     gone = [move for move in moves_ if move.target is None]
     return [group for group in (gone, kept) if group]
-
-
-async def _all(calls: Iterable[Awaitable[None]]) -> None:
-    """Makes calls, a few at a time."""
-    room = asyncio.Semaphore(AT_ONCE)
-
-    async def one(call: Awaitable[None]) -> None:
-        async with room:
-            await call
-
-    async with asyncio.TaskGroup() as group:
-        for call in calls:
-            group.create_task(one(call))
