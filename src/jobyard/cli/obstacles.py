@@ -50,6 +50,7 @@ class Obstacles:
                     continue
                 for line in self._lines(run, view):
                     click.echo(line, err=True)
+            await asyncio.sleep(1.0)  # a large run changes many times a second, and nobody is in that hurry
 
     def _lines(self, run: Run, view: RunView) -> list[str]:
         said, lines = self._said.setdefault(run.id, set()), list[str]()
