@@ -55,9 +55,8 @@ class Raw:
     async def completed(self) -> AsyncIterator[str]:
         """The name of each Job, once, when it is complete."""
         told: set[str] = set()
-        async with self._client.stream(
-            "GET", self._path("jobs"), params={"watch": "1", "sendInitialEvents": "false"}, timeout=None
-        ) as answer:
+        async with self._client.stream("GET", self._path("jobs"), params={"watch": "1"}, timeout=None) as answer:
+            answer.raise_for_status()
             async for line in answer.aiter_lines():
                 job = json.loads(line)["object"]
                 name = job["metadata"]["name"]
