@@ -33,6 +33,9 @@ PODS_LATE = timedelta(seconds=2)
 """How long the stream of pods must have been silent before a pod that it has not told of is asked for: two streams tell of a Job's end."""
 PODS_AT_LAST = timedelta(seconds=30)
 """How long after the Job's end it is asked for in any case."""
+REST = 3
+"""How many times as long as a look took the changes that come meanwhile may gather before the next. A look takes time for each step of the
+run, and a large run changes all the time: looking at each change would take a whole processor. A small run is looked at at once."""
 Watched = TypeVar("Watched", Job, Pod, Event, ConfigMap)
 
 
@@ -62,6 +65,8 @@ class _Driven:
     dirty: Signal = field(default_factory=Signal)
     watchers: set[Signal] = field(default_factory=set)
     decision: Decision | None = None
+    rested: float = 0.0
+    """When it may be looked at again, by the event loop's clock."""
     unreachable: str = ""
     unexplained: dict[str, datetime] = field(default_factory=dict)
     """Jobs that ended before a pod of theirs was seen to, and since when."""
@@ -226,7 +231,7 @@ class ClusterEngine:
 
     async def _until_the_end(self, driven: _Driven) -> Outcome:
         """Looks, decides, acts, until the run has ended and all that was decided is done."""
-        failures = 0
+        failures, loop = 0, asyncio.get_running_loop()
         while True:
             wait: float | None
             try:
@@ -247,11 +252,15 @@ class ClusterEngine:
                 failures += 1
                 wait = CLUSTER.draw(failures)
             self._tell(driven)
+            if wait != 0:
+                await asyncio.sleep(driven.rested - loop.time())
             await driven.dirty.wait(wait)
 
     async def _look(self, driven: _Driven) -> Decision:
         now = self._clock.now()
         waiting = await self._explain(driven, now)
+        loop = asyncio.get_running_loop()
+        begun = loop.time()
         observed = self._sight.observe(driven.run.id, driven.actor.refusals, waiting)
         if observed is None:
             # Somebody deleted the record: its Jobs go with it. There is nothing left to drive, and nothing to write on.
@@ -259,6 +268,7 @@ class ClusterEngine:
             steps = last.steps if last else ()
             return Decision(actions=(), state=State.LOST, reason=Reason.JOB_VANISHED, finished=self._clock.now(), steps=steps, wake_at=None)
         decision = decide(driven.run.workflow, observed, now)
+        driven.rested = loop.time() + REST * (loop.time() - begun)
         if waiting:
             again = now + PODS_LATE
             decision = replace(decision, wake_at=min(decision.wake_at or again, again))
