@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import select
 import shutil
 import signal
 import stat
@@ -29,7 +30,7 @@ def processes(marker: str) -> list[int]:
     found = []
     for entry in Path("/proc").iterdir():
         try:
-            if entry.name.isdigit() and marker in (entry / "cmdline").read_text() and int(entry.name) != os.getpid():
+            if entry.name.isdigit() and marker.encode() in (entry / "cmdline").read_bytes() and int(entry.name) != os.getpid():
                 found.append(int(entry.name))
         except OSError:
             continue
@@ -75,27 +76,25 @@ def test_processes_do_not_outlive_a_cluster_that_is_killed(tmp_path: Path, data:
     process = subprocess.Popen([*COMMAND, "run", "--local", str(flow)], stdout=subprocess.PIPE, text=True, env=environment(**data))
     assert process.stdout is not None
     assert any("a running" in line for line in process.stdout)
-    wardens = [pid for pid in processes("warden.py") if os.getpgid(pid) == pid]
-    process.kill()
-    process.wait()
-    process.stdout.close()
-    for pid in wardens:
-        _wait_for(pid, process.pid)
+    (warden,) = (pid for pid in processes("warden.py") if _parent(pid) == process.pid)
+    handle = os.pidfd_open(warden)  # while it surely lives; it tells of the end of a process that is not our child
+    try:
+        process.kill()
+        process.wait()
+        process.stdout.close()
+        ended, _, _ = select.select([handle], [], [], 60)
+    finally:
+        os.close(handle)
+    assert ended
     assert processes(f"sleep\0{marker}") == []
 
 
-def _wait_for(pid: int, parent: int) -> None:
-    """Returns once a process that is not our child has ended: a pidfd tells."""
-    import select
-
+def _parent(pid: int) -> int | None:
+    """A process' parent; None when it has ended meanwhile."""
     try:
-        handle = os.pidfd_open(pid)
-    except ProcessLookupError:
-        return
-    with os.fdopen(handle):
-        if f"{parent}" not in Path(f"/proc/{pid}/status").read_text() and processes(f"warden.py\0{pid}"):
-            return
-        select.select([handle], [], [], 5)
+        return int((Path("/proc") / str(pid) / "stat").read_bytes().rpartition(b")")[2].split()[1])
+    except OSError:
+        return None
 
 
 def test_start_status_kubeconfig_stop_reset(tmp_path: Path, data: dict[str, str]) -> None:

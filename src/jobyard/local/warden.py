@@ -133,7 +133,8 @@ class Warden:
                 subprocess.run(self._last["last"], env=self._last["env"], stdin=quiet, stdout=quiet, stderr=quiet, timeout=60, check=False)
 
     def kill_all(self) -> None:
-        """Kills every descendant, again until there is none: one may be just making another."""
+        """Kills every descendant, again until twice there is none: one may be just making another, or just have left one to us."""
+        quiet = 0
         for _ in range(200):
             parents = _parents()
             doomed = _descendants(os.getpid(), parents)
@@ -143,7 +144,8 @@ class Warden:
             with contextlib.suppress(ChildProcessError):
                 while os.waitpid(-1, os.WNOHANG)[0]:
                     pass
-            if not doomed:
+            quiet = 0 if doomed else quiet + 1
+            if quiet == 2:
                 return
             select.select([], [], [], 0.01)
 
