@@ -97,3 +97,6 @@ def _docker(folder: Path) -> Iterator[dict[str, str]]:
             daemon.wait(30)
         if daemon.poll() is None:
             daemon.kill()
+            daemon.wait()
+        for left in (folder / "exec/netns").glob("*"):  # docker keeps the network namespace of the host mounted there
+            subprocess.run(["umount", left], check=False, capture_output=True)
