@@ -15,6 +15,7 @@ from pathlib import Path
 
 import pytest
 
+from tests import processes
 from tests.e2e.conftest import COMMAND, Answer, environment
 from tests.kubernetes import prepare
 from tests.manifests import job, step, workflow
@@ -23,18 +24,6 @@ from tests.manifests import job, step, workflow
 def call(*args: str | Path, **env: str) -> Answer:
     done = subprocess.run([*COMMAND, *map(str, args)], capture_output=True, text=True, timeout=110, env=environment(**env), check=False)
     return Answer(done.returncode, done.stdout, done.stderr)
-
-
-def processes(marker: str) -> list[int]:
-    """The processes whose command line holds `marker`."""
-    found = []
-    for entry in Path("/proc").iterdir():
-        try:
-            if entry.name.isdigit() and marker.encode() in (entry / "cmdline").read_bytes() and int(entry.name) != os.getpid():
-                found.append(int(entry.name))
-        except OSError:
-            continue
-    return found
 
 
 @pytest.fixture
@@ -66,7 +55,7 @@ def test_ctrl_c_ends_the_command_s_cluster_with_its_jobs(tmp_path: Path, data: d
     process.stdout.read()
     assert process.wait(30) == 130
     process.stdout.close()
-    assert processes(f"sleep\0{marker}") == []
+    assert processes.with_words(f"sleep\0{marker}") == []
 
 
 def test_processes_do_not_outlive_a_cluster_that_is_killed(tmp_path: Path, data: dict[str, str]) -> None:
@@ -76,7 +65,7 @@ def test_processes_do_not_outlive_a_cluster_that_is_killed(tmp_path: Path, data:
     process = subprocess.Popen([*COMMAND, "run", "--local", str(flow)], stdout=subprocess.PIPE, text=True, env=environment(**data))
     assert process.stdout is not None
     assert any("a running" in line for line in process.stdout)
-    (warden,) = (pid for pid in processes("warden.py") if _parent(pid) == process.pid)
+    (warden,) = (pid for pid in processes.with_words("warden.py") if processes.fields(pid)[1:2] == [str(process.pid)])
     handle = os.pidfd_open(warden)  # while it surely lives; it tells of the end of a process that is not our child
     try:
         process.kill()
@@ -86,15 +75,7 @@ def test_processes_do_not_outlive_a_cluster_that_is_killed(tmp_path: Path, data:
     finally:
         os.close(handle)
     assert ended
-    assert processes(f"sleep\0{marker}") == []
-
-
-def _parent(pid: int) -> int | None:
-    """A process' parent; None when it has ended meanwhile."""
-    try:
-        return int((Path("/proc") / str(pid) / "stat").read_bytes().rpartition(b")")[2].split()[1])
-    except OSError:
-        return None
+    assert processes.with_words(f"sleep\0{marker}") == []
 
 
 def test_start_status_kubeconfig_stop_reset(tmp_path: Path, data: dict[str, str]) -> None:

@@ -119,16 +119,15 @@ def ssh(folder: Path) -> Iterator[tuple[str, Path]]:
 def ssh_agent(folder: Path, key: Path) -> Iterator[str]:
     """An agent that holds a key: yields its socket."""
     path = folder / "agent"
-    agent = subprocess.Popen(["ssh-agent", "-D", "-a", str(path)], stdout=subprocess.DEVNULL)
+    agent = subprocess.Popen(["ssh-agent", "-D", "-a", str(path)], stdout=subprocess.PIPE)
     try:
-        end = time.monotonic() + 20
-        while not path.exists():
-            assert time.monotonic() < end, "the agent did not start"
+        assert agent.stdout is not None
+        assert agent.stdout.readline().startswith(b"SSH_AUTH_SOCK="), "the agent did not start"  # said once it listens
         subprocess.run(["ssh-add", "-q", str(key)], check=True, env={**os.environ, "SSH_AUTH_SOCK": str(path)})
         yield str(path)
     finally:
         agent.terminate()
-        agent.wait()
+        agent.communicate()
 
 
 def free_port() -> int:

@@ -18,12 +18,13 @@ import subprocess
 import sys
 import time
 import urllib.request
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import IO, Any
 
 import yaml
 
+from tests import processes
 from tests.kubernetes import build
 from tests.kubernetes.images import write_images
 
@@ -330,7 +331,7 @@ runtime_type = "io.containerd.runc.v2"
         )
         log.close()
         process.returncode = 0  # it is found again by what is recorded
-        entry = {"name": program.name, "pid": process.pid, "started": _started(process.pid)}
+        entry = {"name": program.name, "pid": process.pid, "started": processes.started(process.pid)}
         with (self.folder / "processes.jsonl").open("a") as record:
             record.write(json.dumps(entry) + "\n")
 
@@ -361,8 +362,8 @@ runtime_type = "io.containerd.runc.v2"
                 with contextlib.suppress(ProcessLookupError):
                     os.kill(entry["pid"], signal.SIGKILL)
                 _await_end(entry)
-        for pid in _shims(f"{self.folder}/containerd.sock"):
-            for each in [*_children(pid), pid]:
+        for pid in processes.with_words("containerd-shim", f"{self.folder}/containerd.sock"):
+            for each in [*processes.descendants(pid), pid]:
                 with contextlib.suppress(ProcessLookupError):
                     os.kill(each, signal.SIGKILL)
         for _ in range(3):
@@ -390,19 +391,9 @@ def _resolvable(host: str) -> None:
         hosts.write(f"127.0.0.1 {host}\n")
 
 
-def _started(pid: int) -> str:
-    """When a process started, in the kernel's words: with the pid, it names a process for good."""
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[19]
-    except OSError:
-        return ""
-
-
 def _is_alive(entry: dict[str, Any]) -> bool:
-    started = _started(entry["pid"])
-    if not started or started != entry["started"]:
-        return False
-    return not Path(f"/proc/{entry['pid']}/stat").read_text().rpartition(")")[2].startswith(" Z")
+    told = processes.fields(entry["pid"])
+    return bool(told) and told[19] == entry["started"] and told[0] != "Z"
 
 
 def _await_end(entry: dict[str, Any]) -> None:
@@ -411,22 +402,6 @@ def _await_end(entry: dict[str, Any]) -> None:
         with contextlib.suppress(ChildProcessError):
             os.waitpid(entry["pid"], os.WNOHANG)
         time.sleep(0.02)
-
-
-def _shims(socket_path: str) -> Iterator[int]:
-    for path in Path("/proc").iterdir():
-        with contextlib.suppress(OSError):
-            if path.name.isdigit() and "containerd-shim" in (command := (path / "cmdline").read_text()) and socket_path in command:
-                yield int(path.name)
-
-
-def _children(parent: int) -> list[int]:
-    found = []
-    for path in Path("/proc").iterdir():
-        with contextlib.suppress(OSError, IndexError):
-            if path.name.isdigit() and (path / "stat").read_text().rpartition(")")[2].split()[1] == str(parent):
-                found += [int(path.name), *_children(int(path.name))]
-    return found
 
 
 def _mounts(folder: Path) -> list[str]:

@@ -13,7 +13,8 @@ from jobyard.cli.screens import Screen
 from jobyard.cli.tails import Tails
 from jobyard.cli.target import Target
 from jobyard.contracts import Clock
-from jobyard.engine.loop import ClusterEngine, Signal
+from jobyard.engine.loop import ClusterEngine
+from jobyard.engine.signals import Signal
 from jobyard.model.run import Outcome, Run
 
 SECOND_CHANCE = 3.0

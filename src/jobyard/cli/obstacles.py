@@ -9,8 +9,8 @@ from contextlib import asynccontextmanager
 import rich_click as click
 
 from jobyard.cli.reasons import as_text, held_up
-from jobyard.engine.loop import Signal
 from jobyard.engine.namespaces import Namespaces
+from jobyard.engine.signals import Signal
 from jobyard.model.run import Run, RunView
 
 

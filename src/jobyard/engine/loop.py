@@ -21,6 +21,7 @@ from jobyard.engine.limiter import Limiter
 from jobyard.engine.limits import LIMITS
 from jobyard.engine.logs import last_lines
 from jobyard.engine.observe import JOB_NAME_LABEL, Sight, show
+from jobyard.engine.signals import Signal
 from jobyard.model import names
 from jobyard.model.errors import Conflict, JobyardError, NoSuchRun, NotFound, Rejected, Unavailable
 from jobyard.model.job import read
@@ -37,23 +38,6 @@ REST = 3
 """How many times as long as a look took the changes that come meanwhile may gather before the next. A look takes time for each step of the
 run, and a large run changes all the time: looking at each change would take a whole processor. A small run is looked at at once."""
 Watched = TypeVar("Watched", Job, Pod, Event, ConfigMap)
-
-
-class Signal:
-    """Wakes whoever waits for the next change; many changes are one wake."""
-
-    def __init__(self) -> None:
-        self._event = asyncio.Event()
-
-    def set(self) -> None:
-        self._event.set()
-
-    async def wait(self, seconds: float | None = None) -> None:
-        """Returns at the next `set`, or one that nobody has waited for yet, or after `seconds`."""
-        with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(seconds):
-                await self._event.wait()
-        self._event.clear()
 
 
 @dataclass

@@ -12,9 +12,9 @@ from jobyard.model.run import Run
 from jobyard.triggers.git import ending
 from jobyard.triggers.git.ending import Ended
 from jobyard.triggers.git.moves import Told
-from jobyard.triggers.git.preparation import at_once, settle
 from jobyard.triggers.git.repository import Repository
 from jobyard.triggers.git.settings import Settings
+from jobyard.triggers.git.together import at_once, settle
 
 
 class Following:
@@ -31,9 +31,6 @@ class Following:
         self._tasks = tasks
         self._wake = wake
         self._followed: dict[str, asyncio.Task[Ended | None]] = {}
-
-    def __contains__(self, run: str) -> bool:
-        return run in self._followed
 
     def close(self) -> None:
         for task in self._followed.values():

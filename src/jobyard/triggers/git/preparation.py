@@ -5,10 +5,7 @@ from __future__ import annotations
 import asyncio
 import dataclasses
 import tempfile
-from collections.abc import Awaitable, Iterable
-from datetime import timedelta
 from pathlib import Path
-from typing import Any
 
 from jobyard.contracts import Engine
 from jobyard.model.errors import InvalidFiles, Rejected, WrongInput
@@ -17,10 +14,8 @@ from jobyard.triggers.git.layout import Layout, Place, QueueFile
 from jobyard.triggers.git.manifests import needs_others, read_queued, refuse, unpack
 from jobyard.triggers.git.repository import Repository
 from jobyard.triggers.git.settings import Settings
+from jobyard.triggers.git.together import AT_ONCE, QUIET, settle
 
-AT_ONCE = 16
-QUIET = timedelta(seconds=3)
-"""How long nothing more must have become known before a single pass takes what is still going on for running, or for waiting."""
 _TOLD_FINDINGS = 20
 
 
@@ -87,25 +82,3 @@ class Preparation:
             return told[0] if len(told) == 1 else "\n".join([str(error), *told])
         except (WrongInput, Rejected) as error:
             return str(error)
-
-
-async def settle(tasks: Iterable[asyncio.Task[Any]], quiet: timedelta) -> None:
-    """Waits until all are done, or none has become so for a while."""
-    pending = {task for task in tasks if not task.done()}
-    while pending:
-        done, pending = await asyncio.wait(pending, timeout=quiet.total_seconds(), return_when=asyncio.FIRST_COMPLETED)
-        if not done:
-            return
-
-
-async def at_once(calls: Iterable[Awaitable[None]]) -> None:
-    """Makes calls, AT_ONCE at a time."""
-    room = asyncio.Semaphore(AT_ONCE)
-
-    async def one(call: Awaitable[None]) -> None:
-        async with room:
-            await call
-
-    async with asyncio.TaskGroup() as group:
-        for call in calls:
-            group.create_task(one(call))

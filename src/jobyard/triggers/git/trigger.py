@@ -24,9 +24,10 @@ from jobyard.triggers.git.claims import Claims
 from jobyard.triggers.git.following import Following
 from jobyard.triggers.git.layout import ENDS, Layout, Place, QueueFile
 from jobyard.triggers.git.moves import Move, Told
-from jobyard.triggers.git.preparation import QUIET, Preparation, at_once
+from jobyard.triggers.git.preparation import Preparation
 from jobyard.triggers.git.repository import Commit, Repository, against_rivals
 from jobyard.triggers.git.settings import Settings
+from jobyard.triggers.git.together import QUIET, at_once
 
 
 @dataclass(frozen=True, kw_only=True)
