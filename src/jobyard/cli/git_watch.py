@@ -40,7 +40,12 @@ class WatchOptions:
 
 
 class PortTaken(WrongInput):
-    """can't listen on {host}:{port} ({why}); --listen names another place"""
+    """The address to listen at can't be had."""
+
+    sentence = "can't listen on {host}:{port} ({why}); --listen names another place"
+    host: str
+    port: int
+    why: str
 
 
 async def keep_watching(git: GitOptions, serve: ServeOptions, options: TargetOptions, watch: WatchOptions) -> None:
@@ -76,7 +81,7 @@ async def _listen(app: Webhooks, watch: WatchOptions) -> AsyncIterator[int]:
         async with listening(app, watch.host, watch.port) as port:
             yield port
     except OSError as error:
-        raise PortTaken(host=watch.host, port=watch.port, why=error.strerror) from None
+        raise PortTaken(host=watch.host, port=watch.port, why=error.strerror or str(error)) from None
 
 
 async def _tell(report: Report, clock: Clock) -> None:

@@ -17,7 +17,11 @@ from jobyard.triggers.git.repository import Commit, against_rivals
 
 
 class NotThere(WrongInput):
-    """{file} can't be queued again: {why}"""
+    """No file of that name has ended, so it can't be queued again."""
+
+    sentence = "{file} can't be queued again: {why}"
+    file: str
+    why: str
 
 
 @dataclass(frozen=True, kw_only=True)
