@@ -11,11 +11,11 @@ from dataclasses import dataclass
 
 from jobyard.cli.screens import Screen
 from jobyard.cli.tails import Tails
-from jobyard.cli.target import Target
 from jobyard.contracts import Clock
 from jobyard.engine.loop import ClusterEngine
 from jobyard.engine.signals import Signal
 from jobyard.model.run import Outcome, Run
+from jobyard.service.target import Target
 
 SECOND_CHANCE = 3.0
 """Seconds in which a second Ctrl-C cancels the run."""

@@ -9,9 +9,9 @@ from typing import Any
 
 import rich_click as click
 
-from jobyard.cli.git_options import GitOptions, ServeOptions, git_options, open_repository, serve_options
+from jobyard.cli.git_options import git_options, serve_options
 from jobyard.cli.options import cluster_options, output_option
-from jobyard.cli.target_options import TargetOptions
+from jobyard.service.options import GitOptions, ServeOptions, TargetOptions
 
 
 @click.group(name="git")
@@ -74,9 +74,9 @@ def process(wait: bool, git: GitOptions, serve: ServeOptions, target: TargetOpti
 
 
 async def _process(git: GitOptions, serve: ServeOptions, options: TargetOptions, output: str, wait: bool) -> None:
-    from jobyard.cli.git_serving import open_trigger
+    from jobyard.service.git import open_trigger
 
-    async with open_trigger(git, serve, options, _print_json if output == "json" else print_move) as (trigger, engine):
+    async with open_trigger(git, serve, options, _print_json if output == "json" else print_move, warn) as (trigger, engine):
         done = await (trigger.run_until_idle(engine) if wait else trigger.run_once(engine))
         if output == "text" and not (done.moves or wait):
             click.echo("Nothing to move." if done.running or done.waiting else "Nothing is queued or running.", err=True)
@@ -91,13 +91,15 @@ def print_move(move: Any) -> None:
     click.echo(words(move))
 
 
+def warn(line: str) -> None:
+    """Says to a person what keeps a run from running."""
+    click.echo(line, err=True)
+
+
 def _print_json(move: Any) -> None:
-    click.echo(json.dumps(_as_json(move)))
+    from jobyard.service.shapes import move_json
 
-
-def _as_json(move: Any) -> dict[str, Any]:
-    facts = {"file": move.name, "from": move.file.place, "to": move.target, "run": move.run, "namespace": move.namespace}
-    return {**facts, "reason": move.reason}
+    click.echo(json.dumps(move_json(move)))
 
 
 @git_group.command()
@@ -111,6 +113,7 @@ def requeue(files: tuple[str, ...], git: GitOptions, output: str) -> None:
 
 async def print_requeued(git: GitOptions, files: tuple[str, ...], output: str) -> None:
     """Queues files again, and says which. Raises NotThere, GitFailed."""
+    from jobyard.service.git import open_repository
     from jobyard.triggers.git.history import requeue as back
 
     for move in await back(await open_repository(git), git.base, files):
@@ -138,6 +141,7 @@ def status(git: GitOptions, output: str) -> None:
 
 
 async def _status(git: GitOptions) -> list[dict[str, str]]:
+    from jobyard.service.git import open_repository
     from jobyard.triggers.git.history import latest
     from jobyard.triggers.git.layout import show
 
@@ -169,12 +173,12 @@ async def _status(git: GitOptions) -> list[dict[str, str]]:
 def log(file: str, number: int, git: GitOptions, output: str) -> None:
     """Tell the history of all files, or of FILE, the newest first. Needs the repository alone."""
     from jobyard.cli import render
+    from jobyard.service.shapes import transition_json
 
     rows = asyncio.run(_log(git, file.rsplit("/", 1)[-1], number))
     if output == "json":
         for each in rows:
-            facts = {"at": each.at.isoformat(), "commit": each.commit, "file": each.file, "state": each.state, "run": each.run}
-            click.echo(json.dumps({**facts, "namespace": each.namespace, "reason": each.reason}))
+            click.echo(json.dumps(transition_json(each)))
         return
     if not rows:
         click.echo("No transition yet.", err=True)
@@ -185,6 +189,7 @@ def log(file: str, number: int, git: GitOptions, output: str) -> None:
 
 
 async def _log(git: GitOptions, file: str, number: int) -> list[Any]:
+    from jobyard.service.git import open_repository
     from jobyard.triggers.git.history import transitions
 
     found = await open_repository(git)

@@ -9,20 +9,20 @@ import rich_click as click
 
 from jobyard.cli import render
 from jobyard.cli.follow import follow
+from jobyard.cli.options import as_words
 from jobyard.cli.screens import JsonLines, Lines, LiveTree, Screen
 from jobyard.cli.tails import TAIL, Tails
-from jobyard.cli.target import Target
-from jobyard.cli.target_options import TargetOptions
 from jobyard.engine.clock import SystemClock
 from jobyard.engine.logs import last_lines
 from jobyard.engine.loop import ClusterEngine
 from jobyard.model.run import Outcome, Run, State
+from jobyard.service.options import TargetOptions
+from jobyard.service.target import Target
 
 
 async def watch_run(engine: ClusterEngine, started: Run, target: Target, options: TargetOptions, output: str) -> int:
     """Shows a run live until it ends or the user leaves; then how it ended. Returns the exit code."""
-    words = replace(options, namespace=target.namespace).as_words()
-    come_back = f"jobyard run --resume {started.id}{words}"
+    come_back = f"jobyard run --resume {started.id}{as_words(replace(options, namespace=target.namespace))}"
     screen = _screen(output)
     if output == "text":
         screen.say(
