@@ -56,7 +56,7 @@ def process(repository: str | None) -> None:
 
 
 async def _process() -> None:
-    from jobyard.cli.git_command import print_move, warn
+    from jobyard.cli.git_moves import print_move, warn
     from jobyard.service.git import open_trigger
 
     in_cluster = goji.read(os.environ).in_cluster

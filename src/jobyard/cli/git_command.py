@@ -9,6 +9,7 @@ from typing import Any
 
 import rich_click as click
 
+from jobyard.cli.git_moves import print_move, print_move_json, warn
 from jobyard.cli.git_options import git_options, serve_options
 from jobyard.cli.options import cluster_options, output_option
 from jobyard.service.options import GitOptions, ServeOptions, TargetOptions
@@ -76,30 +77,12 @@ def process(wait: bool, git: GitOptions, serve: ServeOptions, target: TargetOpti
 async def _process(git: GitOptions, serve: ServeOptions, options: TargetOptions, output: str, wait: bool) -> None:
     from jobyard.service.git import open_trigger
 
-    async with open_trigger(git, serve, options, _print_json if output == "json" else print_move, warn) as (trigger, engine):
+    async with open_trigger(git, serve, options, print_move_json if output == "json" else print_move, warn) as (trigger, engine):
         done = await (trigger.run_until_idle(engine) if wait else trigger.run_once(engine))
         if output == "text" and not (done.moves or wait):
             click.echo("Nothing to move." if done.running or done.waiting else "Nothing is queued or running.", err=True)
         if output == "text" and (done.running or done.waiting):
             click.echo(f"{done.running} running, {done.waiting} waiting in the queue.", err=True)
-
-
-def print_move(move: Any) -> None:
-    """Says a transition to a person."""
-    from jobyard.triggers.git.moves import words
-
-    click.echo(words(move))
-
-
-def warn(line: str) -> None:
-    """Says to a person what keeps a run from running."""
-    click.echo(line, err=True)
-
-
-def _print_json(move: Any) -> None:
-    from jobyard.service.shapes import move_json
-
-    click.echo(json.dumps(move_json(move)))
 
 
 @git_group.command()
@@ -117,7 +100,7 @@ async def print_requeued(git: GitOptions, files: tuple[str, ...], output: str) -
     from jobyard.triggers.git.history import requeue as back
 
     for move in await back(await open_repository(git), git.base, files):
-        (print_move if output == "text" else _print_json)(move)
+        (print_move if output == "text" else print_move_json)(move)
 
 
 @git_group.command()

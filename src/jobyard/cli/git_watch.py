@@ -14,7 +14,7 @@ from typing import Any
 
 import rich_click as click
 
-from jobyard.cli.git_command import print_move, warn
+from jobyard.cli.git_moves import print_move, warn
 from jobyard.contracts import Clock
 from jobyard.engine.clock import SystemClock
 from jobyard.model.errors import WrongInput
