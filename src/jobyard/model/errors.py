@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING, Any, ClassVar, dataclass_transform
 
 if TYPE_CHECKING:
     from jobyard.model.finding import Finding
-    from jobyard.model.run import State
 
 
 @dataclass_transform(kw_only_default=True, eq_default=False)
@@ -99,7 +98,7 @@ class NotEnded(WrongInput):
 
     sentence = "run {run} has not ended ({state}): wait for it (`jobyard run --resume {run}`) or cancel it (`jobyard cancel {run}`)"
     run: str
-    state: State
+    state: str
 
 
 class NothingFailed(WrongInput):
