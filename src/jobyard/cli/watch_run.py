@@ -29,17 +29,17 @@ async def watch_run(engine: ClusterEngine, started: Run, target: Target, options
             f"Run {started.id}: {len(started.workflow.jobs)} step{'s' if len(started.workflow.jobs) != 1 else ''} in namespace {target.namespace}"
         )
     try:
-        followed = await follow(engine, started, target, screen, SystemClock(), come_back)
+        session = await follow(engine, started, target, screen, SystemClock(), come_back)
     finally:
         screen.close()
-    if followed.outcome is None:
+    if session.outcome is None:
         return 130
     await engine.release(started)
     if output == "text":
-        await _tell_end(followed.outcome, followed.tails, target)
-    if followed.interrupted:
+        await _tell_end(session.outcome, session.tails, target)
+    if session.interrupted:
         return 130
-    return 0 if followed.outcome.state is State.SUCCEEDED else 1
+    return 0 if session.outcome.state is State.SUCCEEDED else 1
 
 
 def _screen(output: str) -> Screen:

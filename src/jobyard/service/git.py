@@ -12,14 +12,14 @@ from jobyard.engine.namespaces import Namespaces, open_namespaces
 from jobyard.service.obstacles import Obstacles
 from jobyard.service.options import GitOptions, ServeOptions, TargetOptions
 from jobyard.service.target import open_target
-from jobyard.triggers.git.clone import Found, open_here, open_url
+from jobyard.triggers.git.clone import Clone, open_here, open_url
 from jobyard.triggers.git.manifests import KINDS, Policy
 from jobyard.triggers.git.moves import Move
 from jobyard.triggers.git.settings import Settings
 from jobyard.triggers.git.trigger import GitTrigger
 
 
-async def open_repository(options: GitOptions) -> Found:
+async def open_repository(options: GitOptions) -> Clone:
     """The repository that the options mean. Raises NoRepository, GitFailed."""
     if options.repository:
         return await open_url(options.repository, options.branch, options.identity)
