@@ -73,5 +73,5 @@ spec:
       - name: {job_name}
         image: {image}
       restartPolicy: Never
-  backoffLimit: 4
+  backoffLimit: 1
 """
