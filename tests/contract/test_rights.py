@@ -18,12 +18,12 @@ from jobyard.cluster.lease import Leadership
 from jobyard.cluster.rights import RIGHTS, Right
 from jobyard.engine.clock import SystemClock
 from jobyard.engine.look import look_at_job
-from jobyard.engine.loop import open_engine
+from jobyard.engine.loop import ClusterEngine, open_engine
 from jobyard.engine.sweep import sweep
 from jobyard.model import names
 from jobyard.model.errors import JobyardError
 from jobyard.model.objects import JOBS, PODS
-from jobyard.model.run import Role, RunRequest, State
+from jobyard.model.run import Role, Run, RunRequest, State
 from jobyard.model.workflow import Workflow
 from tests.conftest import KUBERNETES, ClusterUnderTest
 from tests.manifests import step, workflow
@@ -44,6 +44,16 @@ def flow(folder: Path, *steps: dict[str, object], **spec: object) -> Workflow:
     return read_file(file).require()
 
 
+async def out_of_touch(engine: ClusterEngine, run: Run) -> str:
+    """What a watch that is refused says: it goes on trying, so nothing else tells of it."""
+    async with engine.changes(run) as changed:
+        while True:
+            await changed.wait()
+            view = engine.view(run)
+            if view and view.unreachable:
+                return view.unreachable
+
+
 async def tour(kubeconfig: Path, namespace: str, folder: Path) -> str:
     """Everything that Jobyard does with a cluster, once. An empty string when all went well, else what was refused."""
     request = RunRequest(
@@ -62,12 +72,16 @@ async def tour(kubeconfig: Path, namespace: str, folder: Path) -> str:
             open_engine(cluster, SystemClock(), namespace) as engine,
         ):
             run = await engine.submit(request)
+            listening = asyncio.create_task(out_of_touch(engine, run))
             again = await engine.submit(request)
             assert again.existed
             other = await engine.submit(cleaned)
             for outcome in (await engine.outcome(run), await engine.outcome(other)):
                 if outcome.state is not State.SUCCEEDED:
                     return f"{outcome.reason}: {outcome.view.steps[0].message}"
+            if listening.done():
+                return listening.result()
+            listening.cancel()
             found = await look_at_job(cluster, namespace, names.job_name(run.id, Role.STEP, "a", 1))
             assert found is not None
             pods = await cluster.list(PODS, namespace, labels=f"batch.kubernetes.io/job-name={found[0].metadata.name}")
