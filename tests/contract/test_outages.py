@@ -1,4 +1,4 @@
-"""What a crash of the API server does to a watch and to a run: nothing that a user would notice for long."""
+"""What a crash of the API server does to a watch and to a run: nothing that a user would notice for long. And what else nobody may share a cluster with."""
 
 from __future__ import annotations
 
@@ -18,13 +18,20 @@ from jobyard.engine.loop import open_engine
 from jobyard.model.errors import WatchExpired
 from jobyard.model.objects import CONFIG_MAPS, JOBS, ConfigMap
 from jobyard.model.run import RunRequest, State
-from tests.conftest import ClusterUnderTest
-from tests.manifests import step, workflow
+from tests.conftest import KUBERNETES, ClusterUnderTest
+from tests.contract.test_diagnoses import call, diagnosis
+from tests.manifests import job, step, workflow
+
+pytestmark = pytest.mark.timeout(240)
+
+
+@pytest.fixture(scope="module")
+def under_test(own_cluster: ClusterUnderTest) -> ClusterUnderTest:
+    return own_cluster
 
 
 def crash(under_test: ClusterUnderTest) -> None:
-    if under_test.crash is None:
-        pytest.skip("this cluster is not ours to crash")
+    assert under_test.crash is not None
     under_test.crash()
 
 
@@ -81,3 +88,16 @@ async def test_a_run_goes_on_over_a_crash(under_test: ClusterUnderTest, cluster:
         async with asyncio.timeout(90):
             assert (await engine.outcome(run)).state is State.SUCCEEDED
     assert len(await cluster.list(JOBS, namespace)) == 2
+
+
+async def test_a_node_that_takes_no_pods_is_told(under_test: ClusterUnderTest, cluster: HttpCluster, namespace: str) -> None:
+    if under_test.name != KUBERNETES:
+        pytest.skip("only a real node can be tainted")
+    name = (await call(cluster, "GET", "/api/v1/nodes"))["items"][0]["metadata"]["name"]
+    await call(cluster, "PATCH", f"/api/v1/nodes/{name}", {"spec": {"taints": [{"key": "busy", "value": "yes", "effect": "NoSchedule"}]}})
+    try:
+        await cluster.create(JOBS, namespace, job("a"))
+        found = await diagnosis(cluster, namespace, lambda each: each.reason == "Unschedulable")
+        assert "taints that it does not tolerate" in found.sentence
+    finally:
+        await call(cluster, "PATCH", f"/api/v1/nodes/{name}", {"spec": {"taints": None}})

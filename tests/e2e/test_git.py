@@ -26,10 +26,11 @@ from jobyard.model.names import RECORD_SELECTOR
 from jobyard.model.objects import CONFIG_MAPS, SECRETS
 from tests.conftest import ClusterUnderTest
 from tests.e2e.conftest import COMMAND, Answer, Jobyard, environment
-from tests.git.remotes import NO_CONFIG, Person, free_port, git, subjects, tree
+from tests.git.remotes import NO_CONFIG, Person, git, subjects, tree
 from tests.manifests import job
+from tests.ports import free_port
 
-BOUND = 60.0
+BOUND = 100.0
 SECRET = "s3cret"
 Serve = Callable[..., "Said"]
 

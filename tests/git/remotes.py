@@ -17,6 +17,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 from tests.kubernetes.prepare import install
+from tests.ports import free_port
 
 USER, PASSWORD = "jobs", "pa55-word"
 PERSON = {
@@ -128,12 +129,6 @@ def ssh_agent(folder: Path, key: Path) -> Iterator[str]:
     finally:
         agent.terminate()
         agent.communicate()
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 def until_open(port: int) -> None:
