@@ -23,7 +23,7 @@ from jobyard.model import names
 from jobyard.model.objects import JOBS, LEASES, Lease, LeaseSpec, Metadata
 from tests.conftest import ClusterUnderTest
 from tests.manifests import step, workflow
-from tests.waiting import until
+from tests.waiting import BOUND, until
 
 QUICK = Terms(duration=5.0, look_every=0.2, give_up=3.0)
 """Quicker than in earnest, yet so that a machine that is busy with other tests lets nobody be late."""
@@ -96,7 +96,7 @@ async def process(under_test: ClusterUnderTest, namespace: str, folder: Path, na
 
 async def done(folder: Path, name: str) -> str:
     """How a file of the folder ended. There is no event for a file of another process: it is looked at now and then."""
-    async with asyncio.timeout(60):
+    async with asyncio.timeout(BOUND):
         while not (folder / "done" / name).exists():  # noqa: ASYNC110
             await asyncio.sleep(0.05)
     return (folder / "done" / name).read_text()
@@ -116,7 +116,7 @@ async def test_a_dead_leader_is_followed_within_fifteen_seconds_and_a_frozen_one
         put("first.json", "sleep 2")
         lease = await until(cluster, LEASES, namespace, "jobyard", lambda lease: bool(lease.spec.holder_identity))
         frozen = lease.spec.holder_identity or ""
-        async with asyncio.timeout(60):
+        async with asyncio.timeout(BOUND):
             async for change in cluster.watch(JOBS, namespace, labels=names.SELECTOR):
                 if change.type == "SEEN":
                     break

@@ -21,6 +21,7 @@ from jobyard.model.run import RunRequest, State
 from tests.conftest import KUBERNETES, ClusterUnderTest
 from tests.contract.test_diagnoses import call, diagnosis
 from tests.manifests import job, step, workflow
+from tests.waiting import BOUND
 
 pytestmark = pytest.mark.timeout(240)
 
@@ -47,7 +48,7 @@ async def test_a_watch_tells_what_happened_over_a_crash(under_test: ClusterUnder
             (synced if change.type == "SYNCED" else found).set()
 
     watching = asyncio.create_task(watch())
-    async with asyncio.timeout(60):
+    async with asyncio.timeout(BOUND):
         await synced.wait()
         await asyncio.to_thread(crash, under_test)
         async with open_cluster(connect(kubeconfig=str(under_test.kubeconfig))) as other:
@@ -85,7 +86,7 @@ async def test_a_run_goes_on_over_a_crash(under_test: ClusterUnderTest, cluster:
     async with open_engine(cluster, SystemClock(), namespace) as engine:
         run = await engine.submit(RunRequest(trigger="test", key=uuid.uuid4().hex, workflow=read_file(file).require()))
         await asyncio.to_thread(crash, under_test)
-        async with asyncio.timeout(90):
+        async with asyncio.timeout(BOUND):
             assert (await engine.outcome(run)).state is State.SUCCEEDED
     assert len(await cluster.list(JOBS, namespace)) == 2
 

@@ -133,7 +133,7 @@ def ssh_agent(folder: Path, key: Path) -> Iterator[str]:
 
 def until_open(port: int) -> None:
     """Returns once somebody listens."""
-    end = time.monotonic() + 20
+    end = time.monotonic() + 60
     while time.monotonic() < end:
         with socket.socket() as probe:
             if probe.connect_ex(("127.0.0.1", port)) == 0:
