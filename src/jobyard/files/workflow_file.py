@@ -10,7 +10,8 @@ from pydantic import BaseModel, ValidationError
 from jobyard.files import plain, workflow_schema
 from jobyard.files.document import Document
 from jobyard.files.folder import Folder
-from jobyard.files.manifest import Inspection, JobSource, check_job, read_jobs, word
+from jobyard.files.inspection import Inspection, word
+from jobyard.files.manifest import JobSource, check_job, read_jobs
 from jobyard.files.reading import Reader, Reading
 from jobyard.model.errors import InvalidParameter
 from jobyard.model.finding import did_you_mean

@@ -14,7 +14,8 @@ from typing import Any
 from jobyard.files import plain, workflow_file
 from jobyard.files.document import SIZE_LIMIT, Document
 from jobyard.files.folder import Folder, show
-from jobyard.files.manifest import Inspection, check_job, objects_of
+from jobyard.files.inspection import Inspection
+from jobyard.files.manifest import check_job, objects_of
 from jobyard.files.reading import Reading, read
 from jobyard.model.errors import InvalidFiles
 from jobyard.model.finding import Finding, Position, did_you_mean
