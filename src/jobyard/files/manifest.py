@@ -124,6 +124,8 @@ def _fits_schema(inspection: Inspection, *, literal: bool) -> tuple[TreePath, ..
                 hint = _elsewhere(name, path) or did_you_mean(name, problem.known)
                 inspection.error(path, f'unknown field "{name}" in {spell(path[:-1]) or "the Job"}', "", hint or "remove it", key=True)
             case "type":
+                if name == "fieldsV1":
+                    continue  # Kubernetes takes anything there
                 if not literal and isinstance(problem.found, str) and is_whole(problem.found):
                     typed.append(path)
                     continue

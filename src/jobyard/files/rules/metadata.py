@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-from jobyard.files.rules.checks import Fields, Text
+from jobyard.files.rules.checks import Fields, Text, judge
 from jobyard.files.rules.forms import DIGITS, KEY, LABEL, LABEL_VALUE, PREFIX, is_below, is_key, is_label_value, is_subdomain, size
 from jobyard.files.rules.part import Part
 from jobyard.model.template import placeholders
@@ -18,12 +18,6 @@ _COST = "controller.kubernetes.io/pod-deletion-cost"
 
 FIELDS: Fields = {
     "LabelSelectorRequirement": {"key": Text(form=KEY, required=True)},
-    "OwnerReference": {
-        "apiVersion": Text(required=True),
-        "kind": Text(required=True),
-        "name": Text(required=True),
-        "uid": Text(required=True),
-    },
 }
 
 
@@ -52,8 +46,12 @@ def of_job(job: Part, *, needs_name: bool) -> None:
     _finalizers(metadata)
     controllers = [owner for owner in metadata.parts("ownerReferences") if owner.is_true("controller")]
     for owner in controllers[1:]:
+        if owner.value == controllers[0].value:
+            continue  # said twice is said once
         owner.error(("controller",), "a second owner with controller: true", "one")
     for owner in metadata.parts("ownerReferences"):
+        for key in ("apiVersion", "kind", "name", "uid"):
+            judge(owner, key, Text(required=True))
         version = owner.text("apiVersion") or ""
         if version.count("/") > 1 or version.endswith("/"):
             owner.wrong(("apiVersion",), version, "a group and a version, as batch/v1")
