@@ -5,11 +5,12 @@ from __future__ import annotations
 import copy
 import random
 from collections.abc import Iterator
+from functools import cache
 from typing import Any
 
 from jobyard.files.rules.checks import Number, Word
 from jobyard.files.rules.walk import FIELDS
-from jobyard.schema import shapes
+from jobyard.schema import definitions, follow, shapes
 from jobyard.schema.shapes import Shape
 from tests.good_jobs import GOOD
 
@@ -18,119 +19,15 @@ Path = tuple[str | int, ...]
 
 _KEPT = {("apiVersion",), ("kind",), ("metadata", "namespace"), ("metadata", "resourceVersion")}
 """Not mutated: what is no Job is refused by us alone; a namespace is the run's; a dry run does not look at the resource version."""
-_TEXTS = (
-    *(
-        "",
-        "a",
-        "web",
-        "a-b",
-        "main",
-        "data",
-        "x.y",
-        "example.com/x",
-        "Web",
-        "a_b",
-        "-a",
-        "a-",
-        "a..b",
-        ".",
-        "..",
-        "../up",
-        "/abs",
-        "rel/path",
-        "a b",
-    ),
-    *(
-        "0",
-        "1",
-        "8080",
-        "80",
-        "10.0.0.1",
-        "010.0.0.1",
-        "::1",
-        "::ffff:1.2.3.4",
-        "fe80::1",
-        "300.1.1.1",
-        "1.2.3",
-        "true",
-        "null",
-        "NaN",
-        "1e3",
-    ),
-    *(
-        "100m",
-        "1Gi",
-        "0.5",
-        "1.5Gi",
-        "1Xi",
-        "-1",
-        "1m",
-        "2Mi",
-        ".",
-        "+",
-        "Ki",
-        "1e400",
-        "1E",
-        "5e-3",
-        "ü",
-        "A=B",
-        "A B",
-        "1A",
-        "_A",
-        "a\tb",
-    ),
-    *("x" * 15, "x" * 16, "x" * 63, "x" * 64, "x" * 253, "x" * 254, "http", "http-1", "a--b", "metadata.name", "metadata.labels['a']"),
-    *(
-        "metadata.annotations['A']",
-        "status.podIP",
-        "spec.nodeName",
-        "limits.cpu",
-        "requests.memory",
-        "$(X)",
-        "{{ params.x }}",
-        "example.com",
-    ),
-    *(
-        "kubernetes.io/os",
-        "a/b/c",
-        "/x",
-        "x/",
-        "0-3,5",
-        "3-1",
-        "nvidia.com/gpu",
-        "hugepages-2Mi",
-        "ephemeral-storage",
-        "localhost/x",
-        "host:80",
-    ),
-)
-_NUMBERS = (
-    0,
-    1,
-    2,
-    3,
-    5,
-    7,
-    30,
-    80,
-    255,
-    256,
-    511,
-    512,
-    600,
-    1000,
-    3600,
-    65535,
-    65536,
-    100000,
-    100001,
-    2**31 - 1,
-    2**31,
-    2**32,
-    2**63 - 1,
-    2**63,
-)
-_NUMBERS += (-1, -(2**31), -(2**31) - 1, -(2**63) - 1)
+_WORDS = """
+    a web a-b main data x.y example.com/x Web a_b -a a- a..b . .. ../up /abs rel/path 0 1 8080 80 10.0.0.1 010.0.0.1 ::1 ::ffff:1.2.3.4
+    fe80::1 300.1.1.1 1.2.3 true null NaN 1e3 100m 1Gi 0.5 1.5Gi 1Xi -1 1m 2Mi + Ki 1e400 1E 5e-3 ü A=B 1A _A http http-1 a--b metadata.name
+    metadata.labels['a'] metadata.annotations['A'] status.podIP spec.nodeName limits.cpu requests.memory $(X) example.com kubernetes.io/os
+    a/b/c /x x/ 0-3,5 3-1 nvidia.com/gpu hugepages-2Mi ephemeral-storage localhost/x host:80
+"""
+_TEXTS = (*_WORDS.split(), "", "a b", "A B", "a\tb", "{{ params.x }}", *("x" * length for length in (15, 16, 63, 64, 253, 254)))
+_SMALL = (0, 1, 2, 3, 5, 7, 30, 80, 255, 256, 511, 512, 600, 1000, 3600, 65535, 65536, 100000, 100001)
+_NUMBERS = (*_SMALL, -1, *(2**bits - less for bits in (31, 32, 63) for less in (0, 1)), *(-(2**bits) - 1 for bits in (31, 63)))
 _ODD: tuple[Any, ...] = (
     None,
     "",
@@ -149,27 +46,14 @@ _ODD: tuple[Any, ...] = (
     {"a": "b"},
     {"a": None},
     "x" * 300,
-    "Upper",
     "NaN",
 )
 _KEYS = (
-    "a",
-    "app",
-    "example.com/x",
-    "A",
-    "-",
+    *["a", "app", "example.com/x", "A", "-", "x/y/z", "cpu", "memory", "nvidia.com/gpu", "hugepages-2Mi", "storage", "job-name"],
     "a b",
     "",
     "x" * 64,
-    "x/y/z",
-    "cpu",
-    "memory",
-    "nvidia.com/gpu",
-    "hugepages-2Mi",
-    "storage",
-    "job-name",
 )
-_LISTED = {name: fields for name, fields in FIELDS.items()}
 
 
 def mutants(seeds: range) -> Iterator[tuple[int, Tree]]:
@@ -262,11 +146,11 @@ def _value(shape: Shape | None, name: str, owner: str, chance: random.Random, de
     """A value that the schema allows, mostly; by the rules that we know, a good one half of the time."""
     if shape is None or chance.random() < 0.02:
         return copy.deepcopy(chance.choice(_ODD))
-    check = _LISTED.get(owner, {}).get(name)
+    check = FIELDS.get(owner, {}).get(name)
     match shape.kind:
         case "object":
             fields = [each for each in shape.fields if not shape.fields[each].since and (owner, each) != ("ObjectMeta", "namespace")]
-            needed = [each for each in fields if getattr(_LISTED.get(shape.definition, {}).get(each), "required", False)]
+            needed = [each for each in fields if getattr(FIELDS.get(shape.definition, {}).get(each), "required", False)]
             wanted = {
                 *(each for each in needed if chance.random() < 0.9),
                 *chance.sample(fields, k=min(len(fields), chance.choice((0, 1, 1, 2, 3)))),
@@ -294,11 +178,9 @@ def _value(shape: Shape | None, name: str, owner: str, chance: random.Random, de
             return chance.choice(_TEXTS)
 
 
+@cache
 def _is_flag(owner: str, name: str) -> bool:
-    from jobyard.schema import definitions, follow
-
     for full, node in definitions().items():
         if full.rsplit(".", 1)[-1] == owner and name in node.get("properties", {}):
-            types = follow(node["properties"][name]).get("type") or []
-            return "boolean" in types
+            return "boolean" in (follow(node["properties"][name]).get("type") or [])
     return False

@@ -94,9 +94,9 @@ _VALUE_FROM = ("fieldRef", "resourceFieldRef", "configMapKeyRef", "secretKeyRef"
 
 @dataclass(frozen=True, kw_only=True)
 class Surroundings:
-    """What a container stands in. `volumes`: the source of each, by name; `claims`: None when not all can be judged."""
+    """What a container stands in. `volumes`: the source of each, by name; as `claims`, None when not all can be judged."""
 
-    volumes: dict[str, str]
+    volumes: dict[str, str] | None
     claims: Collection[str] | None
     pod_restarts: str | None
     grace: int
@@ -167,7 +167,7 @@ def _mounts(container: Part, around: Surroundings) -> None:
     security = container.part("securityContext")
     for mount in container.parts("volumeMounts"):
         name, path = mount.text("name"), mount.text("mountPath")
-        if name and name not in around.volumes:
+        if name and around.volumes is not None and name not in around.volumes:
             hint = did_you_mean(name, around.volumes) or "add the volume to spec.template.spec.volumes"
             mount.error(("name",), f'no volume is named "{name}"', "", hint)
         if path and path in paths:
@@ -193,10 +193,10 @@ def _devices(container: Part, around: Surroundings) -> None:
     names, paths = {name for name, _ in mounts}, {path for _, path in mounts}
     for device in devices:
         name, path = device.text("name"), device.text("devicePath")
-        if name and name not in around.volumes:
+        if name and around.volumes is not None and name not in around.volumes:
             hint = did_you_mean(name, around.volumes) or "add the volume to spec.template.spec.volumes"
             device.error(("name",), f'no volume is named "{name}"', "", hint)
-        elif name and around.volumes[name] not in ("persistentVolumeClaim", "ephemeral", "?"):
+        elif name and around.volumes is not None and around.volumes[name] not in ("persistentVolumeClaim", "ephemeral"):
             device.error(("name",), f'"{name}" as a device, while it is no claim', "a volume of persistentVolumeClaim or ephemeral")
         if name and name in names:
             device.twice(("name",), name)
@@ -219,7 +219,7 @@ def _variable(variable: Part, around: Surroundings) -> None:
         resource_of_container(resource)
     if file := source.part("fileKeyRef"):
         volume = file.text("volumeName")
-        if volume and around.volumes.get(volume, "") not in ("emptyDir", "?"):
+        if volume and around.volumes is not None and around.volumes.get(volume) != "emptyDir":
             file.error(("volumeName",), f'no volume of emptyDir is named "{volume}"', "", "add it to spec.template.spec.volumes")
 
 

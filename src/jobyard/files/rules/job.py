@@ -53,9 +53,10 @@ def check(job: Part, *, needs_name: bool) -> None:
     _indexed(job, spec)
     _success(spec)
     if inside is not None:
-        there = [each.text("name") or "" for each in (*inside.parts("containers"), *inside.parts("initContainers"))]
-        metadata.of_pods(template, set(there), inside.text("nodeName") or "")
-        _failure(spec, inside, there)
+        names = [each.text("name") for each in (*inside.parts("containers"), *inside.parts("initContainers"))]
+        known = None if None in names or isinstance(inside.value.get("containers"), str) else [name or "" for name in names]
+        metadata.of_pods(template, known, inside.text("nodeName"))
+        _failure(spec, inside, known)
         _selector(job, spec, template)
         pod.check(inside)
 
@@ -108,7 +109,7 @@ def _hostname(job: Part, completions: int) -> None:
         )
 
 
-def _failure(spec: Part, inside: Part, containers: list[str]) -> None:
+def _failure(spec: Part, inside: Part, containers: list[str] | None) -> None:
     policy = spec.part("podFailurePolicy")
     replaced = spec.text("podReplacementPolicy")
     allowed = ("Failed",) if spec.has("podFailurePolicy") else ("TerminatingOrFailed", "Failed")
@@ -141,9 +142,9 @@ def _failure(spec: Part, inside: Part, containers: list[str]) -> None:
             _exit_codes(codes, containers)
 
 
-def _exit_codes(codes: Part, containers: list[str]) -> None:
+def _exit_codes(codes: Part, containers: list[str] | None) -> None:
     name, values = codes.text("containerName"), codes.list("values")
-    if codes.has("containerName") and name is not None and name not in containers:
+    if codes.has("containerName") and name is not None and containers is not None and name not in containers:
         codes.error(("containerName",), f'no container is named "{name[:80]}"', "", did_you_mean(name, containers))
     if not values:
         codes.missing("values")

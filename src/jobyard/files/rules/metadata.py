@@ -92,8 +92,8 @@ def annotated(part: Part) -> None:
         part.error(("annotations",), f"annotations of {total:,} bytes", f"at most {_ANNOTATIONS_LIMIT:,}", "use a ConfigMap")
 
 
-def of_pods(template: Part, containers: set[str], node: str) -> None:
-    """The metadata of a Job's pods."""
+def of_pods(template: Part, containers: list[str] | None, node: str | None) -> None:
+    """The metadata of a Job's pods. `containers`: their names; None when they can't all be judged."""
     metadata = template.part("metadata")
     if metadata is None:
         return
@@ -106,7 +106,7 @@ def of_pods(template: Part, containers: set[str], node: str) -> None:
         if not metadata.literal and placeholders(text):
             continue
         where = ("annotations", key)
-        if key == "kubernetes.io/config.mirror" and not node:
+        if key == "kubernetes.io/config.mirror" and node == "":
             metadata.error(where, f"annotation {key} on a pod without nodeName", "", "remove it", key=True)
         if key == _COST and (not DIGITS.fits(text) or not -(2**31) <= int(text) < 2**31):
             metadata.wrong(where, text, "a whole number")
@@ -115,7 +115,7 @@ def of_pods(template: Part, containers: set[str], node: str) -> None:
             if text not in ("runtime/default", "docker/default", "unconfined") and (local == text or not is_below(local)):
                 metadata.wrong(where, text, "runtime/default, unconfined or localhost/PROFILE")
         if key.startswith(_APPARMOR):
-            if key.removeprefix(_APPARMOR) not in containers:
+            if containers is not None and key.removeprefix(_APPARMOR) not in containers:
                 metadata.error(where, f"annotation {key} of a container that is not there", "", "", key=True)
             if text not in ("", "runtime/default", "unconfined") and not text.startswith("localhost/"):
                 metadata.wrong(where, text, "runtime/default, unconfined or localhost/PROFILE")

@@ -100,19 +100,18 @@ SOURCES = (
     "ephemeral",
     "image",
 )
-_SWITCHED_OFF = ("clusterTrustBundle", "podCertificate")
-"""Kinds of projections that Kubernetes 1.36 drops unread, unless it is told to look at them."""
 
 
-def sources(pod: Part) -> dict[str, str]:
-    """The source of each volume, by its name; "?" where it can't be judged. A volume without one is an emptyDir."""
+def sources(pod: Part) -> dict[str, str] | None:
+    """The source of each volume, by its name; None when a name can't be judged. A volume without a source is an emptyDir."""
     found: dict[str, str] = {}
     for volume in pod.parts("volumes"):
         name = volume.text("name")
         if name and name in found:
             volume.twice(("name",), name)
-        found[name or ""] = one_source(volume, SOURCES, required=False) or "emptyDir"
-    return found
+        found["" if name is None else name] = one_source(volume, SOURCES, required=False) or "emptyDir"
+    unknown = any(volume.text("name") is None for volume in pod.parts("volumes")) or isinstance(pod.value.get("volumes"), str)
+    return None if unknown else found
 
 
 def _empty_dir(source: Part) -> None:
