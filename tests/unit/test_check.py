@@ -85,7 +85,11 @@ def test_a_mistake_in_a_job_is_found_with_its_place(line: str, after: str, expec
         ("name: good", "name: Not_Good", 'f.yaml:4:9: metadata.name of "Not_Good", expected at most 63 lower-case letters'),
         ("name: good", "name: " + "x" * 64, "f.yaml:4:9: metadata.name of 64 characters"),
         ("          image: busybox\n", "", "f.yaml:10:11: container main has no image"),
-        ("kind: Job", "kind: CronJob", "f.yaml:2:7: kind CronJob is not a Job, expected kind: Job; write its spec.jobTemplate"),
+        (
+            "kind: Job",
+            "kind: CronJob",
+            "f.yaml:2:7: the file holds no Job, only a CronJob, expected one at least; write its spec.jobTemplate",
+        ),
         ("kind: Job", "kind: job", 'f.yaml:2:7: kind job is not a Job, expected kind: Job; did you mean "Job"?'),
         ("apiVersion: batch/v1", "apiVersion: batch/v1beta1", "f.yaml:1:13: apiVersion batch/v1beta1 of a Job, expected batch/v1"),
         ("  template:", "  templat:", "spec.template is missing"),

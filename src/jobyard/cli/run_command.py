@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -14,6 +15,7 @@ from jobyard.cli.options import cluster_options, complete_run, containers, outpu
 from jobyard.cli.target_options import TargetOptions
 
 if TYPE_CHECKING:
+    from jobyard.files.objects import SideObject
     from jobyard.files.reading import Reading
     from jobyard.model.workflow import Workflow
 
@@ -99,7 +101,7 @@ async def _run_file(options: RunOptions) -> int:
     from jobyard.cli.watch_run import watch_run
     from jobyard.engine.clock import SystemClock
     from jobyard.engine.loop import open_engine
-    from jobyard.files import plain
+    from jobyard.files import namespaces
     from jobyard.files.manifest import without_command
     from jobyard.model.errors import InvalidFiles
     from jobyard.model.run import RunRequest
@@ -113,18 +115,25 @@ async def _run_file(options: RunOptions) -> int:
     ]:
         click.echo(str(warning), err=True)
     if options.dry_run:
-        return _dry_run(options, workflow)
+        return _dry_run(options, workflow, reading.objects)
     async with open_target(
         options.target, wanted=workflow.namespace, in_cluster=reading.in_cluster, quiet_tls=reading.quiet_tls, make=True
     ) as target:
-        if elsewhere := plain.foreign_to(reading.jobs, target.namespace):
+        if elsewhere := namespaces.foreign_to(reading.placed, target.namespace):
             raise InvalidFiles(elsewhere)
         if target.is_local:
             await _furnish(target.cluster, target.namespace)
             whose = "It ends with this command." if target.ends_with_us else "It goes on after this command."
             click.echo(f"On the local cluster: {containers(target.runtime)}. {whose}", err=True)
         async with open_engine(target.cluster, SystemClock(), target.namespace) as engine:
-            request = RunRequest(trigger="cli", key=uuid.uuid4().hex, workflow=workflow, inputs=options.given, waits=False)
+            request = RunRequest(
+                trigger="cli",
+                key=uuid.uuid4().hex,
+                workflow=workflow,
+                inputs=options.given,
+                waits=False,
+                objects=tuple(each.manifest for each in reading.objects),
+            )
             started = await engine.submit(request)
             return await watch_run(engine, started, target, options.target, options.output)
 
@@ -153,16 +162,21 @@ async def _furnish(cluster: Any, namespace: str) -> None:
         return
 
 
-def _dry_run(options: RunOptions, workflow: Workflow) -> int:
+def _dry_run(options: RunOptions, workflow: Workflow, objects: Sequence[SideObject]) -> int:
     import json
 
     from jobyard.cli import draw
 
     if options.output == "json":
+        for each in objects:  # not what it holds: it may be a Secret
+            named = {"apiVersion": each.api_version, "kind": each.kind, "name": each.name}
+            click.echo(json.dumps({"object": named, "belonging": str(each.belonging)}))
         for step in workflow.ordered:
             if step.job is not None:
                 click.echo(json.dumps({"step": step.name, "needs": list(step.needs), "manifest": step.job.manifest}))
     else:
         click.echo(draw.text(workflow))
+        if objects:
+            click.echo(draw.beside(objects))
         click.echo("Nothing was created (--dry-run).")
     return 0

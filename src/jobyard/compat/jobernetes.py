@@ -52,7 +52,6 @@ def read(folder: Folder, path: Path, document: Document) -> Reading:
     steps = model.steps()
     config = model.config()
     folder.findings += model.inspection.findings
-    model.reading.findings += plain.different_namespaces(model.reading.jobs)
     model.reading.in_cluster = config.incluster
     model.reading.quiet_tls = not config.ssl_insecure_warnings
     if steps:

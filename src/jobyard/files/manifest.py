@@ -7,25 +7,17 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from jobyard import schema
 from jobyard.files.document import Document
 from jobyard.files.folder import Folder, manifests, show
 from jobyard.files.inspection import Inspection, did_you_mean_key, word
+from jobyard.files.objects import check_object, is_side_object
 from jobyard.files.rules import walk as rules
+from jobyard.files.schema_check import check_fields
 from jobyard.model.finding import Finding, Position, did_you_mean
-from jobyard.model.template import Path as TreePath
-from jobyard.model.template import Template, is_whole
-from jobyard.schema import spell
+from jobyard.model.objects import Manifest
+from jobyard.model.template import Template
 
 KIND = "batch/v1/Job"
-_TYPE_WORDS = {
-    "object": "a mapping",
-    "array": "a list",
-    "string": "a string",
-    "integer": "an integer",
-    "number": "a number",
-    "boolean": "true or false",
-}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -37,29 +29,48 @@ class JobSource:
     document: Document
     path: Path | None = None
 
+    @property
+    def manifest(self) -> Manifest:
+        return self.template.manifest
+
 
 def read_jobs(folder: Folder, path: Path, *, literal: bool) -> list[JobSource]:
-    """Every Job of a file or a folder, in order; what is wrong goes to the folder's findings. `literal`: braces in it mean nothing to us.
+    """Every Job of a file or a folder, in order; the objects beside them go to the folder's `objects`, what is wrong to its findings.
+    `literal`: braces in it mean nothing to us.
 
-    Understands several documents, a List, and folders (sorted, nested). A file that holds no document is a finding, as is an empty folder.
+    Understands several documents, a List, and folders (sorted, nested). A file that holds no Job is a finding, as is a folder without any.
     """
+    before, beside = len(folder.findings), len(folder.objects)
+    read = _read(folder, path, literal=literal)
+    if not read and (len(folder.objects) > beside or len(folder.findings) == before):
+        what = "folder" if path.is_dir() else "file"
+        first = folder.objects[beside] if len(folder.objects) > beside else None
+        position = first.document.at(("kind",)) if first else Position(file=show(path))
+        hint = "write its spec.jobTemplate as a Job of its own" if first and first.kind == "CronJob" else ""
+        found = f"the {what} holds no Job, only a {first.kind}" if first else f"the {what} is empty"
+        folder.findings.append(Finding(position=position, what=found, expected="one at least", remedy=hint))
+    return [job for job in read if job is not None]
+
+
+def _read(folder: Folder, path: Path, *, literal: bool) -> list[JobSource | None]:
+    """The Jobs, and None for each document that was to be one."""
     if path.is_dir():
         files = manifests(path)
         if not files:
-            folder.findings.append(
-                Finding(position=Position(file=show(path)), what="the folder holds no manifest", expected="a .yaml, .yml or .json file")
+            finding = Finding(
+                position=Position(file=show(path)), what="the folder holds no manifest", expected="a .yaml, .yml or .json file"
             )
-        return [job for file in files for job in read_jobs(folder, file, literal=literal)]
-    return [job for document in objects_of(folder, path) for job in check_job(folder, document, path, literal=literal)]
-
-
-def objects_of(folder: Folder, path: Path) -> list[Document]:
-    """Every object of a file, Lists unfolded. A file that holds none is a finding."""
-    before = len(folder.findings)
-    documents = folder.documents(path)
-    if not documents and len(folder.findings) == before:
-        folder.findings.append(Finding(position=Position(file=show(path)), what="the file is empty", expected="a Job"))
-    return [part for document in documents for part in unfold(document)]
+            folder.findings.append(finding)
+        return [job for file in files for job in _read(folder, file, literal=literal)]
+    jobs: list[JobSource | None] = []
+    for document in (part for whole in folder.documents(path) for part in unfold(whole)):
+        if is_side_object(document.tree):
+            found, findings = check_object(document, literal=literal)
+            folder.objects.append(found)
+            folder.findings += findings
+        else:
+            jobs += check_job(folder, document, path, literal=literal) or [None]
+    return jobs
 
 
 def unfold(document: Document) -> Iterator[Document]:
@@ -81,7 +92,7 @@ def check_job(
         folder.findings += inspection.findings
         return []
     tree = document.tree
-    typed = _fits_schema(inspection, literal=literal)
+    typed = check_fields(inspection, KIND, literal=literal)
     rules.check(inspection, KIND, literal=literal, needs_name=needs_name)
     folder.findings += inspection.findings
     metadata = tree.get("metadata") if isinstance(tree.get("metadata"), dict) else {}
@@ -109,51 +120,8 @@ def _is_job(inspection: Inspection) -> bool:
     elif kind == "Job":
         inspection.error(("apiVersion",), f"apiVersion {version} of a Job", "batch/v1")
     else:
-        guess = "write its spec.jobTemplate as a Job of its own" if kind == "CronJob" else did_you_mean(str(kind), ("Job",))
-        inspection.error(("kind",), f"kind {kind} is not a Job", "kind: Job", guess)
+        inspection.error(("kind",), f"kind {kind} is not a Job", "kind: Job", did_you_mean(str(kind), ("Job",)))
     return False
-
-
-def _fits_schema(inspection: Inspection, *, literal: bool) -> tuple[TreePath, ...]:
-    """Checks every field against Kubernetes' schema; returns where a placeholder has to keep its own type."""
-    typed: list[TreePath] = []
-    for problem in schema.problems(KIND, inspection.document.tree):
-        path, name = problem.path, str(problem.path[-1]) if problem.path else ""
-        match problem.kind:
-            case "unknown":
-                hint = _elsewhere(name, path) or did_you_mean(name, problem.known)
-                inspection.error(path, f'unknown field "{name}" in {spell(path[:-1]) or "the Job"}', "", hint or "remove it", key=True)
-            case "type":
-                if name == "fieldsV1":
-                    continue  # Kubernetes takes anything there
-                if not literal and isinstance(problem.found, str) and is_whole(problem.found):
-                    typed.append(path)
-                    continue
-                expected = " or ".join(_TYPE_WORDS.get(kind, kind) for kind in problem.expected)
-                quote = 'put it in quotes: "…"' if "string" in problem.expected and not isinstance(problem.found, dict | list) else ""
-                inspection.error(path, f"{word(problem.found)} as {spell(path)}", expected, quote)
-    return tuple(typed)
-
-
-_PLACES = {
-    "restartPolicy": "spec.template.spec",
-    "containers": "spec.template.spec",
-    "volumes": "spec.template.spec",
-    "serviceAccountName": "spec.template.spec",
-    "backoffLimit": "spec",
-    "completions": "spec",
-    "parallelism": "spec",
-    "activeDeadlineSeconds": "spec",
-    "ttlSecondsAfterFinished": "spec",
-    "image": "spec.template.spec.containers[]",
-    "command": "spec.template.spec.containers[]",
-    "env": "spec.template.spec.containers[]",
-}
-
-
-def _elsewhere(name: str, path: TreePath) -> str:
-    place = _PLACES.get(name)
-    return f"it belongs in {place}" if place and place != spell(path[:-1]) else ""
 
 
 def without_command(jobs: Iterable[JobSource]) -> list[Finding]:

@@ -7,7 +7,7 @@ from typing import Any
 
 from pydantic import BaseModel, ValidationError
 
-from jobyard.files import plain, workflow_schema
+from jobyard.files import namespaces, plain, workflow_schema
 from jobyard.files.document import Document
 from jobyard.files.folder import Folder
 from jobyard.files.inspection import Inspection, word
@@ -49,7 +49,6 @@ def read(folder: Folder, path: Path, document: Document) -> Reading:
     for index, each in enumerate(file.spec.steps):
         steps += _read_step(folder, document, inspection, reading, index, each)
     folder.findings += inspection.findings
-    reading.findings += plain.different_namespaces(reading.jobs)
     stem = path.stem if path.stem not in ("workflow", "jobyard") else path.resolve().parent.name
     reading.workflow = Workflow(
         name=file.metadata.name or stem,
@@ -62,7 +61,7 @@ def read(folder: Folder, path: Path, document: Document) -> Reading:
         retention=file.spec.retention,
         on_failure=OnFailure(file.spec.onFailure),
         cleanup=Cleanup(file.spec.cleanup),
-        namespace=file.metadata.namespace or plain.namespace(reading.jobs),
+        namespace=file.metadata.namespace or namespaces.namespace(reading.jobs),
     )
     return reading
 

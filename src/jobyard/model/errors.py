@@ -28,6 +28,11 @@ def innermost(error: BaseException) -> BaseException:
     return error
 
 
+def number(count: int, noun: str) -> str:
+    """`1 mistake`, `2 mistakes`."""
+    return f"{count} {noun}" if count == 1 else f"{count} {noun}s"
+
+
 # --- wrong input: nothing was done; the user mends it and tries again ---
 
 
@@ -44,8 +49,10 @@ class InvalidFiles(WrongInput):
 
     def __init__(self, findings: Sequence[Finding]) -> None:
         errors = [finding for finding in findings if finding.is_error]
-        count = "1 mistake" if len(errors) == 1 else f"{len(errors)} mistakes"
-        super().__init__(count=count, files=", ".join(dict.fromkeys(f.position.file for f in errors)), findings=findings)
+        files = list(dict.fromkeys(finding.position.file for finding in errors))
+        super().__init__(
+            count=number(len(errors), "mistake"), files=files[0] if len(files) == 1 else f"{len(files)} files", findings=findings
+        )
 
 
 class InvalidParameter(WrongInput):
