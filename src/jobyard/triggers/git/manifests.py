@@ -87,11 +87,11 @@ def needs_others(text: bytes) -> bool:
 def read_queued(path: Path, root: Path, policy: Policy) -> Wanted:
     """What the file asks for. Raises InvalidFiles, its paths relative to `root`."""
     reading = read(path, (workflow_file.READER,), plain.read, root)
-    findings = [*reading.findings]
+    findings = [*reading.findings, *_kinds(reading, policy)]
     workflow = reading.workflow
     if workflow is not None:
         namespace = workflow.namespace or policy.default_namespace
-        findings += _check(reading, namespace, policy)
+        findings += _namespaces(reading, namespace, policy)
         workflow = replace(
             workflow, namespace=namespace, keeps_names=bool(reading.jobs) and all(job.template.literal for job in reading.jobs)
         )
@@ -100,8 +100,22 @@ def read_queued(path: Path, root: Path, policy: Policy) -> Wanted:
     return Wanted(workflow=workflow, objects=tuple(each.manifest for each in reading.objects))
 
 
-def _check(reading: Reading, namespace: str, policy: Policy) -> list[Finding]:
-    """What this repository may not: another namespace, a kind of objects."""
+def _kinds(reading: Reading, policy: Policy) -> list[Finding]:
+    """A mistake for each object of a kind that this repository may not make."""
+    allowed = ", ".join(sorted(policy.kinds or ()))
+    return [
+        Finding(
+            position=each.document.at(("kind",)),
+            what=f"kind {each.kind}, which this repository may not make",
+            expected=f"one of {allowed}",
+        )
+        for each in reading.objects
+        if each.belonging is not Belonging.REFUSED and not policy.allows_kind(each.kind)
+    ]
+
+
+def _namespaces(reading: Reading, namespace: str, policy: Policy) -> list[Finding]:
+    """What is wrong with where the file's manifests are to live."""
     findings = namespaces.foreign_to(reading.placed, namespace)
     if not policy.allows_namespace(namespace):
         named = [each for each in reading.placed if namespaces.of(each) == namespace] or reading.placed
@@ -110,11 +124,6 @@ def _check(reading: Reading, namespace: str, policy: Policy) -> list[Finding]:
         findings.append(
             Finding(position=where, what=f"namespace {namespace}, where this repository may run nothing", expected=f"one of {allowed}")
         )
-    for each in reading.objects:
-        if each.belonging is not Belonging.REFUSED and not policy.allows_kind(each.kind):
-            what = f"kind {each.kind}, which this repository may not make"
-            allowed = ", ".join(sorted(policy.kinds or ()))
-            findings.append(Finding(position=each.document.at(("kind",)), what=what, expected=f"one of {allowed}"))
     return findings
 
 
