@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import copy
+import functools
 import random
-from collections.abc import Iterator
-from functools import cache
+from collections.abc import Callable, Iterator
 from typing import Any
 
 from jobyard.files.rules.checks import Number, Word
@@ -54,6 +54,18 @@ _KEYS = (
     "",
     "x" * 64,
 )
+_EDITS: tuple[Callable[[str], str], ...] = (
+    lambda text: text + "-",
+    lambda text: "-" + text,
+    lambda text: text.upper(),
+    lambda text: text[:-1],
+    lambda text: text + "." + text,
+    lambda text: text + "/x",
+    lambda text: text + " ",
+    lambda text: text + "_a",
+    lambda text: text + "\n",
+    *(functools.partial(lambda length, text: (text * length)[:length], length) for length in (15, 16, 62, 63, 64, 253, 254)),
+)
 
 
 def mutants(seeds: range) -> Iterator[tuple[int, Tree]]:
@@ -66,9 +78,27 @@ def mutant(seed: int) -> Tree:
     """The mutant of a seed: a good Job, changed in one to three places."""
     chance = random.Random(seed)
     tree: Tree = copy.deepcopy(chance.choice(GOOD))
-    for _ in range(chance.choice((1, 1, 1, 1, 2, 3))):
+    if crossed := chance.random() < 0.4:
+        _cross(tree, chance)
+    for _ in range(chance.choice((0, 1, 2)) if crossed else chance.choice((1, 1, 1, 1, 2, 3))):
         _mutate(tree, chance)
     return tree
+
+
+def _cross(tree: Tree, chance: random.Random) -> None:
+    """Parts of another good Job in the places where they stand there: each is right, together they may not be."""
+    other = chance.choice(GOOD)
+    paths = [path for path, _, _ in _places(None, other) if path and isinstance(path[-1], str) and path not in _KEPT]
+    for path in chance.choices(paths, k=chance.choice((1, 2, 3))):
+        here: Any = tree
+        there: Any = other
+        for part in path[:-1]:
+            there = there[part]
+            here = (
+                here.get(part) if isinstance(here, dict) else here[int(part)] if isinstance(here, list) and int(part) < len(here) else None
+            )
+        if isinstance(here, dict):
+            here[path[-1]] = copy.deepcopy(there[path[-1]])
 
 
 def _places(shape: Shape | None, value: Any, path: Path = ()) -> Iterator[tuple[Path, Any, Shape | None]]:
@@ -94,7 +124,7 @@ def _mutate(tree: Tree, chance: random.Random) -> None:
     for part in path[:-1]:
         holder = holder[part]
     last: Any = path[-1]
-    match chance.choices(("drop", "odd", "twice", "other", "rename", "anew"), (3, 2, 2, 3, 1, 9))[0]:
+    match chance.choices(("drop", "odd", "twice", "other", "rename", "edit", "anew"), (3, 2, 2, 3, 1, 4, 9))[0]:
         case "drop":
             del holder[last]
         case "odd":
@@ -106,6 +136,10 @@ def _mutate(tree: Tree, chance: random.Random) -> None:
             holder[last] = copy.deepcopy(chance.choice(alike))
         case "rename" if isinstance(holder, dict):
             holder[chance.choice((*_KEYS, str(last).lower(), str(last) + "s"))] = holder.pop(last)
+        case "edit" if isinstance(value, str):
+            holder[last] = chance.choice(_EDITS)(value)
+        case "edit" if isinstance(value, int) and not isinstance(value, bool):
+            holder[last] = value + chance.choice((-1, 1, 1000))
         case _:
             name = next((str(part) for part in reversed(path) if isinstance(part, str)), "")
             holder[last] = _value(shape, name, _owner(tree, path), chance) if shape else chance.choice(_ODD)
@@ -178,7 +212,7 @@ def _value(shape: Shape | None, name: str, owner: str, chance: random.Random, de
             return chance.choice(_TEXTS)
 
 
-@cache
+@functools.cache
 def _is_flag(owner: str, name: str) -> bool:
     for full, node in definitions().items():
         if full.rsplit(".", 1)[-1] == owner and name in node.get("properties", {}):

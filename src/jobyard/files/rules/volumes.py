@@ -6,7 +6,7 @@ import re
 
 from jobyard.files.rules import quantities
 from jobyard.files.rules.checks import Fields, Number, Text, Texts, one_source, words
-from jobyard.files.rules.container import field_of_file, resource_of_container
+from jobyard.files.rules.environment import field_of_file, resource_of_container
 from jobyard.files.rules.forms import ABSOLUTE, BELOW, FILE_BELOW, LABEL, NO_WAY_UP, SUBDOMAIN, is_subdomain
 from jobyard.files.rules.part import Part
 

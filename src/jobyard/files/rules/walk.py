@@ -6,16 +6,16 @@ from datetime import datetime
 from typing import Any
 
 from jobyard.files.inspection import Inspection, word
-from jobyard.files.rules import container, job, metadata, pod, quantities, scheduling, security, volumes
+from jobyard.files.rules import container, environment, job, metadata, pod, quantities, scheduling, security, volumes
 from jobyard.files.rules.checks import Fields, judge
 from jobyard.files.rules.part import Part
 from jobyard.model.template import Path as TreePath
 from jobyard.schema import shapes, spell
 from jobyard.schema.shapes import Shape
 
-_ROOMS = (metadata, job, pod, container, volumes, scheduling, security)
+_ROOMS = (metadata, job, pod, container, environment, volumes, scheduling, security)
 FIELDS: Fields = {name: fields for room in _ROOMS for name, fields in room.FIELDS.items()}
-RULES = {**metadata.RULES, **container.RULES, **volumes.RULES, **scheduling.RULES, **security.RULES}
+RULES = {**metadata.RULES, **container.RULES, **environment.RULES, **volumes.RULES, **scheduling.RULES, **security.RULES}
 _UNREAD = frozenset({"status", "clusterTrustBundle", "podCertificate", "schedulingGroup", "stopSignal", "ephemeralContainers"})
 """What Kubernetes 1.36 takes away before it judges the rest, or refuses whole: only its types count."""
 
