@@ -90,8 +90,10 @@ async def _main() -> int:
     for each in wrong:
         print(each)
     accepted = sum(bool(each.theirs) for each in wrong)
-    print(f"{len(found)} mutants, {sum(bool(each.theirs) for each in found)} refused by the server: check accepts {accepted} that")
-    print(f"the server refuses, and refuses {len(wrong) - accepted} that the server accepts")
+    refused = sum(bool(each.theirs) for each in found)
+    print(
+        f"{len(found)} mutants, of which the server refuses {refused}. Check accepts {accepted} of these, and refuses {len(wrong) - accepted} others."
+    )
     return 1 if wrong else 0
 
 

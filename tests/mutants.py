@@ -82,6 +82,9 @@ def mutant(seed: int) -> Tree:
         _cross(tree, chance)
     for _ in range(chance.choice((0, 1, 2)) if crossed else chance.choice((1, 1, 1, 1, 2, 3))):
         _mutate(tree, chance)
+    for path in _KEPT:
+        if len(path) == 2 and isinstance(tree.get("metadata"), dict):
+            tree["metadata"].pop(path[-1], None)
     return tree
 
 

@@ -110,6 +110,7 @@ def test_what_the_server_takes_is_not_refused(tree: object) -> None:
 def test_what_is_left_out_and_what_is_null_have_their_defaults() -> None:
     assert job(job="completionMode: Indexed") == []  # one completion is the default
     assert job(pod="tolerations: null", container="args: null", job="parallelism: null") == []
+    assert job(container="livenessProbe: {httpGet: {port: 1, httpHeaders: [{name: A, value: null}]}}") == []
     assert job(pod="terminationGracePeriodSeconds: -1") == []  # Kubernetes takes it for 1
 
 

@@ -36,8 +36,8 @@ def check_fields(inspection: Inspection, kind: str, *, literal: bool) -> tuple[T
                     key=True,
                 )
             case "type":
-                if name == "fieldsV1":
-                    continue  # Kubernetes takes anything there
+                if problem.found is None or name == "fieldsV1":
+                    continue  # null is as if it were left out; fieldsV1 may be anything
                 if not literal and isinstance(problem.found, str) and is_whole(problem.found):
                     typed.append(path)
                     continue
