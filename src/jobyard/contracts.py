@@ -1,17 +1,17 @@
-"""The product on one screen: what a trigger is handed, and what the engine needs of a cluster.
-
-The command line and, later, the service and the page are call sites of `Engine`.
-"""
+"""The product on one screen: what a trigger is handed, what a face is handed, and what the engine needs of a cluster."""
 
 from __future__ import annotations
 
+import builtins
 from collections.abc import AsyncIterator, Mapping
+from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Generic, Literal, Protocol
 
+from jobyard.model.errors import JobyardError
 from jobyard.model.objects import Kind, Manifest, Other, T
-from jobyard.model.run import Outcome, Run, RunRequest, StepView
+from jobyard.model.run import Outcome, Run, RunRequest, RunView, StepView
 
 
 class Clock(Protocol):
@@ -22,16 +22,38 @@ class Clock(Protocol):
         ...
 
 
-class Engine(Protocol):
-    """The narrow waist between what wants a run and what makes it."""
+class Runs(Protocol):
+    """What every trigger needs: the narrow waist between what wants a run and what makes it."""
 
     async def submit(self, request: RunRequest) -> Run:
         """The run that the request's trigger and key stand for; made if there is none, else the one there is (`existed`).
 
-        When it returns, the run's record is in the cluster: the source may let go. Raises Rejected (never: set it aside) or
-        Unavailable (leave it where it is). Cancelled at any point, it may be called again with the same request.
+        When it returns, the run is in the cluster: the source may let go. With `request.waits` it waits for room in limits and quotas.
+        Raises Rejected (never: set it aside) or Unavailable (leave it where it is). Cancelled at any point, it may be called again with
+        the same request.
         """
         ...
+
+    async def outcome(self, run: Run) -> Outcome:
+        """Drives the run and waits for its end. Any number of callers, processes and restarts may wait for the same run."""
+        ...
+
+    async def runs(self, trigger: str) -> list[Run]:
+        """The runs of a trigger that were not released, the oldest first, as they stand: what it still has to care for after a restart,
+        and what its cool-downs, budgets and generations are counted from."""
+        ...
+
+    async def release(self, run: Run, until: datetime | None = None) -> None:
+        """The source has let go of a run that has ended: Kubernetes may now delete its Jobs by their own TTL. Safe to repeat.
+
+        With `until`, the run is kept as it is until then, for something still counts it; whoever drives every run of the namespace
+        releases it. Raises NotEnded.
+        """
+        ...
+
+
+class Holding(Protocol):
+    """For a source that must let go before anything starts, and may fail to: it submits `held`."""
 
     async def begin(self, run: Run) -> None:
         """Lets a run that was submitted `held` start. Safe to repeat."""
@@ -41,25 +63,62 @@ class Engine(Protocol):
         """Forgets a held run that never began: its source did not let go after all. One that began is left alone."""
         ...
 
-    async def find(self, run_id: str, namespace: str = "") -> Run:
-        """The run of this id. Raises NoSuchRun."""
-        ...
 
-    async def outcome(self, run: Run) -> Outcome:
-        """Drives the run and waits for its end. Any number of callers, processes and restarts may wait for the same run."""
-        ...
+class Reader(Protocol):
+    """For a source that knows runs by their names, and tells of them."""
 
-    async def runs(self, trigger: str) -> list[Run]:
-        """The runs of a trigger that were not released, the oldest first: what it still has to care for after a restart."""
-        ...
-
-    async def release(self, run: Run) -> None:
-        """The source has let go: Kubernetes may now delete the run's Jobs by their own TTL. Safe to repeat."""
+    async def find(self, run: str, namespace: str = "") -> Run:
+        """The run of this id or name. Raises NoSuchRun."""
         ...
 
     async def last_lines(self, run: Run, step: StepView, count: int) -> list[str]:
         """The end of the log of a step's newest pod; empty when it can't be had."""
         ...
+
+
+class Engine(Runs, Holding, Reader, Protocol):
+    """All that a trigger may be handed; most use the first four."""
+
+
+class Watched(Protocol):
+    """Something that changes, and wakes whoever waits."""
+
+    async def wait(self, seconds: float | None = None) -> None:
+        """Returns at the next change, or one that nobody has waited for yet, or after `seconds`."""
+        ...
+
+
+class Face(Protocol):
+    """For the command line and the page: what there is, as it stands, as it moves; and what a person may ask."""
+
+    async def page(self, namespace: str, after: str = "", size: int = 50) -> Page:
+        """The open runs, then those that ended, the newest day first. `after`: the page's `following`, for the next."""
+        ...
+
+    async def view(self, run: str, namespace: str = "") -> RunView:
+        """The run of this id or name as it stands. Raises NoSuchRun."""
+        ...
+
+    def changes(self, run: Run) -> AbstractAsyncContextManager[Watched]:
+        """Is woken whenever the run's view may have changed; drives the run."""
+        ...
+
+    async def cancel(self, run: Run) -> None:
+        """Asks for the run's end: whoever drives it stops its Jobs and starts no other. Safe to repeat."""
+        ...
+
+    async def again(self, run: Run, key: str, *, failed_only: bool) -> Run:
+        """A run that has ended once more, as a new one. Raises NotEnded, NothingFailed, CannotRerun."""
+        ...
+
+
+@dataclass(frozen=True, kw_only=True)
+class Page:
+    """Some of a namespace's runs, from their records' labels and annotations alone."""
+
+    runs: tuple[Run, ...]
+    following: str = ""
+    """What to ask the next page with; '' when there is none."""
 
 
 class Trigger(Protocol):
@@ -82,11 +141,17 @@ class Trigger(Protocol):
 
 @dataclass(frozen=True)
 class Change(Generic[T]):
-    """What a watch saw: an object as it now is, or (GONE) as it was last. SYNCED says that all that existed has been told."""
+    """What a watch saw: an object as it now is; or that one is GONE, by its uid, and as it was last where the server says so. SYNCED says
+    that all that existed has been told."""
 
     type: Literal["SEEN", "GONE", "SYNCED", "LOST_TOUCH"]
     object: T | None = None
+    uid: str = ""
+    """SEEN and GONE: of the object."""
     why: str = ""
+    """LOST_TOUCH: the reason, for a person."""
+    error: JobyardError | None = None
+    """LOST_TOUCH: what the cluster answered last, by class. It is asked again in any case."""
 
 
 class Cluster(Protocol):
@@ -106,6 +171,11 @@ class Cluster(Protocol):
         """All objects that the selectors match. A failed list is an error, never an empty list."""
         ...
 
+    async def page(self, kind: Kind[T], namespace: str, *, labels: str, size: int, after: str = "") -> tuple[builtins.list[T], str]:
+        """At most `size` objects, and what to ask the next with ('' when there are no more). Of a kind whose struct is Other, the server
+        sends nothing but metadata. Raises WatchExpired when it forgot where it was."""
+        ...
+
     async def patch(self, kind: Kind[T], namespace: str, name: str, change: Mapping[str, Any]) -> T:
         """Applies a JSON merge patch."""
         ...
@@ -120,8 +190,16 @@ class Cluster(Protocol):
         """Where the API serves a kind of object that lives in a namespace. Raises NotFound when it knows none."""
         ...
 
+    async def may(self, verb: str, kind: Kind[Any], namespace: str, *, subresource: str = "") -> bool | None:
+        """Whether we have the right to `verb` objects of the kind; None where the cluster does not say."""
+        ...
+
     def watch(self, kind: Kind[T], namespace: str, *, labels: str = "", fields: str = "") -> AsyncIterator[Change[T]]:
-        """Every object there is, SYNCED, then every change, until cancelled. Survives closed streams, 410 and outages (LOST_TOUCH)."""
+        """Every object there is, SYNCED, then every change, until cancelled.
+
+        Never raises. Closed streams, 410, outages, credentials that ran out and missing rights pass by themselves: LOST_TOUCH tells why
+        there is no news, from the first failure on while nothing was told yet, and the watch goes on; SYNCED follows when it is back.
+        """
         ...
 
     def logs(

@@ -10,7 +10,7 @@ import msgspec
 import pytest
 
 from jobyard.cluster.client import HttpCluster
-from jobyard.engine.look import look_at_job
+from jobyard.engine.face import look_at_job
 from jobyard.model.diagnosis import Diagnosis
 from jobyard.model.objects import EVENTS, JOBS, PODS, Kind
 from tests.conftest import KUBERNETES, ClusterUnderTest
@@ -172,18 +172,6 @@ async def test_quota(cluster: HttpCluster, namespace: str) -> None:
     await cluster.create(JOBS, namespace, job("a"))
     found = await diagnosis(cluster, namespace, lambda each: each.reason == "QuotaExceeded")
     assert "quota has no room" in found.sentence
-
-
-@pytest.mark.usefixtures("_real")
-async def test_taint(cluster: HttpCluster, namespace: str) -> None:
-    name = (await call(cluster, "GET", "/api/v1/nodes"))["items"][0]["metadata"]["name"]
-    await call(cluster, "PATCH", f"/api/v1/nodes/{name}", {"spec": {"taints": [{"key": "busy", "value": "yes", "effect": "NoSchedule"}]}})
-    try:
-        await cluster.create(JOBS, namespace, job("a"))
-        found = await diagnosis(cluster, namespace, lambda each: each.reason == "Unschedulable")
-        assert "taints that it does not tolerate" in found.sentence
-    finally:
-        await call(cluster, "PATCH", f"/api/v1/nodes/{name}", {"spec": {"taints": None}})
 
 
 @pytest.mark.usefixtures("_real")

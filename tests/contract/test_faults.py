@@ -19,7 +19,7 @@ import pytest
 from jobyard.cluster.client import HttpCluster, open_cluster
 from jobyard.cluster.kubeconfig import connect
 from jobyard.engine.clock import SystemClock
-from jobyard.engine.loop import open_engine
+from jobyard.engine.engine import open_engine
 from jobyard.model import names
 from jobyard.model.errors import Unavailable
 from jobyard.model.objects import CONFIG_MAPS, JOBS
@@ -32,6 +32,7 @@ from tests.faults.proxy import Asked, Fault, Proxy, by_seed, no_faults, open_pro
 from tests.flows import read
 from tests.manifests import step, workflow
 from tests.toy.folder import FolderTrigger
+from tests.waiting import BOUND
 
 T = TypeVar("T")
 FIRST, _, LAST = os.environ.get("JOBYARD_FAULT_SEEDS", "0-5").partition("-")
@@ -102,9 +103,10 @@ async def test_random_faults_cost_nothing(proxy: Proxy, cluster: HttpCluster, na
     assert len(made) == 3 * 4, said
 
 
+@pytest.mark.parametrize("home", ["Job", "ConfigMap"])
 @pytest.mark.parametrize("fault", [Fault.CUT_AFTER, Fault.ERROR_AFTER, Fault.HALF, Fault.CONFLICT, Fault.SLOW_DOWN, Fault.PAGE])
 async def test_a_create_whose_answer_is_lost_makes_one_job(
-    proxy: Proxy, cluster: HttpCluster, namespace: str, tmp_path: Path, fault: Fault
+    proxy: Proxy, cluster: HttpCluster, namespace: str, tmp_path: Path, fault: Fault, home: str
 ) -> None:
     hit: list[str] = []
 
@@ -115,16 +117,17 @@ async def test_a_create_whose_answer_is_lost_makes_one_job(
         return fault
 
     proxy.rule = first_of_each
-    async with through(proxy, tmp_path) as client, open_engine(client, SystemClock(), namespace) as engine, asyncio.timeout(60):
-        run = await engine.submit(RunRequest(trigger="test", key="k", workflow=read(workflow("w", step("a")), tmp_path)))
+    async with through(proxy, tmp_path) as client, open_engine(client, SystemClock(), namespace) as engine, asyncio.timeout(BOUND):
+        flow = read(workflow("w", step("a", retry={"limit": 1}) if home == "ConfigMap" else step("a")), tmp_path)
+        run = await engine.submit(RunRequest(trigger="test", key="k", workflow=flow))
         assert (await engine.outcome(run)).state is State.SUCCEEDED
-    assert len(hit) == 2
+    assert len(hit) == len(await cluster.list(CONFIG_MAPS, namespace, labels=names.RECORD_SELECTOR)) + 1
     assert len(await cluster.list(JOBS, namespace)) == 1
-    assert len(await cluster.list(CONFIG_MAPS, namespace, labels=names.RECORD_SELECTOR)) == 1
+    assert len(await cluster.list(CONFIG_MAPS, namespace, labels=names.RECORD_SELECTOR)) == (home == "ConfigMap")
 
 
 async def test_an_outage_is_told_as_reconnecting_and_the_run_goes_on(proxy: Proxy, namespace: str, tmp_path: Path) -> None:
-    async with through(proxy, tmp_path) as client, open_engine(client, SystemClock(), namespace) as engine, asyncio.timeout(90):
+    async with through(proxy, tmp_path) as client, open_engine(client, SystemClock(), namespace) as engine, asyncio.timeout(BOUND):
         flow = read(workflow("w", step("a", "sleep 1"), step("b", "true", "a")), tmp_path)
         run = await engine.submit(RunRequest(trigger="test", key="k", workflow=flow))
         said: list[str] = []
@@ -133,18 +136,18 @@ async def test_an_outage_is_told_as_reconnecting_and_the_run_goes_on(proxy: Prox
             proxy.cut_all()
             while not said:
                 await changed.wait()
-                view = engine.view(run)
+                view = engine.driven(run)
                 said += [view.unreachable] if view and view.unreachable else []
             proxy.down = False
             assert (await engine.outcome(run)).state is State.SUCCEEDED
         assert "127.0.0.1" in said[0]
-        view = engine.view(run)
+        view = engine.driven(run)
         assert view is not None
         assert view.unreachable == ""
 
 
 async def test_under_429_calls_become_fewer_at_once_and_come_back_without_a_herd(proxy: Proxy, namespace: str, tmp_path: Path) -> None:
-    async with through(proxy, tmp_path) as client, asyncio.timeout(60):
+    async with through(proxy, tmp_path) as client, asyncio.timeout(BOUND):
 
         async def some(count: int) -> None:
             async def one(number: int) -> None:
@@ -192,7 +195,7 @@ async def test_a_server_that_is_away_for_an_hour_leaves_a_correct_backlog(
         (tmp_path / name).write_bytes(msgspec.json.encode(workflow("w", step("a", "sleep 2"), step("b", "true", "a", retry={"limit": 3}))))
         (tmp_path / name).replace(tmp_path / "inbox" / name)
 
-    async with through(proxy, tmp_path) as client, open_engine(client, clock, namespace) as engine, asyncio.timeout(110):
+    async with through(proxy, tmp_path) as client, open_engine(client, clock, namespace) as engine, asyncio.timeout(200):
         trigger = FolderTrigger(tmp_path)
         restarts = Restarts(backoff=Backoff(first=0.1, longest=1.0))
         serving = asyncio.create_task(Supervised(trigger, report, clock, restarts).run(engine))
@@ -206,7 +209,7 @@ async def test_a_server_that_is_away_for_an_hour_leaves_a_correct_backlog(
             put(f"meanwhile-{number}.json")
         async with engine.changes(run) as changed:
             clock.ahead = timedelta(hours=1)
-            while not (view := engine.view(run)) or not view.unreachable:
+            while not (view := engine.driven(run)) or not view.unreachable:
                 await changed.wait()
         proxy.down = False
         while len(list((tmp_path / "done").glob("[!.]*"))) < 6 or any((tmp_path / "taken").iterdir()):  # noqa: ASYNC110
@@ -227,7 +230,7 @@ async def test_a_token_that_ran_out_is_read_again(proxy: Proxy, namespace: str, 
         proxy.token = "second"
         proxy.cut_all()
         token.write_text("second")
-        async with asyncio.timeout(60):
+        async with asyncio.timeout(BOUND):
             run = await engine.submit(RunRequest(trigger="test", key="k", workflow=read(workflow("w", step("a")), tmp_path)))
             assert (await engine.outcome(run)).state is State.SUCCEEDED
 
@@ -245,5 +248,5 @@ async def test_a_renewed_certificate_is_noticed_by_nobody(under_test: ClusterUnd
             run = await engine.submit(RunRequest(trigger="test", key="k", workflow=flow))
             context.load_cert_chain(new)
             proxy.cut_all()
-            async with asyncio.timeout(60):
+            async with asyncio.timeout(BOUND):
                 assert (await engine.outcome(run)).state is State.SUCCEEDED

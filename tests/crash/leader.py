@@ -10,7 +10,7 @@ from jobyard.cluster.client import open_cluster
 from jobyard.cluster.kubeconfig import connect
 from jobyard.cluster.lease import open_leadership
 from jobyard.engine.clock import SystemClock
-from jobyard.engine.loop import open_engine
+from jobyard.engine.engine import open_engine
 from jobyard.supervise import LeaderOnly, Report, Supervised
 from tests.toy.folder import FolderTrigger
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from jobyard.cluster.client import HttpCluster
-from jobyard.engine.loop import ClusterEngine
+from jobyard.engine.engine import ClusterEngine
 
 
 @dataclass(frozen=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import re
 import signal
@@ -11,8 +12,13 @@ from pathlib import Path
 
 import pytest
 
+from jobyard.cluster.client import open_cluster
+from jobyard.cluster.kubeconfig import connect
+from jobyard.cluster.rights import needed
+from tests.conftest import LOCAL, ClusterUnderTest
 from tests.e2e.conftest import Jobyard
 from tests.manifests import job, step, workflow
+from tests.restricted import restricted_kubeconfig
 
 ROOT = Path(__file__).parents[2]
 SEEDS = ROOT / "tests/seeds/jobernetes"
@@ -40,6 +46,20 @@ def run_id(text: str) -> str:
     found = re.search(r"Run ([a-z0-9-]+):", text)
     assert found
     return found[1]
+
+
+def test_what_stands_beside_a_job_is_there_before_it(jobyard: Jobyard, tmp_path: Path) -> None:
+    settings = {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "settings"}, "data": {"COLOUR": "blue"}}
+    reads = job("reads", "test $COLOUR = blue", container={"envFrom": [{"configMapRef": {"name": "settings"}}]})
+    file = write(tmp_path, {"apiVersion": "v1", "kind": "List", "items": [reads, settings]})
+    answer = jobyard("run", "--dry-run", file)
+    assert "before them: ConfigMap settings" in answer.out
+    answer = jobyard("run", file)
+    assert answer.code == 0, answer.out + answer.err
+    rights = {"apiVersion": "rbac.authorization.k8s.io/v1", "kind": "ClusterRole", "metadata": {"name": "all"}, "rules": []}
+    answer = jobyard("run", write(tmp_path, {"apiVersion": "v1", "kind": "List", "items": [reads, rights]}))
+    assert (answer.code, "kind ClusterRole, which no run makes" in answer.err) == (2, True)
+    assert "apply it first" in answer.err
 
 
 @pytest.mark.parametrize("example", sorted(ROOT.glob("examples/*")), ids=lambda path: path.name)
@@ -102,13 +122,13 @@ def test_runs_show_logs_and_why_tell_of_it_afterwards(jobyard: Jobyard, tmp_path
     assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ", run["started"])
     assert run["steps"][0]["outputs"] == {"rows": 5}
     listed = jobyard("runs", "-o", "json").lines
-    assert [(each["id"], each["state"]) for each in listed] == [(run["id"], "failed")]
-    shown = jobyard("show", run["id"], "-o", "json").lines[0]
+    assert [(each["name"], each["state"]) for each in listed] == [(run["name"], "failed")]
+    shown = jobyard("show", run["name"], "-o", "json").lines[0]
     assert shown["steps"] == run["steps"]
-    assert "load" in jobyard("show", run["id"]).out
-    assert jobyard("logs", run["id"]).out.splitlines() == ["extract | got 5", "load | loading"]
-    assert jobyard("logs", run["id"], "load").out == "loading\n"
-    why = jobyard("why", run["id"])
+    assert "load" in jobyard("show", run["name"]).out
+    assert jobyard("logs", run["name"]).out.splitlines() == ["extract | got 5", "load | loading"]
+    assert jobyard("logs", run["name"], "load").out == "loading\n"
+    why = jobyard("why", run["name"])
     assert why.out.startswith("Step load failed: container main exited with code 4.")
     assert jobyard("why", run["steps"][1]["job"]).out.startswith("Job load-")
 
@@ -120,8 +140,8 @@ def test_what_is_not_there_is_said_so_with_a_hint(jobyard: Jobyard, tmp_path: Pa
         assert "no run nothing in namespace" in answer.err
         assert "Traceback" not in answer.err
     ended = jobyard("run", write(tmp_path, job("one")), "-o", "json").lines[-1]
-    assert f'did you mean "{ended["id"]}"?' in jobyard("show", ended["id"][:-1]).err
-    answer = jobyard("logs", ended["id"], "on")
+    assert f'did you mean "{ended["name"]}"?' in jobyard("show", ended["name"][:-1]).err
+    answer = jobyard("logs", ended["name"], "on")
     assert (answer.code, 'did you mean "one"?' in answer.err) == (2, True)
 
 
@@ -148,7 +168,7 @@ def test_parameters_are_set_checked_and_required(jobyard: Jobyard, tmp_path: Pat
     assert jobyard("run", flow, "--set", "day").code == 2
     good = jobyard("run", flow, "--set", "day=2026-02-03", "--set", "size=large", "-o", "json")
     assert good.code == 0
-    assert jobyard("logs", good.lines[-1]["id"]).out == "2026-02-03 large\n"
+    assert jobyard("logs", good.lines[-1]["name"]).out == "2026-02-03 large\n"
 
 
 def test_nothing_is_created_before_a_file_is_clean(jobyard: Jobyard, tmp_path: Path) -> None:
@@ -196,7 +216,7 @@ def test_ctrl_c_leaves_the_jobs_alone_and_says_how_to_come_back(jobyard: Jobyard
     seen = read_until(process, "a running")
     process.send_signal(signal.SIGINT)
     seen += read_until(process, "cancels the run")
-    assert process.wait(20) == 130
+    assert process.wait(60) == 130
     come_back = re.search(r"come back with: jobyard (run --resume \S+)", seen)
     assert come_back
     ended = jobyard(*come_back[1].split(), "-o", "json")
@@ -209,7 +229,7 @@ def test_ctrl_c_twice_cancels(jobyard: Jobyard, begin: Begin, tmp_path: Path) ->
     process.send_signal(signal.SIGINT)
     read_until(process, "cancels the run")
     process.send_signal(signal.SIGINT)
-    assert process.wait(30) == 130
+    assert process.wait(60) == 130
     assert jobyard("show", run_id(seen), "-o", "json").lines[0]["state"] == "cancelled"
 
 
@@ -219,7 +239,7 @@ def test_a_run_is_cancelled_from_elsewhere_and_its_follower_sees_it(jobyard: Job
     answer = jobyard("cancel", run_id(seen))
     assert (answer.code, "cancelled" in answer.out) == (0, True)
     assert "a cancelled" in read_until(process, "a cancelled")
-    assert process.wait(20) == 1
+    assert process.wait(60) == 1
 
 
 def test_logs_follow_a_run_to_its_end(jobyard: Jobyard, begin: Begin, tmp_path: Path) -> None:
@@ -276,3 +296,21 @@ def test_a_namespace_that_is_not_there(jobyard: Jobyard, tmp_path: Path, under_t
     kubeconfig = under_test.kubeconfig  # type: ignore[attr-defined]
     answer = jobyard("run", write(tmp_path, job("one")), "--kubeconfig", kubeconfig, "-n", "no-such-namespace", cluster=False)
     assert (answer.code, 'namespaces "no-such-namespace" not found' in answer.err) == (3, True)
+
+
+def test_a_right_that_is_missing_is_named_before_anything_begins(
+    under_test: ClusterUnderTest, space: str, tmp_path: Path, jobyard: Jobyard
+) -> None:
+    if under_test.name == LOCAL:
+        pytest.skip("the local cluster has no RBAC: its token may do everything")
+
+    async def less() -> Path:
+        async with open_cluster(connect(kubeconfig=str(under_test.kubeconfig))) as client:
+            return await restricted_kubeconfig(client, under_test.kubeconfig, space, tmp_path / "less", needed(["pgboss"]), name="less")
+
+    file = tmp_path / "w.json"
+    file.write_text(json.dumps(workflow("w", step("a"))))
+    answer = jobyard("run", file, "--kubeconfig", asyncio.run(less()), "-n", space, cluster=False)
+    assert answer.code == 3
+    assert f"no right to create configmaps, list configmaps, watch configmaps, patch configmaps in namespace {space}" in answer.err
+    assert "jobyard manifests --rbac" in answer.err

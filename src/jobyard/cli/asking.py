@@ -1,11 +1,14 @@
-"""What the cluster itself says of a workflow's Jobs, before any is created: a strict dry run of each."""
+"""What the cluster itself says of a workflow's Jobs and what stands beside them, before any is created: a strict dry run of each."""
 
 from __future__ import annotations
 
+from jobyard.engine.home import job_labels
+from jobyard.files.objects import SideObject
 from jobyard.files.reading import Reading
-from jobyard.model.errors import InvalidParameter, JobyardError, NoCluster, NotFound, PlaceholderUnknown, Rejected
+from jobyard.model import names
+from jobyard.model.errors import Conflict, InvalidParameter, JobyardError, NoCluster, NotFound, PlaceholderUnknown, Rejected
 from jobyard.model.finding import Finding, Position
-from jobyard.model.job import Owner, render
+from jobyard.model.job import render
 from jobyard.model.objects import JOBS
 from jobyard.model.parameters import resolve
 from jobyard.model.run import Role
@@ -43,7 +46,7 @@ async def _dry_run(target: Target, workflow: Workflow, reading: Reading) -> list
     except InvalidParameter:
         return []  # it needs values that only a run has
     documents = {id(job.template.manifest): job.document for job in reading.jobs}
-    found: list[Finding] = []
+    found = [finding for each in reading.objects for finding in await _dry_run_object(target, each)]
     for step in workflow.jobs:
         template = step.job
         if template is None:
@@ -52,9 +55,9 @@ async def _dry_run(target: Target, workflow: Workflow, reading: Reading) -> list
             manifest = template.fill(lookup(values, {}))
         except PlaceholderUnknown:
             continue  # it needs outputs that only a run has
-        owner = Owner(run="check", uid="00000000-0000-0000-0000-000000000000", trigger="cli")
-        job = render(manifest, owner=owner, role=Role.STEP, step=step.name, attempt=1, env=[], owns_retries=False)
-        job["metadata"] = {key: value for key, value in job["metadata"].items() if key != "ownerReferences"}
+        labels = job_labels("check", "cli", Role.STEP, step.name, 1)
+        name = names.job_name("check", Role.STEP, step.name, 1)
+        job = render(manifest, name=name, labels=labels, annotations={names.STEP: step.name}, pod_labels=labels)
         try:
             await target.cluster.create(JOBS, target.namespace, job, dry_run=True)
         except NotFound as refused:
@@ -64,3 +67,18 @@ async def _dry_run(target: Target, workflow: Workflow, reading: Reading) -> list
             said = refused.message.replace(job["metadata"]["name"], str(manifest.get("metadata", {}).get("name", step.name)))
             found.append(Finding(position=document.at(), what=f"the cluster refuses it: {said}"))
     return found
+
+
+async def _dry_run_object(target: Target, side: SideObject) -> list[Finding]:
+    """What the cluster says of an object beside the Jobs. That it is there already is for the run to see to."""
+    try:
+        kind = await target.cluster.find_kind(side.api_version, side.kind)
+    except NotFound as refused:
+        return [Finding(position=side.document.at(("kind",)), what=f"the cluster says: {refused.message}")]
+    try:
+        await target.cluster.create(kind, target.namespace, side.manifest, dry_run=True)
+    except (Conflict, NotFound):
+        return []
+    except Rejected as refused:
+        return [Finding(position=side.document.at(), what=f"the cluster refuses it: {refused.message}")]
+    return []

@@ -41,6 +41,11 @@ def innermost(error: BaseException) -> BaseException:
     return error
 
 
+def number(count: int, noun: str) -> str:
+    """`1 mistake`, `2 mistakes`."""
+    return f"{count} {noun}" if count == 1 else f"{count} {noun}s"
+
+
 # --- wrong input: nothing was done; the user mends it and tries again ---
 
 
@@ -61,9 +66,10 @@ class InvalidFiles(WrongInput):
 
     def __init__(self, findings: Sequence[Finding]) -> None:
         errors = [finding for finding in findings if finding.is_error]
+        files = list(dict.fromkeys(finding.position.file for finding in errors))
         self.findings = findings
-        self.count = "1 mistake" if len(errors) == 1 else f"{len(errors)} mistakes"
-        self.files = ", ".join(dict.fromkeys(finding.position.file for finding in errors))
+        self.count = number(len(errors), "mistake")
+        self.files = files[0] if len(files) == 1 else f"{len(files)} files"
 
 
 class InvalidParameter(WrongInput):
@@ -159,6 +165,42 @@ class Unavailable(JobyardError):
     retry_after: float | None = None
 
 
+class NoAnswer(Unavailable):
+    """A call took longer than there was time for, whoever was called."""
+
+    sentence = "whoever was asked {what}; {remedy}"
+    server: str = ""
+
+
+class CredentialsUnavailable(Unavailable):
+    """What gave us credentials before can't renew them now."""
+
+    sentence = "the credentials ran out and can't be renewed: {what}; {remedy}"
+    server: str = ""
+
+
+class Unreached(JobyardError):
+    """A watch told nothing for as long as somebody waits for it. `why` is what was answered last."""
+
+    sentence = "{kind} of namespace {namespace} can't be watched: {why}"
+    exit_code = 3
+    kind: str
+    namespace: str
+    why: str
+
+
+class MissingRights(JobyardError):
+    """A review of our rights says that some are missing, before anything was begun."""
+
+    sentence = (
+        "no right to {rights} in namespace {namespace}. `jobyard manifests --rbac -n {namespace} | kubectl apply -f -` makes an account "
+        "that has all it takes; or ask the cluster's administrator"
+    )
+    exit_code = 3
+    rights: str
+    namespace: str
+
+
 class Rejected(JobyardError):
     """Never: the cluster understood the call and refuses it. `reason` is Kubernetes' own word, or one of ours."""
 
@@ -174,6 +216,12 @@ class Unauthorized(Rejected):
     """401."""
 
     sentence = "the cluster does not accept the credentials it was given ({action}): {message}. Log in again, or name another context"
+
+
+class Forbidden(Rejected):
+    """403, and neither a quota nor a namespace that goes: a missing right, or an admission hook."""
+
+    sentence = "the cluster does not allow us to {action}: {message}"
 
 
 class NotFound(Rejected):
@@ -204,6 +252,39 @@ class NoRoom(Rejected):
     """403, since a quota is full: room may come."""
 
     sentence = "the namespace's quota has no room: {message}"
+
+
+# --- a run that can't go on, or can't be run again ---
+
+
+class RunDamaged(JobyardError):
+    """A run's record does not say any more what is to be run."""
+
+    sentence = (
+        "the record of run {run} in namespace {namespace} can't be read: somebody changed it, or a part of it is missing. "
+        "Delete it and run its file again"
+    )
+    exit_code = 3
+    run: str
+    namespace: str
+
+
+class EngineFailed(JobyardError):
+    """Something in us broke over this one run; the others go on."""
+
+    sentence = "run {run} can't be driven on: {why}. This is a fault of Jobyard's own; its Jobs go on"
+    exit_code = 3
+    run: str
+    why: str
+
+
+class CannotRerun(WrongInput):
+    """What a run was made of is not to be had any more."""
+
+    sentence = "run {run} can't be run again: {why}. {remedy}"
+    run: str
+    why: str
+    remedy: str
 
 
 # --- Git ---

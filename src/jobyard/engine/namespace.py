@@ -1,0 +1,373 @@
+"""The runs of one namespace: its watches, what they have seen, and the drivers of the runs that are driven here."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import functools
+import logging
+from collections.abc import AsyncIterator, Callable, Collection
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+from typing import TypeVar
+
+from jobyard.contracts import Clock, Cluster
+from jobyard.engine import home
+from jobyard.engine.admission import Admission
+from jobyard.engine.driver import Driver, Tools
+from jobyard.engine.home import End, Record
+from jobyard.engine.ledger import Ledger
+from jobyard.engine.limiter import Limiter
+from jobyard.engine.logs import last_lines
+from jobyard.engine.run_sight import RunSight
+from jobyard.engine.sight import Sight
+from jobyard.engine.signals import Signal
+from jobyard.engine.sweep import delete_stopped, sweep
+from jobyard.engine.watches import Watches
+from jobyard.model import names
+from jobyard.model.errors import JobyardError, NoSuchRun, NotEnded, NotFound
+from jobyard.model.job import hand_back_ttl, moment
+from jobyard.model.objects import CONFIG_MAPS, JOBS, ConfigMap, Event, Job, Pod
+from jobyard.model.parameters import resolve
+from jobyard.model.run import Outcome, Run, RunRequest, RunView, StepView
+from jobyard.patience import patiently
+
+log = logging.getLogger("jobyard.engine")
+
+Seen = TypeVar("Seen", Job, Pod, Event, ConfigMap)
+TIDY_EVERY = timedelta(minutes=1)
+"""How often what is over is looked through for what may go."""
+SWEEP_EVERY = 10
+"""After how many of those looks retention is seen to."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Options:
+    """How an engine works, beside its cluster."""
+
+    alone: bool = False
+    """No other process starts runs in its namespaces (it leads): limits are counted, and no place need be written."""
+    gives_up: timedelta | None = None
+    """How long credentials or rights may be missing before who waits is told; None for ever, as a service wants it."""
+    retention: timedelta | None = None
+    """How long after their end runs are kept whose workflow does not say; None for ever."""
+    triggers: Collection[str] = ()
+    """The triggers that look after their own runs; of others, retention takes what was never released."""
+    told: Callable[[Run], None] = lambda _: None
+    """Is called with each run that is driven here whenever its view may have changed."""
+
+
+COMMAND = Options(gives_up=timedelta(minutes=1))
+"""How a command works, that somebody waits for."""
+
+
+class Namespace:
+    """One namespace's part of an engine. Made by `open_namespace`."""
+
+    def __init__(self, cluster: Cluster, clock: Clock, name: str, tasks: asyncio.TaskGroup, options: Options) -> None:
+        self._cluster = cluster
+        self._clock = clock
+        self._name = name
+        self._tasks = tasks
+        self._options = options
+        self.sight = Sight()
+        self.ledger = Ledger(cluster, clock, name, self.sight)
+        self.limiter = Limiter(cluster, clock, name, self.sight, alone=options.alone)
+        self._admission = Admission(cluster, name, self.ledger, self.limiter, self._see)
+        self._drivers: dict[str, Driver] = {}
+        """By the uid of the run's record."""
+        self._working: dict[str, asyncio.Task[None]] = {}
+        self._adopting = False
+        self._watches = Watches(cluster, clock, name, self)
+        self._open: set[asyncio.Task[None]] = set()
+        self._tools = Tools(
+            cluster=cluster,
+            clock=clock,
+            namespace=name,
+            sight=self.sight,
+            ledger=self.ledger,
+            limiter=self.limiter,
+            gives_up=options.gives_up,
+            pods_heard=lambda: self._watches.pods_heard,
+            unreachable=lambda: self._watches.unreachable,
+            told=options.told,
+            ended=self._ended,
+        )
+
+    # --- submit ---
+
+    async def submit(self, request: RunRequest) -> Run:
+        values = resolve(request.workflow.parameters, request.inputs)
+        request = replace(request, workflow=replace(request.workflow, values=values))
+        known = self.sight.runs.get(request.run_id)
+        if known is not None and not known.is_gone and home.same_request(known.record, request) and not _is_incomplete(known):
+            record, existed = known.record, True
+        else:
+            record, existed = await self._admission.admit(request)
+        seen = self.sight.of(record.metadata.uid) or self._aside(record)
+        run = replace(seen.run(self._name), existed=existed)
+        if request.held or run.released:
+            return run
+        driver = self._drive(seen)
+        if request.accepted and isinstance(record, ConfigMap):
+            await asyncio.shield(driver.launched)
+        return run
+
+    def _aside(self, record: Record) -> RunSight:
+        """A run that is released already: nothing watches it, and whoever asks is told from its record."""
+        seen = RunSight(record)
+        seen.is_gone = True
+        return seen
+
+    # --- the other questions of a trigger ---
+
+    async def outcome(self, run: Run) -> Outcome:
+        driver = self._drivers.get(run.uid)
+        if driver is None:
+            driver = self._drive(await self._seen(run))
+        return await asyncio.shield(driver.outcome)
+
+    async def _seen(self, run: Run) -> RunSight:
+        """What is seen of a run that somebody knows. Raises NoSuchRun."""
+        seen = self.sight.of(run.uid)
+        if seen is not None:
+            return seen
+        record = await self.ledger.find(run.id)
+        if record is None or record.metadata.uid != run.uid:
+            raise NoSuchRun(run=run.name, namespace=self._name, hint="")
+        return self._see(record) or self._aside(record)
+
+    def runs(self, trigger: str) -> list[Run]:
+        label = names.label_value(trigger)
+        mine = [
+            run.run(self._name)
+            for run in self.sight.runs.values()
+            if run.record.metadata.labels.get(names.TRIGGER) == label and not run.is_gone
+        ]
+        return sorted(mine, key=lambda run: (run.created, run.name))
+
+    async def find(self, run: str) -> Run:
+        record = await self.ledger.find(run)
+        if record is None:
+            raise NoSuchRun(run=run, namespace=self._name, hint="")
+        return home.read(record, self._name)
+
+    async def release(self, run: Run, until: datetime | None = None) -> None:
+        try:
+            seen = await self._seen(run)
+        except NoSuchRun:
+            return
+        if seen.released:
+            return
+        end = self._end(run, seen)
+        if end is None:
+            raise NotEnded(run=run.name, state=home.read(seen.record, self._name).state)
+        now = self._clock.now()
+        if until is not None and until > now:
+            kept = {"metadata": {"annotations": {names.KEPT_UNTIL: until.isoformat()}}}
+            with contextlib.suppress(NotFound):
+                self._see(await patiently(lambda: self.ledger.change(seen.record, kept)))
+            return
+        for job in list(seen.jobs.values()) if seen.keeps else ():
+            change = hand_back_ttl(job, end.finished, now)
+            if change is not None:
+                with contextlib.suppress(NotFound):
+                    await patiently(functools.partial(self._cluster.patch, JOBS, self._name, job.metadata.name, change))
+        change = home.release(seen.record, end, now)
+        seen.is_leaving = True
+        try:
+            with contextlib.suppress(NotFound):
+                self._see(await patiently(lambda: self.ledger.change(seen.record, change)))
+        finally:
+            seen.is_leaving = False
+            self._left(seen)
+
+    def _end(self, run: Run, seen: RunSight) -> End | None:
+        driver = self._drivers.get(run.uid)
+        if driver is not None and driver.outcome.done() and driver.outcome.exception() is None:
+            told = driver.outcome.result()
+            return End(state=told.state, reason=told.reason, finished=told.view.finished)
+        return home.end(seen.record)
+
+    async def begin(self, run: Run) -> None:
+        seen = await self._seen(run)
+        if names.HELD in seen.record.metadata.annotations:
+            change = {"metadata": {"annotations": {names.HELD: None}}}
+            self._see(await patiently(lambda: self.ledger.change(seen.record, change)))
+
+    async def abandon(self, run: Run) -> None:
+        with contextlib.suppress(NotFound, NoSuchRun):
+            seen = await self._seen(run)
+            record = await patiently(lambda: self.ledger.look_again(seen))
+            if record is None or names.HELD not in record.metadata.annotations:
+                return
+            await patiently(lambda: self._cluster.delete(CONFIG_MAPS, self._name, record.metadata.name, uid=run.uid))
+            self._left(self.sight.forget(run.uid))
+
+    async def last_lines(self, run: Run, step: StepView, count: int) -> list[str]:
+        seen = self.sight.of(run.uid)
+        job = seen.jobs.get(step.job) if seen else None
+        known = list(seen.pods.get(job.metadata.uid, {}).values()) if seen and job else []
+        return await last_lines(self._cluster, self._name, step, count, known=known)
+
+    # --- the questions of a face ---
+
+    async def cancel(self, run: Run) -> None:
+        change = {"metadata": {"annotations": {names.CANCEL: self._clock.now().isoformat()}}}
+        seen = await self._seen(run)
+        if not seen.released:
+            self._see(await patiently(lambda: self.ledger.change(seen.record, change)))
+
+    def view(self, run: Run) -> RunView | None:
+        """The run as it stood at the last look; None before the first, and where it is not driven."""
+        driver = self._drivers.get(run.uid)
+        return driver.view() if driver else None
+
+    @asynccontextmanager
+    async def changes(self, run: Run) -> AsyncIterator[Signal]:
+        """A signal that is set whenever the run's view may have changed."""
+        driver = self._drive(await self._seen(run))
+        signal = Signal()
+        signal.set()
+        driver.watchers.add(signal)
+        try:
+            yield signal
+        finally:
+            driver.watchers.discard(signal)
+
+    # --- who drives ---
+
+    def _drive(self, seen: RunSight) -> Driver:
+        driver = self._drivers.get(seen.uid)
+        if driver is None:
+            driver = self._drivers[seen.uid] = Driver(self._tools, seen)
+            self._working[seen.uid] = worker = self._tasks.create_task(self._work(driver), name=f"run {seen.record.metadata.name}")
+            self._open.add(worker)
+            worker.add_done_callback(self._open.discard)
+        return driver
+
+    async def _work(self, driver: Driver) -> None:
+        uid = driver.seen.uid
+        try:
+            await driver.work()
+        finally:
+            if self._drivers.get(uid) is driver:
+                del self._drivers[uid], self._working[uid]
+            if driver.seen.is_gone:
+                self.sight.drop(driver.seen)
+                self.limiter.settle()
+
+    def _ended(self, driver: Driver) -> None:
+        """A run has ended. One that has no source to wait for is released by who drives every run."""
+        if self._adopting and driver.run.trigger in names.FACES:
+            self._spawn(self._release_quietly(driver.run), f"release {driver.run.name}")
+
+    async def _release_quietly(self, run: Run) -> None:
+        try:
+            await self.release(run)
+        except JobyardError as error:
+            log.warning("run %s could not be released; whoever drives it next does: %s", run.name, error)
+
+    async def adopt(self) -> None:
+        """Drives every open run of the namespace, whoever began it, and sees to what is over; until cancelled. Then nothing more is done."""
+        self._adopting = True
+        try:
+            for seen in list(self.sight.runs.values()):
+                self._consider(seen)
+            await self._tidy()
+        finally:
+            self._adopting = False
+            workers = list(self._working.values())
+            for worker in workers:
+                worker.cancel()
+            await asyncio.gather(*workers, return_exceptions=True)
+
+    def _consider(self, seen: RunSight) -> None:
+        """Adopts a run, unless it is held: such a run is begun or abandoned by its trigger alone."""
+        if not seen.is_gone and names.HELD not in seen.record.metadata.annotations:
+            self._drive(seen)
+
+    async def _release_kept(self) -> None:
+        """Releases the runs whose sources have let go, and that are counted no more."""
+        for seen in list(self.sight.runs.values()):
+            until = moment(seen.record.metadata.annotations.get(names.KEPT_UNTIL))
+            if until is not None and until <= self._clock.now() and not seen.is_gone:
+                await self.release(seen.run(self._name))
+
+    async def _tidy(self) -> None:
+        count = 0
+        cared_for = {names.label_value(trigger) for trigger in self._options.triggers}
+        while True:
+            try:
+                await self._release_kept()
+                await delete_stopped(self._cluster, self._clock, self._name)
+                if count % SWEEP_EVERY == 0:
+                    await sweep(self._cluster, self._clock, self._name, self._options.retention, cared_for=cared_for)
+            except JobyardError as error:
+                log.warning("what is over in namespace %s could not be tidied; tried again: %s", self._name, error)
+            count += 1
+            await asyncio.sleep(TIDY_EVERY.total_seconds())
+
+    # --- what the watches tell ---
+
+    def _see(self, seen: Job | Pod | Event | ConfigMap) -> RunSight | None:
+        """Takes something in, and wakes whom it concerns."""
+        run = self.sight.see(seen)
+        self._left(run)
+        return run
+
+    def _left(self, run: RunSight | None) -> None:
+        """Something of this run has changed, or is gone."""
+        if run is not None:
+            driver = self._drivers.get(run.uid)
+            if driver is not None:
+                driver.dirty.set()
+            elif run.is_gone:
+                self.sight.drop(run)
+            elif self._adopting:
+                self._consider(run)
+        self.limiter.settle()
+
+    def take_in(self, seen: Job | Pod | Event | ConfigMap) -> None:
+        self._see(seen)
+
+    def let_go(self, uid: str) -> None:
+        self._left(self.sight.forget(uid))
+
+    def note_reach(self) -> None:
+        for driver in list(self._drivers.values()):
+            driver.note_reach()
+
+    def _spawn(self, work: object, name: str) -> asyncio.Task[None]:
+        task: asyncio.Task[None] = self._tasks.create_task(work, name=name)  # type: ignore[arg-type]
+        self._open.add(task)
+        task.add_done_callback(self._open.discard)
+        return task
+
+    async def start(self) -> None:
+        """Opens the watches; returns when all have told what there is. Raises what the cluster answers, where nobody waits for ever."""
+        await self._watches.start(self._spawn, self._options.gives_up)
+
+    def close(self) -> None:
+        """Ends the watches and the workers. The runs' Jobs go on."""
+        for task in list(self._open):
+            if not task.cancelling():  # the group may have begun to: a second cancellation would cut short who is cleaning up
+                task.cancel()
+
+
+def _is_incomplete(seen: RunSight) -> bool:
+    annotations = seen.record.metadata.annotations
+    return names.INCOMPLETE in annotations or (names.OBJECTS in annotations)
+
+
+@asynccontextmanager
+async def open_namespace(cluster: Cluster, clock: Clock, name: str, options: Options) -> AsyncIterator[Namespace]:
+    """A namespace with its watches open. Leaving ends its tasks; the runs' Jobs go on."""
+    async with asyncio.TaskGroup() as tasks:
+        namespace = Namespace(cluster, clock, name, tasks, options)
+        try:
+            await namespace.start()
+            yield namespace
+        finally:
+            namespace.close()
