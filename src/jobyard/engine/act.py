@@ -3,21 +3,27 @@
 from __future__ import annotations
 
 import asyncio
+from collections import Counter
 from collections.abc import Mapping
 from datetime import datetime, timedelta
 
 from jobyard.contracts import Clock, Cluster
 from jobyard.engine import record as records
-from jobyard.engine.decision import Action, Create, Delete, Kill, Record, Refusal, Stop
+from jobyard.engine.decision import Action, Create, Delete, Kill, Refusal, Stop, Write
+from jobyard.engine.home import job_labels
 from jobyard.engine.limiter import Limiter
-from jobyard.engine.observe import Sight
+from jobyard.engine.limits import Full
+from jobyard.engine.refusal import LOOK_FOR_ROOM, judge
+from jobyard.engine.run_sight import RunSight, job_name
+from jobyard.engine.sight import Sight
 from jobyard.model import names
-from jobyard.model.errors import Conflict, NamespaceTerminating, NoRoom, NotFound, PlaceholderUnknown, Rejected
-from jobyard.model.job import Owner, is_ours, render
-from jobyard.model.objects import CONFIG_MAPS, JOBS, PODS, Job
+from jobyard.model.errors import Conflict, Forbidden, NotFound, PlaceholderUnknown, Rejected
+from jobyard.model.job import owned_by, owner_reference, read, render
+from jobyard.model.objects import CONFIG_MAPS, JOBS, PODS, ConfigMap, Job, Manifest
 from jobyard.model.parameters import environment
-from jobyard.model.run import Reason, Role, Run, State
+from jobyard.model.run import Reason, Role, State
 from jobyard.model.template import lookup
+from jobyard.model.workflow import Step, Workflow
 
 IN_FLIGHT = 16
 """Calls of one run under way at once. More gain nothing on an API server (837/s at 32, 741/s at 8) and starve others."""
@@ -30,33 +36,33 @@ LOOK_FOR_NAME = timedelta(seconds=1)
 
 Outputs = Mapping[str, Mapping[str, object]]
 """What each step that succeeded gave, by its name."""
-
-LOOK_FOR_ROOM = timedelta(seconds=5)
-"""How long to wait before asking again a namespace whose quota is full: nothing tells us when room comes."""
+Attempted = tuple[Role, str, int]
+"""An attempt of a step, by role, step and number."""
 
 
 class Actor:
     """Carries out the actions of one run, and remembers what the cluster refused."""
 
-    def __init__(
-        self, cluster: Cluster, clock: Clock, namespace: str, sight: Sight, limiter: Limiter, run: Run, without_room: set[str]
-    ) -> None:
-        """`without_room`: where the run is noted when it waits for a place in a limit."""
+    def __init__(self, cluster: Cluster, clock: Clock, namespace: str, sight: Sight, limiter: Limiter, run: RunSight, workflow: Workflow) -> None:
         self._cluster = cluster
         self._clock = clock
         self._namespace = namespace
         self._sight = sight
         self._limiter = limiter
         self._run = run
-        self._without_room = without_room
-        self.refusals: dict[tuple[Role, str, int], Refusal] = {}
+        self._workflow = workflow
+        self._tries: Counter[Attempted] = Counter()
+        self.refusals: dict[Attempted, Refusal] = {}
+        self.lacking: dict[Attempted, Full] = {}
+        """Which limits have no room for Jobs that are due."""
 
-    def room(self) -> bool:
+    def look_for_room(self) -> bool:
         """There may be room in a limit again: forgets that there was none. Says whether that was so."""
-        waiting = [slot for slot, refusal in self.refusals.items() if refusal.reason == Reason.WAITING_FOR_LIMIT]
-        for slot in waiting:
-            del self.refusals[slot]
-        return bool(waiting)
+        found = bool(self.lacking)
+        for attempted in self.lacking:
+            self.refusals.pop(attempted, None)
+        self.lacking.clear()
+        return found
 
     async def act(self, actions: tuple[Action, ...]) -> bool:
         """Does `actions`: what runs first, then the record, then what goes away. Raises Unavailable or Rejected.
@@ -88,7 +94,7 @@ class Actor:
             for action in first:
                 group.create_task(one(action))
         for action in actions:
-            if isinstance(action, Record | Delete):
+            if isinstance(action, Write | Delete):
                 await one(action)
         if failures:
             raise failures[0]
@@ -101,99 +107,104 @@ class Actor:
             case Stop():
                 await self._stop(action.job, action.reason)
             case Kill():
-                job = self._sight.jobs[self._run.id].get(action.job)
-                for pod in list(self._sight.pods.get(job.metadata.uid, {}).values()) if job else ():
+                job = self._run.jobs.get(action.job)
+                for pod in list(self._run.pods.get(job.metadata.uid, {}).values()) if job else ():
                     await self._cluster.delete(PODS, self._namespace, pod.metadata.name, uid=pod.metadata.uid, grace=0)
-            case Record():
-                await self._record(action)
+            case Write():
+                await self._write(action)
             case Delete():
                 for name in action.jobs:
-                    job = self._sight.jobs[self._run.id].get(name)
+                    job = self._run.jobs.get(name)
                     await self._cluster.delete(JOBS, self._namespace, name, uid=job.metadata.uid if job else "")
 
     async def _create(self, action: Create, outputs: Outputs) -> None:
-        run, slot = self._run, (action.role, action.step, action.attempt)
-        step = run.workflow.by_name[action.step]
-        template = step.job if action.role is Role.STEP else step.revert
-        if template is None:
-            return
+        attempted = (action.role, action.step, action.attempt)
+        step = self._workflow.by_name[action.step]
         try:
-            manifest = template.fill(lookup(run.workflow.values, outputs))
+            job = self._render(action, step, outputs)
         except PlaceholderUnknown as error:
-            self.refusals[slot] = Refusal(reason=Reason.OUTPUT_MISSING, message=str(error))
+            self.refusals[attempted] = Refusal(reason=Reason.OUTPUT_MISSING, message=str(error))
             return
-        job = render(
-            manifest,
-            owner=Owner(run=run.id, uid=run.uid, trigger=run.trigger),
-            role=action.role,
-            step=action.step,
-            attempt=action.attempt,
-            env=environment(run.workflow.parameters, run.workflow.values),
-            owns_retries=step.retry.limit > 0,
-            keeps_name=run.workflow.keeps_names,
-        )
+        if job is None:
+            return
         name = job["metadata"]["name"]
-        full = await self._limiter.admit(run, step, name)
+        full = await self._limiter.admit(self._run.id, self._workflow, step, name)
         if full is not None:
             until = self._clock.now() + LOOK_FOR_ROOM
-            self.refusals[slot] = Refusal(reason=Reason.WAITING_FOR_LIMIT, message=str(full), until=until)
-            self._without_room.add(run.id)
+            self.refusals[attempted] = Refusal(reason=Reason.WAITING_FOR_LIMIT, message=str(full), until=until)
+            self.lacking[attempted] = full
             return
         try:
             made = await self._cluster.create(JOBS, self._namespace, job)
         except Conflict as conflict:
             made = await self._adopt(name, conflict)
-        except NoRoom as refused:
-            until = self._clock.now() + LOOK_FOR_ROOM
-            self.refusals[slot] = Refusal(reason=Reason.QUOTA_EXCEEDED, message=refused.message, until=until)
-            return
-        except NamespaceTerminating:
-            why = f"Namespace {self._namespace} is being deleted: nothing can start in it any more."
-            self.refusals[slot] = Refusal(reason=Reason.NAMESPACE_TERMINATING, message=why)
-            return
         except Rejected as refused:
-            self.refusals[slot] = Refusal(reason=Reason.REFUSED, message=refused.message)
+            self.refusals[attempted] = await self._judge(attempted, refused)
             return
-        if not is_ours(made, run.id, run.uid):
-            self.refusals[slot] = await self._make_way(made)
+        if not owned_by(made, self._run.uid):
+            self.refusals[attempted] = await self._make_way(made)
             return
         # Into the cache at once: or a limit of N becomes N + 1 before the watch tells.
-        if name not in self._sight.jobs[run.id]:
+        if name not in self._run.jobs:
             self._sight.see(made)
+
+    def _render(self, action: Create, step: Step, outputs: Outputs) -> Manifest | None:
+        """The Job of an attempt. Raises PlaceholderUnknown."""
+        run, flow = self._run, self._workflow
+        template = step.job if action.role is Role.STEP else step.revert
+        if template is None:
+            return None
+        labels = job_labels(run.id, run.run(self._namespace).trigger, action.role, action.step, action.attempt)
+        return render(
+            template.fill(lookup(flow.values, outputs)),
+            name=job_name(flow, run.id, action.role, action.step, action.attempt),
+            labels=labels,
+            annotations={names.STEP: action.step, **({names.SCOPES: ",".join(step.limits)} if step.limits else {})},
+            pod_labels=labels,
+            owner=owner_reference(run.record.metadata.name, run.uid),
+            env=environment(flow.parameters, flow.values),
+            owns_retries=step.retry.limit > 0,
+        )
+
+    async def _judge(self, attempted: Attempted, refused: Rejected) -> Refusal:
+        self._tries[attempted] += 1
+        may = await self._cluster.may("create", JOBS, self._namespace) if isinstance(refused, Forbidden) else None
+        verdict = judge(refused, self._tries[attempted], may, self._namespace)
+        until = self._clock.now() + verdict.wait if verdict.wait is not None else None
+        return Refusal(reason=verdict.reason, message=verdict.message, until=until)
 
     async def _make_way(self, other: Job) -> Refusal:
         """What to do about a Job that has the name that ours should have. A finished one of an earlier run of the same source goes, where
         names are kept; any other is left alone."""
-        name, run, labels = other.metadata.name, self._run, other.metadata.labels
-        theirs = labels.get(names.RUN, "")
-        if not run.workflow.keeps_names or labels.get(names.MANAGED_BY) != names.JOBYARD or labels.get(names.TRIGGER) != run.trigger:
+        name, labels = other.metadata.name, other.metadata.labels
+        theirs, ours = labels.get(names.RUN, ""), self._run.record.metadata.labels.get(names.TRIGGER)
+        is_sources = labels.get(names.MANAGED_BY) == names.JOBYARD and labels.get(names.TRIGGER) == ours and labels.get(names.ROLE) != "run"
+        if not self._workflow.keeps_names or not is_sources:
             message = f"A Job named {name} is there already and is not this run's: it is left alone."
             return Refusal(reason=Reason.NAME_TAKEN, message=message)
         soon = self._clock.now() + LOOK_FOR_NAME
-        record = self._sight.records.get(theirs)
-        if record is not None and names.RELEASED not in record.metadata.annotations:
-            message = f"Job {name} of run {theirs} is still in use: this one starts when that run is over."
+        known = self._sight.runs.get(theirs)
+        if known is not None and not known.is_gone and known is not self._run:
+            message = f"Job {name} of run {known.record.metadata.name} is still in use: this one starts when that run is over."
             return Refusal(reason=Reason.WAITING_FOR_NAME, message=message, until=soon)
         await self._cluster.delete(JOBS, self._namespace, name, uid=other.metadata.uid)
         return Refusal(reason=Reason.WAITING_FOR_NAME, message=f"Job {name} of run {theirs} is over and makes way.", until=soon)
 
-    async def _record(self, action: Record) -> None:
+    async def _write(self, action: Write) -> None:
         """Writes the pages first, then the record itself: with an end, everything that belongs to it is there before it."""
-        run = self._run.id
-        known = self._sight.records.get(run)
-        if known is None:
+        known = self._run.record
+        if self._run.is_gone or not isinstance(known, ConfigMap):
             return  # deleted: the next look sees
-        pages = records.pages(action.results, known, self._run.workflow)
-        own = pages.pop(run, {})
+        pages = records.pages(action.results, known, self._workflow)
+        own = pages.pop(known.metadata.name, {})
         for name, data in pages.items():
             try:
                 self._sight.see(await self._cluster.patch(CONFIG_MAPS, self._namespace, name, {"data": data}))
             except NotFound:
-                made = await self._cluster.create(CONFIG_MAPS, self._namespace, records.page(run, self._run.uid, name, data))
-                self._sight.see(made)
+                self._sight.see(await self._cluster.create(CONFIG_MAPS, self._namespace, records.page(known, name, data)))
         change = records.change(action, own, known)
         if change is not None:
-            self._sight.see(await self._cluster.patch(CONFIG_MAPS, self._namespace, run, change))
+            self._sight.see(await self._cluster.patch(CONFIG_MAPS, self._namespace, known.metadata.name, change))
 
     async def _adopt(self, name: str, conflict: Conflict) -> Job:
         try:
@@ -203,10 +214,8 @@ class Actor:
 
     def _outputs(self) -> Outputs:
         """What the steps that succeeded gave, recorded or as their Jobs tell."""
-        observed = self._sight.observe(self._run.id, {})
+        observed = self._run.observe({})
         found: dict[str, dict[str, object]] = {}
-        if observed is None:
-            return found
         for (role, step), attempts in observed.attempts.items():
             if role is Role.STEP and attempts[-1].outputs is not None:
                 found[step] = dict(attempts[-1].outputs)
@@ -215,8 +224,12 @@ class Actor:
                 found[step] = dict(result.outputs)
         return found
 
-    async def _stop(self, name: str, reason: Reason) -> None:
+    async def _stop(self, name: str, reason: str) -> None:
+        job = self._run.jobs.get(name)
         annotations = {names.STOP: str(reason), names.STOPPED_AT: self._clock.now().isoformat()}
+        started = read(job).started if job else None
+        if started is not None:  # Kubernetes may clear it
+            annotations[names.STARTED] = started.isoformat()
         change = {"metadata": {"annotations": annotations}, "spec": {"suspend": True}}
         try:
             self._sight.see(await self._cluster.patch(JOBS, self._namespace, name, change))

@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
-from jobyard.engine.decision import Action, Attempt, Create, Decision, Delete, Kill, Observed, Record, Slot, Stop
+from jobyard.engine.decision import Action, Attempt, Create, Decision, Delete, Kill, Observed, Slot, Stop, Write
 from jobyard.model.run import Reason, Role, State, StepResult, StepView
 from jobyard.model.workflow import Cleanup, OnFailure, Retry, Step, When, Workflow
 
@@ -42,15 +42,16 @@ class _Look:
             return self._over()
         for step in self.workflow.ordered:
             self._stands(step)
-        if self.observed.held and not self.observed.cancelled:
-            return self._decision(State.PENDING, Reason.HELD, None)
+        if self.observed.waits and not self.observed.cancelled:
+            return self._decision(State.PENDING, self.observed.waits, None)
         halt = self._halt()
         self._stop_what_must(halt)
         self._start(halt)
         self._revert(halt)
         state, reason = self._conclude(halt)
-        finished = self.now if state.is_end else None
-        self._record(state, reason, finished)
+        finished = self._finished() if state.is_end else None
+        if self.observed.keeps:
+            self._write(state, reason, finished)
         if state.is_end:
             self._clean(state)
         elif self.workflow.look_every:
@@ -110,33 +111,23 @@ class _Look:
         attempts = self.observed.attempts.get(slot, ())
         newest = self._by_force(attempts[-1]) if attempts else None
         known = max(recorded.attempt if recorded else 0, self.observed.vanished.get(slot, 0))
-        if known > (newest.number if newest else 0):
+        if known > (newest.attempt if newest else 0):
             job = recorded.job if recorded and recorded.attempt == known else ""
             message = f"Its Job {job or 'of attempt ' + str(known)} was there and is gone, and nobody saw it end."
             begun = recorded or StepResult(state=State.RUNNING)
             lost = replace(begun, state=State.LOST, reason=Reason.JOB_VANISHED, message=message, attempt=known, job=job, finished=self.now)
             return _view(step, role, lost)
-        next_number = (newest.number if newest else 0) + 1
+        next_number = (newest.attempt if newest else 0) + 1
         refusal = self.observed.refusals.get((role, step.name, next_number))
         if refusal and refusal.until is None:
             return _view(step, role, StepResult(state=State.FAILED, reason=refusal.reason, message=refusal.message, attempt=next_number))
         if newest is None:
             return None
-        started = attempts[0].started or attempts[0].created
-        view = StepView(
-            name=step.name,
-            role=role,
-            state=newest.state,
-            reason=newest.reason,
-            message=newest.message,
-            attempt=newest.number,
-            job=newest.job,
-            started=started,
-            finished=newest.finished or (self.now if newest.state.is_end else None),
-            needs=step.needs,
-            outputs=newest.outputs if newest.state is State.SUCCEEDED else None,
-        )
-        if newest.state is State.FAILED and newest.number <= step.retry.limit:
+        view = StepView(name=step.name, role=role, needs=step.needs, **newest.facts())
+        finished = newest.finished or (self.now if newest.state.is_end else None)
+        outputs = newest.outputs if newest.state is State.SUCCEEDED else None
+        view = replace(view, started=attempts[0].started or attempts[0].created, finished=finished, outputs=outputs)
+        if newest.state is State.FAILED and newest.attempt <= step.retry.limit:
             return replace(view, state=State.PENDING, reason=Reason.RETRY_BACK_OFF)
         return view
 
@@ -173,10 +164,11 @@ class _Look:
         if self.observed.cancelled:
             return Reason.CANCELLED
         if self.workflow.timeout is not None:
-            deadline = self.observed.created + self.workflow.timeout
-            if self.now >= deadline:
+            if (begun := self.observed.begun) is None:
+                return Reason.RUN_FAILED if self._has_failed() else None
+            if self.now >= begun + self.workflow.timeout:
                 return Reason.TIMEOUT
-            self.wakes.append(deadline)
+            self.wakes.append(begun + self.workflow.timeout)
         return Reason.RUN_FAILED if self._has_failed() else None
 
     def _has_failed(self) -> bool:
@@ -186,6 +178,8 @@ class _Look:
     def _stop_what_must(self, halt: Reason | None) -> None:
         for (role, name), attempts in self.observed.attempts.items():
             newest = attempts[-1]
+            if newest.resumed:  # ours to stop until its run is released, whoever resumed it
+                self.actions.append(Stop(job=newest.job, reason=newest.stopping))
             if newest.state.is_end or newest.stopping:
                 continue
             if halt is Reason.CANCELLED or (halt is Reason.TIMEOUT and role is Role.STEP):
@@ -330,7 +324,13 @@ class _Look:
         reasons = [view.reason for view in views if view.reason and view.reason != Reason.WAITING_FOR_STEP]
         return State.PENDING, reasons[0] if reasons else ""
 
-    def _record(self, state: State, reason: str, finished: datetime | None) -> None:
+    def _finished(self) -> datetime:
+        """When the run ended: with its last step, where each step has an end of its own; else it ends by this decision."""
+        ends = [view.finished for view in self.views.values()]
+        known = [end for end in ends if end is not None]
+        return max(known) if ends and len(known) == len(ends) else self.now
+
+    def _write(self, state: State, reason: str, finished: datetime | None) -> None:
         news: dict[Slot, StepResult] = {}
         due = self.now
         for slot, view in self.views.items():
@@ -345,10 +345,10 @@ class _Look:
             # nowhere else, and could be decided otherwise at the next look.
             due = min(due, view.finished or view.started or self.now) if result.job else START_OF_TIME
         if state.is_end:
-            self.actions.append(Record(results=news, state=state, reason=reason, finished=finished))
+            self.actions.append(Write(results=news, state=state, reason=reason, finished=finished))
         elif news:
             if due + RECORD_AFTER <= self.now:
-                self.actions.append(Record(results=news))
+                self.actions.append(Write(results=news))
             else:
                 self.wakes.append(due + RECORD_AFTER)
 
@@ -363,32 +363,12 @@ def _counts_as_failure(view: StepView) -> bool:
 
 
 def _view(step: Step, role: Role, result: StepResult) -> StepView:
-    return StepView(
-        name=step.name,
-        role=role,
-        state=result.state,
-        reason=result.reason,
-        message=result.message,
-        attempt=result.attempt,
-        job=result.job,
-        started=result.started,
-        finished=result.finished,
-        needs=step.needs if role is Role.STEP else (),
-        outputs=result.outputs,
-    )
+    return StepView(name=step.name, role=role, needs=step.needs if role is Role.STEP else (), **result.facts())
 
 
 def _result(view: StepView) -> StepResult | None:
     """What the record keeps of a step; None when it has nothing to tell yet."""
     if not view.job and not view.state.is_end:
         return None
-    return StepResult(
-        state=view.state if view.state.is_end else State.RUNNING,
-        reason=view.reason if view.state.is_end else "",
-        message=view.message if view.state.is_end else "",
-        attempt=view.attempt,
-        job=view.job,
-        started=view.started,
-        finished=view.finished if view.state.is_end else None,
-        outputs=view.outputs,
-    )
+    kept = StepResult(**view.facts())
+    return kept if view.state.is_end else replace(kept, state=State.RUNNING, reason="", message="", finished=None)

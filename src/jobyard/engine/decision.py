@@ -13,25 +13,19 @@ Slot = tuple[Role, str]
 
 
 @dataclass(frozen=True, kw_only=True)
-class Attempt:
+class Attempt(StepResult):
     """One Job of the run, as observed."""
 
     role: Role
     step: str
-    number: int
-    job: str
-    state: State
-    reason: str = ""
-    message: str = ""
     created: datetime
-    started: datetime | None = None
-    finished: datetime | None = None
-    stopping: bool = False
-    """We have asked for its end."""
+    stopping: str = ""
+    """Why we have asked for its end; '' when we have not."""
+    resumed: bool = False
+    """We have asked for its end, and somebody resumed it."""
     stop_deadline: datetime | None = None
     """When its pods must be gone; None while it is not being stopped."""
     deleting: bool = False
-    outputs: Mapping[str, object] | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,12 +42,16 @@ class Observed:
     """All that a decision may depend on, beside the workflow and the time."""
 
     created: datetime
+    begun: datetime | None
+    """Since when the run's timeout counts; None while it waits for something that its timeout is not about (a place, its `begin`)."""
     state: State = State.PENDING
     reason: str = ""
     finished: datetime | None = None
     cancelled: bool = False
-    held: bool = False
-    """Nothing may start yet."""
+    waits: str = ""
+    """Why nothing may start yet (Held, Incomplete); '' when it may."""
+    keeps: bool = True
+    """The record keeps results of its own. Without, the run is one Job, and that says everything."""
     recorded: Mapping[Slot, StepResult] = field(default_factory=dict)
     attempts: Mapping[Slot, tuple[Attempt, ...]] = field(default_factory=dict)
     vanished: Mapping[Slot, int] = field(default_factory=dict)
@@ -75,7 +73,7 @@ class Stop:
     """Suspend this Job, and write on it why."""
 
     job: str
-    reason: Reason
+    reason: str
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -86,7 +84,7 @@ class Kill:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Record:
+class Write:
     """Write these results on the run's record; with `state`, that the run has ended."""
 
     results: Mapping[Slot, StepResult]
@@ -102,7 +100,7 @@ class Delete:
     jobs: tuple[str, ...]
 
 
-Action = Create | Stop | Kill | Record | Delete
+Action = Create | Stop | Kill | Write | Delete
 
 
 @dataclass(frozen=True, kw_only=True)

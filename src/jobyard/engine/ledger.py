@@ -1,21 +1,33 @@
-"""Where runs' records are made and read: each once, whole, however often somebody asks or dies."""
+"""Where runs' records are made and found, in either home: each once, whole, however often somebody asks or dies."""
 
 from __future__ import annotations
 
 import contextlib
 import functools
+from collections import defaultdict
+from collections.abc import Sequence
+from typing import Any
 
 from jobyard.contracts import Clock, Cluster
+from jobyard.engine import home
 from jobyard.engine import record as records
-from jobyard.engine.observe import Sight
+from jobyard.engine.home import Record
+from jobyard.engine.run_sight import RunSight
+from jobyard.engine.sight import Sight
 from jobyard.model import names
-from jobyard.model.errors import Conflict, NotFound, Rejected
-from jobyard.model.objects import CONFIG_MAPS, SECRETS, ConfigMap, Kind, Manifest, Other
-from jobyard.model.run import Reason, Run, RunRequest
+from jobyard.model.errors import Conflict, Forbidden, NotFound, Rejected
+from jobyard.model.job import owner_reference
+from jobyard.model.objects import CONFIG_MAPS, JOBS, SECRETS, ConfigMap, Job, Kind, Manifest, Other
+from jobyard.model.run import Reason, RunRequest
 from jobyard.patience import patiently
 
-KINDS = {("v1", "ConfigMap"): Kind(CONFIG_MAPS.api, CONFIG_MAPS.plural, CONFIG_MAPS.name, Other), ("v1", "Secret"): SECRETS}
+KINDS: dict[tuple[str, str], Kind[Other]] = {
+    ("v1", "ConfigMap"): Kind(CONFIG_MAPS.api, CONFIG_MAPS.plural, CONFIG_MAPS.name, Other),
+    ("v1", "Secret"): SECRETS,
+}
 """Kinds that need not be looked for."""
+Home = tuple[str, str]
+"""Where a request's record is: the kind of object, and what stands before the id in its name."""
 
 
 class Ledger:
@@ -26,33 +38,129 @@ class Ledger:
         self._clock = clock
         self._namespace = namespace
         self._sight = sight
+        self._homes: defaultdict[str, dict[Home, bool]] = defaultdict(dict)
+        """From a trigger's label to the homes that its requests had, and whether it had runs elsewhere when that was asked."""
 
-    async def create(self, request: RunRequest) -> tuple[ConfigMap, bool]:
-        """The request's record, whole, and whether it was there before."""
-        packed = records.pack(request)
-        record = records.write(request, packed)
-        made, existed = await patiently(functools.partial(self._create_or_find, request.run_id, record))
-        if len(packed) > 1 and len(records.part_names(made)) == len(packed) - 1:
-            # A crash may have left it without its parts: whoever submits the same again completes it.
-            for number, part in enumerate(packed[1:], start=1):
-                manifest = records.part(request.run_id, made.metadata.uid, number, part)
-                self._sight.see((await patiently(functools.partial(self._create_or_find, names.part(request.run_id, number), manifest)))[0])
-        try:
+    # --- found ---
+
+    async def find(self, run: str) -> Record | None:
+        """The record of the run with this id, or whose record has this name; also when it was released. None when there is none."""
+        known = self._sight.runs.get(names.id_of(run))
+        if known is not None and not known.is_gone:
+            return known.record
+        found = await self._labelled(f"{names.RECORD_SELECTOR},{names.RUN}={names.id_of(run)}")
+        return min(found, key=_age, default=None)
+
+    async def _labelled(self, selector: str) -> list[Record]:
+        found: list[Record] = [*await self._cluster.list(JOBS, self._namespace, labels=selector)]
+        with contextlib.suppress(Forbidden):
+            found += await self._cluster.list(CONFIG_MAPS, self._namespace, labels=selector)
+        return [each for each in found if home.is_record(each)]
+
+    async def _elsewhere(self, request: RunRequest, where: Home) -> Record | None:
+        """The request's record where it would not be made now: in the other home, or under another prefix.
+
+        A trigger's namespace is asked once for each home of its requests; only while it holds runs of it elsewhere, each request looks.
+        """
+        if request.key_names_workflow:
+            return None
+        label = names.label_value(request.trigger)
+        homes = self._homes[label]
+        if where not in homes:
+            homes[where] = await self._has_runs_elsewhere(label, where)
+        if not homes[where] and len(homes) == 1:
+            return None
+        for run in home.ids(request):
+            found = await self._labelled(f"{names.RECORD_SELECTOR},{names.RUN}={run}")
+            same = [each for each in found if home.same_request(each, request)]
+            if same or not found:
+                return min(same, key=_age, default=None)
+        return None
+
+    async def _has_runs_elsewhere(self, trigger: str, where: Home) -> bool:
+        for kind in (JOBS, CONFIG_MAPS):
+            other = f",{names.PREFIX}!={where[1]}" if kind.name == where[0] else ""
+            selector = f"{names.RECORD_SELECTOR},{names.TRIGGER}={trigger}{other}"
+            with contextlib.suppress(Forbidden):
+                async for page in self._cluster.pages(kind, self._namespace, labels=selector, size=1):
+                    if page:
+                        return True
+        return False
+
+    # --- made ---
+
+    async def create_job(self, request: RunRequest) -> tuple[Job, bool] | None:
+        """The Job that is the request's run, and whether it was there before; None when its record can't be one. What its pods wait for
+        follows it. Raises what the cluster answers."""
+        if not home.is_plain(request) or home.write_job(request, request.run_id) is None:
+            return None
+        found = await self._elsewhere(request, ("Job", request.prefix))
+        if found is not None and not isinstance(found, Job):
+            return None
+        made, existed = (found, True) if found is not None else await self._take_name(JOBS, request, lambda run: home.write_job(request, run))
+        if names.ENDED not in made.metadata.labels:
             for each in request.objects:
-                await patiently(functools.partial(self._furnish, each, request, made))
-        except Rejected:
-            if not existed:  # a run that can't have what it needs must not be there
-                await self._cluster.delete(CONFIG_MAPS, self._namespace, request.run_id, uid=made.metadata.uid)
-            raise
+                await patiently(functools.partial(self._make_object, each, request, made))
         return made, existed
 
-    async def _furnish(self, manifest: Manifest, request: RunRequest, record: ConfigMap) -> None:
-        """Creates an object that the run's Jobs use, owned by its record. One of an earlier run of the same source makes way; any other
-        is left alone. Raises Rejected, Conflict (make another try), Unavailable."""
-        run, uid = request.run_id, record.metadata.uid
+    async def create_record(self, request: RunRequest) -> tuple[Record, bool]:
+        """The request's ConfigMap, whole, and whether it was there before; or the Job that turned out to be its record."""
+        packed = records.pack(request)
+        found = await self._elsewhere(request, ("ConfigMap", request.prefix))
+        if isinstance(found, Job):
+            return found, True
+        if found is not None:
+            made, existed = found, True
+        else:
+            made, existed = await self._take_name(CONFIG_MAPS, request, lambda run: records.write(request, run, packed))
+        if names.INCOMPLETE in made.metadata.annotations:
+            made = await self._complete(request, packed, made, existed)
+        return made, existed
+
+    async def _complete(self, request: RunRequest, packed: Sequence[bytes], record: ConfigMap, existed: bool) -> ConfigMap:
+        """Makes what the run needs beside its record, and says on the record that it is there. Nothing of it starts before."""
+        if len(records.part_names(record)) == len(packed) - 1:
+            for number, text in enumerate(packed[1:], start=1):
+                manifest = records.part(record, number, text)
+                self._sight.see((await patiently(functools.partial(self._create_or_get, CONFIG_MAPS, manifest)))[0])
+        try:
+            for each in request.objects:
+                await patiently(functools.partial(self._make_object, each, request, record))
+        except Rejected:
+            if not existed:  # a run that can't have what it needs must not be there
+                await self._cluster.delete(CONFIG_MAPS, self._namespace, record.metadata.name, uid=record.metadata.uid)
+            raise
+        change = {"metadata": {"annotations": {names.INCOMPLETE: None}}}
+        return await patiently(lambda: self._cluster.patch(CONFIG_MAPS, self._namespace, record.metadata.name, change))
+
+    async def _take_name(self, kind: Kind[Any], request: RunRequest, write: Any) -> tuple[Any, bool]:
+        """Creates the request's record under the first of its names that is free, or finds it there. What has the name and is another's is
+        left alone."""
+        for run in home.ids(request):
+            manifest = write(run)
+            made, existed = await patiently(functools.partial(self._create_or_get, kind, manifest))
+            if not existed or home.same_request(made, request):
+                return made, existed
+        message = f"{kind.name}s of its name are there already and are not its own: they are left alone"
+        raise Rejected(action=f"create {kind.name} {names.record(request.prefix, request.run_id)}", status=409, reason=Reason.NAME_TAKEN, message=message)
+
+    async def _create_or_get(self, kind: Kind[Any], manifest: Manifest) -> tuple[Any, bool]:
+        """Creates an object, or finds it there. Raises Conflict when it was deleted between the two."""
+        try:
+            return await self._cluster.create(kind, self._namespace, manifest), False
+        except Conflict as conflict:
+            try:
+                return await self._cluster.get(kind, self._namespace, manifest["metadata"]["name"]), True
+            except NotFound:
+                raise conflict from None
+
+    async def _make_object(self, manifest: Manifest, request: RunRequest, record: Record) -> None:
+        """Creates an object that the run's Jobs use, owned by its record. One of an earlier run of the same source that is over makes way;
+        any other is left alone. Raises Rejected, Conflict (make another try), Unavailable."""
+        uid, trigger = record.metadata.uid, names.label_value(request.trigger)
         name, kind_name = str(manifest["metadata"]["name"]), str(manifest["kind"])
         kind = KINDS.get((manifest["apiVersion"], kind_name)) or await self._cluster.find_kind(manifest["apiVersion"], kind_name)
-        body = records.furnishing(manifest, run, uid, request.trigger)
+        body = _belonging(manifest, record, trigger)
         try:
             await self._cluster.create(kind, self._namespace, body)
         except Conflict as conflict:
@@ -60,43 +168,58 @@ class Ledger:
                 there = await self._cluster.get(kind, self._namespace, name)
             except NotFound:
                 raise conflict from None
-            labels = there.metadata.labels
-            if labels.get(names.RUN) == run and any(owner.uid == uid for owner in there.metadata.owner_references):
+            if any(owner.uid == uid for owner in there.metadata.owner_references):
                 return
-            if labels.get(names.MANAGED_BY) != names.JOBYARD or labels.get(names.TRIGGER) != names.label_value(request.trigger):
-                message = f"a {kind_name} named {name} is there already and is not this source's: it is left alone"
+            labels = there.metadata.labels
+            theirs = self._sight.runs.get(labels.get(names.RUN, ""))
+            is_sources = labels.get(names.ROLE) == "object" and labels.get(names.TRIGGER) == trigger
+            if not is_sources or (theirs is not None and not theirs.is_gone):
+                message = f"a {kind_name} named {name} is there already and is not this run's: it is left alone"
                 raise Rejected(action=f"create {kind_name} {name}", status=409, reason=Reason.NAME_TAKEN, message=message) from None
             await self._cluster.delete(kind, self._namespace, name, uid=there.metadata.uid)
             raise
 
-    async def _create_or_find(self, name: str, manifest: Manifest) -> tuple[ConfigMap, bool]:
-        """Creates a ConfigMap, or finds it there. Raises Conflict when it was deleted between the two."""
-        try:
-            return await self._cluster.create(CONFIG_MAPS, self._namespace, manifest), False
-        except Conflict as conflict:
-            try:
-                return await self._cluster.get(CONFIG_MAPS, self._namespace, name), True
-            except NotFound:
-                raise conflict from None
+    # --- read, changed ---
 
-    async def run(self, record: ConfigMap, existed: bool) -> Run | None:
-        """The run whose record this is; None when it is no run's, is not whole yet, or is damaged."""
-        self._sight.see(record)
-        for name in records.part_names(record):
-            if name not in self._sight.owned[record.metadata.name]:
-                with contextlib.suppress(NotFound):
-                    self._sight.see(await self._cluster.get(CONFIG_MAPS, self._namespace, name))
-        asked = self._sight.asked(record.metadata.name)
-        if asked is None or record.metadata.labels.get(names.RUN) != record.metadata.name:
+    async def load(self, run: RunSight) -> bool:
+        """Whether the run's workflow can be read; parts of it that were not seen yet are asked for."""
+        if run.stored() is None and isinstance(run.record, ConfigMap):
+            for name in records.part_names(run.record):
+                if name not in run.owned:
+                    with contextlib.suppress(NotFound):
+                        self._sight.see(await self._cluster.get(CONFIG_MAPS, self._namespace, name))
+        return run.stored() is not None
+
+    async def change(self, record: Record, change: Manifest) -> Record:
+        """Patches a record. Raises NotFound, Conflict, Unavailable."""
+        name = record.metadata.name
+        if isinstance(record, Job):
+            return await self._cluster.patch(JOBS, self._namespace, name, change)
+        return await self._cluster.patch(CONFIG_MAPS, self._namespace, name, change)
+
+    async def look_again(self, run: RunSight) -> Record | None:
+        """The run's record as it is now, asked for by name; None when it is gone, or another has its name."""
+        name = run.record.metadata.name
+        try:
+            found: Record
+            if isinstance(run.record, Job):
+                found = await self._cluster.get(JOBS, self._namespace, name)
+            else:
+                found = await self._cluster.get(CONFIG_MAPS, self._namespace, name)
+        except NotFound:
             return None
-        return Run(
-            id=record.metadata.name,
-            uid=record.metadata.uid,
-            trigger=record.metadata.labels.get(names.TRIGGER, ""),
-            workflow=asked.workflow,
-            created=record.metadata.creation_timestamp or self._clock.now(),
-            existed=existed,
-            namespace=self._namespace,
-            origin=asked.origin,
-            held=names.HELD in record.metadata.annotations,
-        )
+        return found if found.metadata.uid == run.uid else None
+
+
+def _belonging(manifest: Manifest, record: Record, trigger: str) -> Manifest:
+    """An object that a run's Jobs use, as its author wrote it; owned by the run's record, and known as the source's."""
+    metadata = dict(manifest["metadata"])
+    run = record.metadata.labels.get(names.RUN, "")
+    labels = {names.MANAGED_BY: names.JOBYARD, names.ROLE: "object", names.RUN: run, names.TRIGGER: trigger}
+    owner = owner_reference(record.metadata.name, record.metadata.uid, kind="Job" if isinstance(record, Job) else "ConfigMap")
+    metadata |= {"labels": {**(metadata.get("labels") or {}), **labels}, "ownerReferences": [{**owner, "controller": False}]}
+    return {**manifest, "metadata": metadata}
+
+
+def _age(record: Record) -> str:
+    return f"{record.metadata.creation_timestamp} {record.metadata.name}"

@@ -3,76 +3,170 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+import contextlib
+from collections import defaultdict
+from collections.abc import Collection, Sequence
 
-from jobyard.contracts import Cluster
-from jobyard.engine import limits
-from jobyard.engine import record as records
-from jobyard.engine.limits import Claim, Full
-from jobyard.engine.observe import Sight
+from jobyard.contracts import Clock, Cluster
+from jobyard.engine import home, limits
+from jobyard.engine.limits import Claim, Full, Place
+from jobyard.engine.lines import Lines
+from jobyard.engine.sight import Sight
 from jobyard.model import names
-from jobyard.model.errors import Conflict, NotFound
+from jobyard.model.errors import Conflict, Forbidden, NotFound
 from jobyard.model.job import read
 from jobyard.model.objects import CONFIG_MAPS, JOBS, ConfigMap
-from jobyard.model.run import Run
 from jobyard.model.workflow import Step, Workflow
 
 TRIES = 20
 """How often a claim is tried again because another process took or gave a place of the same scope at the same moment."""
+ANY = 1_000_000
+"""Places of a scope that nobody has limited."""
 
 
 class Limiter:
     """The limits of one namespace."""
 
-    def __init__(self, cluster: Cluster, namespace: str, sight: Sight) -> None:
+    def __init__(self, cluster: Cluster, clock: Clock, namespace: str, sight: Sight, *, alone: bool = False) -> None:
+        """`alone`: no other process starts runs in this namespace, so what is seen here is all there is, and no place need be written."""
         self._cluster = cluster
+        self._clock = clock
         self._namespace = namespace
         self._sight = sight
+        self._alone = alone
         self._turn = asyncio.Lock()
+        self._promised: defaultdict[str, set[str]] = defaultdict(set)
+        """From scope to the runs, by id, that were let in and whose records were not seen yet."""
+        self._workflows: dict[str, int] = {}
+        """The limits that workflows set themselves (`maxRuns`), by scope."""
+        self.lines = Lines(self._free)
+        self.looks = 0
+        """How often it was looked whether a run may come in."""
 
-    async def admit(self, run: Run, step: Step, job: str) -> Full | None:
-        """Takes every place that this Job, and its run, still need; None when it may start. Raises Unavailable, Conflict."""
-        set_ = limits.numbers(self._sight.limits)
-        claims = [*limits.of_run(run.workflow, run.id, set_), *limits.of_job(step, job, set_)]
-        wanted = [claim for claim in claims if claim.holder not in limits.holders(self._sight.places.get(claim.object_name))]
+    def needs_place(self, workflow: Workflow) -> bool:
+        """Whether a run of this workflow, or a Job of it, counts for a limit that is set."""
+        set_ = self._numbers()
+        return bool(limits.of_run(workflow, "", set_)) or any(name in set_ for step in workflow.steps for name in step.limits)
+
+    def waits_for(self, workflow: Workflow) -> bool:
+        """Whether a run of this workflow has to have a place before it begins."""
+        return bool(limits.of_run(workflow, "", self._numbers()))
+
+    def _numbers(self) -> dict[str, int]:
+        return limits.numbers(self._sight.limits)
+
+    def _free(self, scope: str) -> int:
+        return self._numbers().get(scope, self._workflows.get(scope, ANY)) - len(self._active(scope))
+
+    def _active(self, scope: str) -> set[str]:
+        """The runs, by id, that count for a scope: also those that wait for a place where everybody can see them."""
+        seen = {run.id for uid in self._sight.active(scope) if (run := self._sight.of(uid)) is not None}
+        return seen | self._promised.get(scope, set())
+
+    # --- a run that waits in its source ---
+
+    async def enter(self, run: str, workflow: Workflow) -> None:
+        """Waits until a run may begin, and promises it a place in each of its limits (until `keep_promise`)."""
+        waited = ""
+        while True:
+            claims = limits.of_run(workflow, run, self._numbers())
+            full = self._look(claims, waited)
+            if waited:
+                self.lines.looked(waited, run, served=full is None or full.scope != waited)
+            if full is None:
+                for claim in claims:
+                    self._promised[claim.scope].add(run)
+                return
+            waited = full.scope
+            await self.lines.wait(waited, run)
+
+    def keep_promise(self, run: str) -> None:
+        """The run's record was seen, or there will be none: it is counted by what is seen from now on."""
+        for scope in [scope for scope, runs in self._promised.items() if run in runs]:
+            self._promised[scope].discard(run)
+            if not self._promised[scope]:
+                del self._promised[scope]
+            self.lines.settle(scope)
+
+    def settle(self) -> None:
+        """Offers what has come free to those that wait for it."""
+        freed, self._sight.freed = self._sight.freed, set()
+        for scope in freed:
+            self.lines.settle(scope)
+
+    def _look(self, claims: Sequence[Claim], waited: str) -> Full | None:
+        """Whether a new run would have to wait, as far as is known here. Who comes later does not go before those that wait."""
+        self.looks += 1
+        for claim in claims:
+            if claim.scope.startswith(limits.WORKFLOW):
+                self._workflows[claim.scope] = claim.limit
+            others = self._active(claim.scope) - {claim.holder}
+            if len(others) >= claim.limit or (claim.scope != waited and self.lines.has(claim.scope)):
+                return self._full(claim, others)
+        return None
+
+    def _full(self, claim: Claim, holders: Collection[str]) -> Full:
+        """In words for people, who know runs by their names."""
+        shown = [self._sight.runs[each].record.metadata.name if each in self._sight.runs else each for each in holders]
+        return Full(scope=claim.scope, limit=claim.limit, holders=tuple(shown))
+
+    # --- places that processes share ---
+
+    async def admit(self, run: str, workflow: Workflow, step: Step | None = None, job: str = "") -> Full | None:
+        """Takes every place that a run, and this Job of it, still need; None when it may start. Raises Unavailable, Conflict."""
+        set_ = self._numbers()
+        claims = [*limits.of_run(workflow, run, set_), *(limits.of_job(step, job, set_) if step else ())]
+        if self._alone:
+            return self._count(run, claims)
+        wanted = [claim for claim in claims if not self._has(claim)]
         if not wanted:
             return None
         async with self._turn:
             taken: list[Claim] = []
             for claim in wanted:
-                full = await self._take(claim, run.id)
+                full = await self._take(claim, run)
                 if full is not None:
                     await self._give_back(taken)
                     return full
                 taken.append(claim)
         return None
 
-    def limits(self, workflow: Workflow) -> bool:
-        """Whether a run of this workflow needs a place in some limit."""
-        return bool(limits.of_run(workflow, "", limits.numbers(self._sight.limits)))
+    def _has(self, claim: Claim) -> bool:
+        """Whether a claim's place is known to be held, and need not be taken anew."""
+        place = limits.holders(self._sight.places.get(claim.object_name)).get(claim.holder)
+        return place is not None and (limits.is_good(place, self._clock.now()) or self._is_there(claim.holder, place.run))
 
-    def full(self, run: str, workflow: Workflow) -> Full | None:
-        """Whether a new run would have to wait, as far as is known here. Runs that wait for a place count as if they had one."""
-        for claim in limits.of_run(workflow, run, limits.numbers(self._sight.limits)):
-            others = [
-                name
-                for name, record in self._sight.records.items()
-                if name != run
-                and records.end(record) is None
-                and claim.scope in record.metadata.annotations.get(names.SCOPES, "").split(",")
-            ]
-            if len(others) >= claim.limit:
-                return Full(scope=claim.scope, limit=claim.limit, holders=tuple(others))
+    def _is_there(self, holder: str, run: str) -> bool:
+        """Whether a holder exists, as far as is seen: a run's record with a Job, or the Job."""
+        known = self._sight.runs.get(run)
+        return known is not None and (holder in known.jobs or (holder == run and bool(known.jobs)))
+
+    def _count(self, run: str, claims: Sequence[Claim]) -> Full | None:
+        """The same by what is seen alone. Of those that wait, the oldest go first."""
+        for claim in claims:
+            if claim.holder == run:
+                rank = sorted(self._active(claim.scope) | {run}, key=self._age).index(run)
+                if rank >= claim.limit:
+                    others = self._active(claim.scope) - {run}
+                    return self._full(claim, others)
+            else:
+                jobs = self._sight.jobs_of(claim.scope) - {claim.holder}
+                if len(jobs) >= claim.limit:
+                    return self._full(claim, jobs)
         return None
+
+    def _age(self, run: str) -> tuple[bool, str, str]:
+        known = self._sight.runs.get(run)
+        return (known is None, str(known.created) if known else "", run)
 
     async def _take(self, claim: Claim, run: str) -> Full | None:
         for _ in range(TRIES):
             places = await self._places(claim)
             held = limits.holders(places)
-            over = [holder for holder, of in held.items() if await self.is_over(holder, of)]
-            granted = limits.take(claim, run, held, over)
+            over = [holder for holder, place in held.items() if await self.is_over(holder, place)]
+            granted = limits.take(claim, run, held, over, self._clock.now())
             if isinstance(granted, Full):
-                return granted
+                return self._full(claim, granted.holders)
             try:
                 await self._put(claim, granted, places)
             except (Conflict, NotFound):
@@ -86,10 +180,8 @@ class Limiter:
             places = await self._places(claim)
             held = limits.holders(places)
             if held.pop(claim.holder, None) is not None:
-                try:
+                with contextlib.suppress(Conflict, NotFound):
                     await self._put(claim, held, places)
-                except (Conflict, NotFound):
-                    continue
 
     async def _places(self, claim: Claim) -> ConfigMap | None:
         try:
@@ -97,7 +189,7 @@ class Limiter:
         except NotFound:
             return None
 
-    async def _put(self, claim: Claim, held: dict[str, str], places: ConfigMap | None) -> None:
+    async def _put(self, claim: Claim, held: dict[str, Place], places: ConfigMap | None) -> None:
         if places is None:
             made = await self._cluster.create(CONFIG_MAPS, self._namespace, limits.write(claim, held))
         else:
@@ -105,23 +197,32 @@ class Limiter:
             made = await self._cluster.patch(CONFIG_MAPS, self._namespace, claim.object_name, change)
         self._sight.see(made)
 
-    async def is_over(self, holder: str, run: str) -> bool:
+    async def is_over(self, holder: str, place: Place) -> bool:
         """Whether a holder needs its place no more. An end never changes, so what we have seen of one holds; of what we have not seen
-        we ask: our watch may be a moment behind."""
-        record = self._sight.records.get(run)
-        if record is None:
-            try:
-                record = await self._cluster.get(CONFIG_MAPS, self._namespace, run)
-            except NotFound:
+        we ask: our watch may be a moment behind. What is not there at all may be about to be."""
+        run = self._sight.runs.get(place.run)
+        unused = self._clock.now() - place.at >= limits.UNUSED
+        if run is None:
+            if place.run in self._sight.over:
                 return True
-        if records.end(record) is not None:
+            found = await self._state(place.run)
+            return unused if found is None else found
+        if home.end(run.record) is not None:
             return True
-        if holder == run:
+        if holder == place.run:
             return False
-        job = self._sight.jobs[run].get(holder)
+        job = run.jobs.get(holder)
         if job is not None:
             return read(job).state.is_end
-        return any(result.job == holder and result.state.is_end for result in self._sight.results(run).values())
+        return any(result.job == holder and result.state.is_end for result in run.results().values()) or unused
+
+    async def _state(self, run: str) -> bool | None:
+        """Whether a run that is not seen here is over; None when there is no such run."""
+        selector = f"{names.RECORD_SELECTOR},{names.RUN}={run}"
+        over = [home.end(job) is not None for job in await self._cluster.list(JOBS, self._namespace, labels=selector)]
+        with contextlib.suppress(Forbidden):
+            over += [home.end(each) is not None for each in await self._cluster.list(CONFIG_MAPS, self._namespace, labels=selector)]
+        return all(over) if over else None
 
 
 async def set_limit(cluster: Cluster, namespace: str, name: str, number: str | None) -> None:
@@ -136,22 +237,23 @@ async def set_limit(cluster: Cluster, namespace: str, name: str, number: str | N
             await cluster.create(CONFIG_MAPS, namespace, {"apiVersion": "v1", "kind": "ConfigMap", "metadata": metadata, **change})
 
 
-async def look(cluster: Cluster, namespace: str) -> list[tuple[str, int | None, list[str]]]:
+async def list_limits(cluster: Cluster, clock: Clock, namespace: str) -> list[tuple[str, int | None, list[str]]]:
     """Each limit by name, with its number where it is set and who holds a place, as the cluster has it now."""
     sight = Sight()
-    for found in await cluster.list(CONFIG_MAPS, namespace, labels=names.SELECTOR):
+    for found in await cluster.list(CONFIG_MAPS, namespace, labels=names.WATCHED):
         sight.see(found)
-    for job in await cluster.list(JOBS, namespace, labels=names.SELECTOR):
+    for job in await cluster.list(JOBS, namespace, labels=names.WATCHED):
         sight.see(job)
-    limiter = Limiter(cluster, namespace, sight)
+    limiter = Limiter(cluster, clock, namespace, sight)
     rows: dict[str, tuple[int | None, list[str]]] = {name: (number, []) for name, number in limits.numbers(sight.limits).items()}
-    for run, record in sight.records.items():
-        workflow = sight.workflow(run)
-        if workflow is not None and workflow.max_runs and records.end(record) is None:
+    for run in sight.runs.values():
+        workflow = run.workflow
+        if workflow is not None and workflow.max_runs and home.end(run.record) is None:
             rows.setdefault(limits.workflow_scope(workflow.name), (workflow.max_runs, []))
     for places in sight.places.values():
         scope = places.metadata.annotations.get(names.SCOPE, "")
-        held = [holder for holder, run in limits.holders(places).items() if not await limiter.is_over(holder, run)]
-        if scope in rows or held:
-            rows[scope] = (rows.get(scope, (None, []))[0], held)
+        held = [(holder, place) for holder, place in limits.holders(places).items() if not await limiter.is_over(holder, place)]
+        shown = [sight.runs[holder].record.metadata.name if holder in sight.runs else holder for holder, _ in held]
+        if scope in rows or shown:
+            rows[scope] = (rows.get(scope, (None, []))[0], shown)
     return sorted((name, number, held) for name, (number, held) in rows.items())

@@ -3,13 +3,15 @@
 A namespace's limits are numbers in the ConfigMap `jobyard-limits`, which people set. Who holds a place in a scope stands in a ConfigMap
 of that scope, which is only ever changed together with its resource version: of two processes that want the last place, one gets it.
 A place is named after its holder (a run's id, or a Job's name), so taking it twice is taking it once, and nobody needs to give it
-back: a holder whose run or Job has ended no longer counts. So a crash at any point leaves nothing locked.
+back: a holder whose run or Job has ended no longer counts. A place bears the time at which it was taken: one whose run was never
+made counts for two minutes. So a crash at any point leaves nothing locked.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from datetime import datetime, timedelta
 from typing import Any
 
 import msgspec
@@ -23,6 +25,19 @@ LIMITS = "jobyard-limits"
 NAMESPACE = "namespace"
 """The name of the limit that every run counts for."""
 _HOLDERS = "holders"
+UNUSED = timedelta(minutes=2)
+"""How long a place counts whose run, or Job, is not there: its launch may be under way."""
+LAUNCH = timedelta(minutes=1)
+"""How long a place is good for a launch: one that takes longer takes the place anew."""
+
+
+class Place(msgspec.Struct, frozen=True, kw_only=True):
+    """A place that is held."""
+
+    run: str
+    """The run, by id, that holds it, or whose Job does."""
+    at: datetime
+    """When it was taken."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -58,7 +73,7 @@ class Full:
 def numbers(config: ConfigMap | None) -> dict[str, int]:
     """The namespace's limits by name. What is no number is no limit: `jobyard limits` says so."""
     data = config.data if config else {}
-    return {name: int(text) for name, text in data.items() if text.strip().isdigit()}
+    return {name: int(text) for name, text in data.items() if text.isascii() and text.strip().isdigit() and len(text) < 10}
 
 
 def of_run(workflow: Workflow, run: str, set_: Mapping[str, int]) -> list[Claim]:
@@ -74,8 +89,11 @@ def of_job(step: Step, job: str, set_: Mapping[str, int]) -> list[Claim]:
     return [Claim(scope=name, limit=set_[name], holder=job) for name in sorted(set(step.limits)) if name in set_]
 
 
+WORKFLOW = "workflow/"
+
+
 def workflow_scope(name: str) -> str:
-    return f"workflow/{name}"
+    return f"{WORKFLOW}{name}"
 
 
 def scopes(workflow: Workflow) -> list[str]:
@@ -83,26 +101,29 @@ def scopes(workflow: Workflow) -> list[str]:
     return sorted({NAMESPACE, *workflow.limits, *([workflow_scope(workflow.name)] if workflow.max_runs else [])})
 
 
-def holders(places: ConfigMap | None) -> dict[str, str]:
-    """From holder to its run. Damaged by hand, it holds nobody: the next claim writes it anew."""
+def holders(places: ConfigMap | None) -> dict[str, Place]:
+    """Who holds a place. Damaged by hand, it holds nobody: the next claim writes it anew."""
     try:
-        return msgspec.json.decode(places.data[_HOLDERS], type=dict[str, str]) if places else {}
+        return msgspec.json.decode(places.data[_HOLDERS], type=dict[str, Place]) if places else {}
     except (KeyError, msgspec.MsgspecError):
         return {}
 
 
-def take(claim: Claim, run: str, held: Mapping[str, str], over: Iterable[str]) -> dict[str, str] | Full:
+def take(claim: Claim, run: str, held: Mapping[str, Place], over: Iterable[str], now: datetime) -> dict[str, Place] | Full:
     """Who holds the scope's places once the claim is granted, those that are `over` left out; or why it is not."""
-    gone = set(over)
-    left = {holder: of for holder, of in held.items() if holder not in gone}
-    if claim.holder in left:
-        return left
-    if len(left) >= claim.limit:
+    gone = set(over) - {claim.holder}
+    left = {holder: place for holder, place in held.items() if holder not in gone}
+    if claim.holder not in left and len(left) >= claim.limit:
         return Full(scope=claim.scope, limit=claim.limit, holders=tuple(left))
-    return {**left, claim.holder: run}
+    return {**left, claim.holder: Place(run=run, at=now)}
 
 
-def write(claim: Claim, held: Mapping[str, str], version: str = "") -> Manifest:
+def is_good(place: Place, now: datetime) -> bool:
+    """Whether a launch may go by a place that was taken before."""
+    return now - place.at < LAUNCH
+
+
+def write(claim: Claim, held: Mapping[str, Place], version: str = "") -> Manifest:
     """The ConfigMap of a scope's places; with `version`, a patch that holds only for that version of it."""
     data = {_HOLDERS: msgspec.json.encode(dict(held)).decode()}
     if version:

@@ -2,54 +2,61 @@
 
 from __future__ import annotations
 
+import math
+import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 
 import msgspec
 
 from jobyard.model import names
 from jobyard.model.objects import Job, Manifest, Pod, condition
-from jobyard.model.run import Reason, Role, State
+from jobyard.model.run import Reason, State, StepResult
 
 
-@dataclass(frozen=True, kw_only=True)
-class Ending:
-    """What a Job's status says of it. `finished` is None while it goes on."""
-
-    state: State
-    reason: str = ""
-    message: str = ""
-    finished: datetime | None = None
-
-
-def read(job: Job) -> Ending:
-    """Where a Job stands.
+def read(job: Job) -> StepResult:
+    """How a Job stands, by its own status; `finished` is None while it goes on.
 
     It has ended when a condition of type Complete or Failed is True; SuccessCriteriaMet and FailureTarget come first and are not the
     end. A Job that we stopped has ended when it is suspended and its pods are gone: `active` and `terminating` are 0.
     """
     status = job.status
+    started = status.start_time or moment(job.metadata.annotations.get(names.STARTED))
     if complete := condition(status.conditions, "Complete"):
-        return Ending(state=State.SUCCEEDED, finished=status.completion_time or complete.last_transition_time)
+        return StepResult(state=State.SUCCEEDED, started=started, finished=status.completion_time or complete.last_transition_time)
     if failed := condition(status.conditions, "Failed"):
-        return Ending(state=State.FAILED, reason=failed.reason or "", message=failed.message or "", finished=failed.last_transition_time)
+        reason, message = failed.reason or "", failed.message or ""
+        return StepResult(state=State.FAILED, reason=reason, message=message, started=started, finished=failed.last_transition_time)
     stopped = job.metadata.annotations.get(names.STOP)
     suspended = condition(status.conditions, "Suspended")
     if stopped and job.spec.suspend and suspended and not status.active and not status.terminating:
         state = State.CANCELLED if stopped == Reason.CANCELLED else State.FAILED
-        return Ending(state=state, reason=stopped, finished=suspended.last_transition_time)
+        return StepResult(state=state, reason=stopped, started=started, finished=suspended.last_transition_time)
     if status.ready or status.succeeded or status.failed:
-        return Ending(state=State.RUNNING)
-    if job.spec.suspend:
-        return Ending(state=State.PENDING, reason=Reason.SUSPENDED)
-    return Ending(state=State.PENDING, reason=Reason.WAITING_FOR_POD)
+        return StepResult(state=State.RUNNING, started=started)
+    return StepResult(state=State.PENDING, reason=Reason.SUSPENDED if job.spec.suspend else Reason.WAITING_FOR_POD, started=started)
 
 
-def is_ours(job: Job, run: str, uid: str) -> bool:
-    """Whether a Job of this name is the one that run (by id, and by its record's uid) would have made itself."""
-    return job.metadata.labels.get(names.RUN) == run and any(owner.uid == uid for owner in job.metadata.owner_references)
+def is_stopped(job: Job) -> bool:
+    """Whether we stopped the Job, rather than Kubernetes having ended it: then no TTL of Kubernetes' ever fires."""
+    return names.STOP in job.metadata.annotations and not (
+        condition(job.status.conditions, "Complete") or condition(job.status.conditions, "Failed")
+    )
+
+
+def owned_by(job: Job, uid: str) -> bool:
+    """Whether the Job belongs to the record with this uid: it is that record, or the record owns it. Labels prove nothing."""
+    return job.metadata.uid == uid or any(owner.uid == uid for owner in job.metadata.owner_references)
+
+
+def moment(text: str | None) -> datetime | None:
+    """A time as we write it into annotations; None when it is none, has no zone, or is one that nobody means. Anybody may have written it."""
+    try:
+        found = datetime.fromisoformat(text or "")
+    except ValueError:
+        return None
+    return found if found.tzinfo is not None and 1970 < found.year < 3000 else None
 
 
 def outputs(pods: Sequence[Pod]) -> Mapping[str, Any] | None:
@@ -72,68 +79,71 @@ def _ended(pod: Pod) -> datetime | None:
     return max((end for end in ends if end), default=None)
 
 
-@dataclass(frozen=True, kw_only=True)
-class Owner:
-    """The run's record, which owns every Job of the run: deleting it is enough."""
-
-    run: str
-    uid: str
-    trigger: str
-
-
-def owner_reference(run: str, uid: str) -> Manifest:
+def owner_reference(name: str, uid: str, *, kind: str = "ConfigMap") -> Manifest:
     """The reference by which whatever belongs to a run goes with its record."""
-    return {"apiVersion": "v1", "kind": "ConfigMap", "name": run, "uid": uid, "controller": True}
+    return {"apiVersion": "batch/v1" if kind == "Job" else "v1", "kind": kind, "name": name, "uid": uid, "controller": True}
 
 
 def render(
     manifest: Manifest,
     *,
-    owner: Owner,
-    role: Role,
-    step: str,
-    attempt: int,
-    env: Sequence[Mapping[str, str]],
-    owns_retries: bool,
-    keeps_name: bool = False,
+    name: str,
+    labels: Mapping[str, str],
+    annotations: Mapping[str, str],
+    pod_labels: Mapping[str, str],
+    owner: Manifest | None = None,
+    env: Sequence[Mapping[str, str]] = (),
+    owns_retries: bool = False,
 ) -> Manifest:
-    """The Job of one attempt: the manifest as it was written, and only what Jobyard adds.
+    """A Job of ours: the manifest as it was written, and only what Jobyard adds.
 
     Added: the name (from the key, never generateName), labels on Job and pods, annotations, the owner, the parameters' variables.
-    Taken away: `ttlSecondsAfterFinished` until the run is released, because a name dedupes only while its object lives. `owns_retries`:
-    the step has a `retry` of its own, so the Job's back-off limit is 0 unless its author wrote one (one owner of retries).
-    `keeps_name`: the manifest's own name, where it has one.
+    Taken away: `ttlSecondsAfterFinished` until the run is released, because a name dedupes only while its object lives; and labels and
+    annotations that only we write, which a manifest has that was copied from a Job of ours. `owns_retries`: the step has a `retry` of its
+    own, so the Job's back-off limit is 0 unless its author wrote one (one owner of retries).
     """
-    own = (manifest.get("metadata") or {}).get("name") if keeps_name else None
-    name = own or names.job_name(owner.run, role, step, attempt)
-    labels = {
-        names.MANAGED_BY: names.JOBYARD,
-        names.RUN: owner.run,
-        names.STEP: names.label_value(step),
-        names.ATTEMPT: str(attempt),
-        names.ROLE: str(role),
-        names.TRIGGER: names.label_value(owner.trigger),
-    }
     metadata = {key: value for key, value in (manifest.get("metadata") or {}).items() if key != "generateName"}
     spec = dict(manifest["spec"])
-    annotations = {**(metadata.get("annotations") or {}), names.STEP: step}
+    notes = {**_theirs(metadata.get("annotations")), **annotations}
     ttl = spec.pop("ttlSecondsAfterFinished", None)
     if ttl is not None:
-        annotations[names.TTL] = str(ttl)
+        notes[names.TTL] = str(ttl)
     if owns_retries:
         spec.setdefault("backoffLimit", 0)
-    spec["template"] = _template(spec["template"], labels, env)
-    return {
-        **manifest,
-        "metadata": {
-            **metadata,
-            "name": name,
-            "labels": {**(metadata.get("labels") or {}), **labels},
-            "annotations": annotations,
-            "ownerReferences": [owner_reference(owner.run, owner.uid)],
-        },
-        "spec": spec,
-    }
+    spec["template"] = _template(spec["template"], pod_labels, env)
+    metadata |= {"name": name, "labels": {**_theirs(metadata.get("labels")), **labels}, "annotations": notes}
+    if owner is not None:
+        metadata["ownerReferences"] = [owner]
+    return {**manifest, "metadata": metadata, "spec": spec}
+
+
+def _theirs(written: Mapping[str, Any] | None) -> dict[str, Any]:
+    return {key: value for key, value in (written or {}).items() if not key.startswith("jobyard.dev/")}
+
+
+_SECONDS = re.compile(r"[0-9]{1,10}")
+TTL_LIMIT = 2**31 - 1
+
+
+def ttl(job: Job) -> int | None:
+    """The manifest's own ttlSecondsAfterFinished, while we keep it; None when there is none. Anybody may have written the annotation."""
+    text = job.metadata.annotations.get(names.TTL, "")
+    return min(int(text), TTL_LIMIT) if _SECONDS.fullmatch(text) else None
+
+
+def hand_back_ttl(job: Job, finished: datetime | None, now: datetime) -> Manifest | None:
+    """The merge patch that gives a Job its TTL back, counted from now; None when it has none.
+
+    Kubernetes counts from the end: so the seconds since then are added, or an outage of ours would free the name before the source let go.
+    """
+    seconds = ttl(job)
+    if seconds is None:
+        return None
+    if is_stopped(job):
+        at = (now + timedelta(seconds=seconds)).isoformat()
+        return {"metadata": {"annotations": {names.TTL: None, names.DELETE_AT: at}, "labels": {names.EXPIRING: "true"}}}
+    since = max(math.ceil((now - (finished or now)).total_seconds()), 0)
+    return {"metadata": {"annotations": {names.TTL: None}}, "spec": {"ttlSecondsAfterFinished": min(since + seconds, TTL_LIMIT)}}
 
 
 def _template(template: Manifest, labels: Mapping[str, str], env: Sequence[Mapping[str, str]]) -> Manifest:

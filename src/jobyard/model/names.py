@@ -13,49 +13,93 @@ import re
 MANAGED_BY = "app.kubernetes.io/managed-by"
 JOBYARD = "jobyard"
 RUN = "jobyard.dev/run"
+"""Label on all that belongs to a run: the run's id."""
 STEP = "jobyard.dev/step"
 ATTEMPT = "jobyard.dev/attempt"
 ROLE = "jobyard.dev/role"
 TRIGGER = "jobyard.dev/trigger"
+"""Label on all that belongs to a run, by `label_value`; annotation on the run's record: the trigger's name as it is."""
+
+# --- on a run's record, whichever home it has: a ConfigMap, or the run's only Job ---
+
+OPEN = "jobyard.dev/open"
+"""Label until the run is released: so that what is still to be cared for is one selector away."""
 STATE = "jobyard.dev/state"
-"""On a run's record only: its state, so that unfinished runs are one label selector away."""
+"""Label: the run's state. In the Job home only from its release on; before, the Job's own status says it."""
+ENDED = "jobyard.dev/ended"
+"""Label from the release on: the day (UTC) on which the run ended. What bears it is not watched any more."""
+PREFIX = "jobyard.dev/prefix"
+"""Label: what stands before the id in the record's name."""
+KEY = "jobyard.dev/key"
+"""Annotation: the request's key, in the source's own words (`KEY_SHOWN` characters of it)."""
+KEY_SHA256 = "jobyard.dev/key-sha256"
+"""Annotation: SHA-256 of trigger and key. What bears another is never the same request, whatever its name."""
+WORKFLOW = "jobyard.dev/workflow"
+"""Annotation: the workflow's name."""
+ORIGIN = "jobyard.dev/origin"
+"""Annotation: where the run comes from, as JSON."""
+REQUEST = "jobyard.dev/request"
+"""Annotation in the Job home: what was asked, as JSON; what a trigger put in as literals is `***`."""
+HELD = "jobyard.dev/held"
+"""Annotation: nothing of the run may start yet."""
+INCOMPLETE = "jobyard.dev/incomplete"
+"""Annotation: what the run's Jobs need is not all there yet; who submits the same again completes it."""
+BEGUN = "jobyard.dev/begun"
+"""Annotation on a run that was held: since when it may start (RFC 3339)."""
+CANCEL = "jobyard.dev/cancel"
+"""Annotation: when somebody asked to cancel the run (RFC 3339)."""
+FINISHED = "jobyard.dev/finished"
+"""Annotation: when the run ended (RFC 3339)."""
+REASON = "jobyard.dev/reason"
+"""Annotation: why the run ended as it did."""
+RELEASED = "jobyard.dev/released"
+"""Annotation: when the source had let go (RFC 3339)."""
+RETENTION = "jobyard.dev/retention-seconds"
+"""Annotation: how long after its end the run is kept, where its workflow says so."""
+SCOPES = "jobyard.dev/limits"
+"""Annotation: the scopes of the limits that the run counts for, with commas."""
+OBJECTS = "jobyard.dev/objects"
+"""Annotation in the Job home: the objects beside the Job, `Kind/name` with commas. They are made after it, and its pods wait for them."""
+PARTS = "jobyard.dev/parts"
+"""Annotation: in how many objects its workflow is kept, when it is more than one."""
+PAGES = "jobyard.dev/pages"
+"""Annotation: in how many further objects its results are kept, when they are not in the record itself."""
+
+# --- on a Job ---
 
 STOP = "jobyard.dev/stop"
 """Annotation on a Job that we stopped: the Reason. Set in the same patch that suspends it."""
 STOPPED_AT = "jobyard.dev/stopped-at"
 """Annotation on a Job that we stopped: when (RFC 3339)."""
+STARTED = "jobyard.dev/started"
+"""Annotation on a Job that we stopped: when it had started (RFC 3339), which Kubernetes may clear."""
 TTL = "jobyard.dev/ttl-seconds-after-finished"
 """Annotation: the manifest's own ttlSecondsAfterFinished, kept from Kubernetes until the run is released."""
-CANCEL = "jobyard.dev/cancel"
-"""Annotation on a run's record: when somebody asked to cancel it (RFC 3339)."""
-RELEASED = "jobyard.dev/released"
-"""Annotation on a run's record: when the source had let go (RFC 3339)."""
-OPEN = "jobyard.dev/open"
-"""Label on a run's record until it is released: so that what a source still has to care for is one selector away."""
-HELD = "jobyard.dev/held"
-"""Annotation on a run's record: nothing of it may start yet."""
+DELETE_AT = "jobyard.dev/delete-at"
+"""Annotation on a Job that we stopped and whose run is released: when its TTL is over (RFC 3339). No TTL of Kubernetes fires for it."""
+EXPIRING = "jobyard.dev/expiring"
+"""Label beside DELETE_AT: so that what we must delete by its TTL is one selector away."""
 
-SCOPES = "jobyard.dev/limits"
-"""Annotation on a run's record: the scopes of the limits that it counts for, with commas."""
 SCOPE = "jobyard.dev/limit"
 """Annotation on the ConfigMap of a limit's places: its scope."""
 
-PARTS = "jobyard.dev/parts"
-"""Annotation on a run's record: in how many objects its workflow is kept, when it is more than one."""
-PAGES = "jobyard.dev/pages"
-"""Annotation on a run's record: in how many further objects its results are kept, when they are not in the record itself."""
-
 SELECTOR = f"{MANAGED_BY}={JOBYARD}"
+WATCHED = f"{SELECTOR},!{ENDED}"
+"""All of ours but the records of runs that are released."""
 RECORD_SELECTOR = f"{SELECTOR},{ROLE}=run"
 
 JOB_NAME_LIMIT = 52
 """63, less the 11 characters that a pod's name adds to its Job's (`facts/kubernetes.md`)."""
+DIGEST = 16
+"""Characters of a digest: 80 bits. At 40 messages a second, two that collide are not met in a million years."""
+KEY_SHOWN = 1000
+_ID = re.compile(rf"(?:.*-)?([a-z2-7]{{{DIGEST}}}(?:-[0-9]{{1,2}})?)")
 
 
 def digest(*parts: str) -> str:
-    """Ten characters that stand for `parts`: 50 bits of SHA-256 in lower-case base32, safe in any Kubernetes name."""
+    """Sixteen characters that stand for `parts`: 80 bits of SHA-256 in lower-case base32, safe in any Kubernetes name."""
     joined = "\0".join(parts).encode()
-    return base64.b32encode(hashlib.sha256(joined).digest())[:10].decode().lower()
+    return base64.b32encode(hashlib.sha256(joined).digest())[:DIGEST].decode().lower()
 
 
 def slug(text: str, limit: int) -> str:
@@ -64,9 +108,30 @@ def slug(text: str, limit: int) -> str:
     return plain or "x"
 
 
-def run_id(workflow: str, trigger: str, key: str) -> str:
-    """The id of the run that this trigger's key stands for; also the name of its record."""
-    return f"{slug(workflow, JOB_NAME_LIMIT - 11)}-{digest('run', trigger, key)}"
+def run_id(trigger: str, key: str) -> str:
+    """The id of the run that this trigger's key stands for. It depends on nothing else."""
+    return digest("run", trigger, key)
+
+
+def key_sha256(trigger: str, key: str) -> str:
+    """What tells this trigger's key from every other, in full."""
+    return hashlib.sha256(f"{len(trigger)}:{trigger}{key}".encode()).hexdigest()
+
+
+def prefix(workflow: str) -> str:
+    """What stands before the id in the name of a run of this workflow: for people."""
+    return slug(workflow, JOB_NAME_LIMIT - DIGEST - 4)
+
+
+def record(prefix: str, run: str) -> str:
+    """The name of a run's record, which people know the run by."""
+    return f"{prefix}-{run}"
+
+
+def id_of(name: str) -> str:
+    """The id of the run that a person names, by the name of its record or by its id."""
+    found = _ID.fullmatch(name)
+    return found[1] if found else name
 
 
 def part(run: str, number: int) -> str:
@@ -81,14 +146,14 @@ def page(run: str, number: int) -> str:
 
 def job_name(run: str, role: str, step: str, attempt: int) -> str:
     """The name of the Job of one attempt. The digest keeps apart steps whose slugs are alike."""
-    return f"{slug(step, JOB_NAME_LIMIT - 11)}-{digest(role, run, step, str(attempt))}"
+    return f"{slug(step, JOB_NAME_LIMIT - DIGEST - 1)}-{digest(role, run, step, str(attempt))}"
 
 
 def label_value(text: str) -> str:
-    """`text` if it may be a label value, else its slug."""
+    """`text` if it may be a label value, else its slug and a digest: names that look alike do not share a label."""
     if len(text) <= 63 and re.fullmatch(r"[A-Za-z0-9]([A-Za-z0-9_.-]*[A-Za-z0-9])?", text):
         return text
-    return slug(text, 63)
+    return f"{slug(text, 62 - DIGEST)}-{digest('label', text)}"
 
 
 def record_key(role: str, step: str) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from datetime import datetime
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any
@@ -63,6 +63,11 @@ class Reason(StrEnum):
     OUTPUT_MISSING = "OutputMissing"
     JOB_VANISHED = "JobVanished"
     NAMESPACE_TERMINATING = "NamespaceTerminating"
+    NO_RIGHT = "NoRight"
+    """The cluster does not let us, by our rights or our credentials. That passes by itself: a token is renewed, a RoleBinding replaced."""
+    INCOMPLETE = "Incomplete"
+    """Who submitted it died before all was there that its Jobs need; the same request again completes it."""
+    ENGINE_FAILED = "EngineFailed"
     WAITING_FOR_NAME = "WaitingForName"
     HELD = "Held"
     REUSED = "Reused"
@@ -76,6 +81,37 @@ class Role(StrEnum):
 
 
 @dataclass(frozen=True, kw_only=True)
+class StepResult:
+    """How a step (or its revert Job) stands: what a Job tells, what the run's record keeps, and what is shown are this, and more."""
+
+    state: State
+    reason: str = ""
+    message: str = ""
+    attempt: int = 0
+    job: str = ""
+    started: datetime | None = None
+    finished: datetime | None = None
+    outputs: Mapping[str, Any] | None = None
+
+    def facts(self) -> dict[str, Any]:
+        """These fields alone, also of a value that has more: to make another value of the same result."""
+        return {each: getattr(self, each) for each in _RESULT}
+
+
+_RESULT = tuple(each.name for each in fields(StepResult))
+
+
+@dataclass(frozen=True, kw_only=True)
+class StepView(StepResult):
+    """A step as it stands: what is shown, written as JSON, and asked for by `why`."""
+
+    name: str
+    role: Role = Role.STEP
+    needs: tuple[str, ...] = ()
+    diagnosis: Diagnosis | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
 class RunRequest:
     """What a trigger asks for. The same trigger and key mean the same run, whatever else is asked."""
 
@@ -86,64 +122,55 @@ class RunRequest:
     carried: Mapping[tuple[Role, str], StepResult] = field(default_factory=dict)
     """Results of an earlier run that this one goes on from: those steps do not run again."""
     waits: bool = True
-    """While a limit has no room: submit waits, and the source keeps what it has. Without, the run waits, and can be seen to."""
+    """While a limit or a quota has no room, or a Job is refused: submit waits, or raises, and the source keeps what it has. Without, the run
+    is there in any case, and can be seen to wait or to have failed."""
     held: bool = False
     """Nothing of the run starts until `begin`: for a source that must let go first, and may fail to."""
+    accepted: bool = False
+    """Submit returns only when the cluster has accepted the Jobs that start first; raises Rejected when it refuses one."""
+    key_names_workflow: bool = False
+    """The key stands for this very workflow (a commit's file, a key drawn just now): it never comes with another."""
     origin: Mapping[str, str] = field(default_factory=dict)
     """Where it comes from, in the source's own words (a commit, a file); kept with the run. Never a secret."""
     objects: tuple[Manifest, ...] = ()
     """Objects that its Jobs use (ConfigMaps, Secrets), to be there before them and to go with the run. Kept nowhere else."""
+    literals: tuple[tuple[str | int, ...], ...] = ()
+    """Paths in the manifest of a run's only Job whose values the trigger put in and nobody else may be told (a payload, a password)."""
 
     @property
     def run_id(self) -> str:
-        return names.run_id(self.workflow.name, self.trigger, self.key)
+        """Before it is known whether another request has the same: `engine.record` has the rule for that."""
+        return names.run_id(self.trigger, self.key)
+
+    @property
+    def prefix(self) -> str:
+        return names.prefix(self.workflow.name)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Run:
-    """One execution of a workflow. `existed`: the key was known before this submit."""
+    """One execution of a workflow: what its record says without its workflow being read. As it stood when it was asked for."""
 
     id: str
-    uid: str
-    trigger: str
-    workflow: Workflow
-    created: datetime
-    existed: bool = False
-    namespace: str = ""
-    origin: Mapping[str, str] = field(default_factory=dict)
-    held: bool = False
-
-
-@dataclass(frozen=True, kw_only=True)
-class StepResult:
-    """What the run's record keeps of a step (or of its revert Job). Kept while it runs too: a Job that is known and gone is lost."""
-
-    state: State
-    reason: str = ""
-    message: str = ""
-    attempt: int = 0
-    job: str = ""
-    started: datetime | None = None
-    finished: datetime | None = None
-    outputs: Mapping[str, Any] | None = None
-
-
-@dataclass(frozen=True, kw_only=True)
-class StepView:
-    """A step as it stands: what is shown, written as JSON, and asked for by `why`."""
-
+    """From trigger and key alone."""
     name: str
-    role: Role = Role.STEP
-    state: State
+    """Of its record, the id with something readable before it: what people know it by."""
+    uid: str
+    """Of its record: another record of the same name is another run."""
+    namespace: str
+    trigger: str
+    key: str
+    workflow: str
+    """Its name."""
+    created: datetime
+    state: State = State.PENDING
     reason: str = ""
-    message: str = ""
-    attempt: int = 0
-    job: str = ""
-    started: datetime | None = None
     finished: datetime | None = None
-    needs: tuple[str, ...] = ()
-    outputs: Mapping[str, Any] | None = None
-    diagnosis: Diagnosis | None = None
+    held: bool = False
+    released: bool = False
+    origin: Mapping[str, str] = field(default_factory=dict)
+    existed: bool = False
+    """The key was known before this submit."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -151,6 +178,7 @@ class RunView:
     """A run as it stands."""
 
     id: str
+    name: str
     workflow: str
     namespace: str
     trigger: str

@@ -1,0 +1,308 @@
+"""The driver of one run: looks, decides, acts, in a loop, from when somebody drives the run until it leaves (released, deleted, forgotten).
+
+What goes wrong with one run is told to whoever awaits it, and ends no other.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+
+from jobyard.contracts import Clock, Cluster
+from jobyard.engine.act import Actor, seconds_until
+from jobyard.engine.decide import decide
+from jobyard.engine.decision import Decision
+from jobyard.engine.ledger import Ledger
+from jobyard.engine.limiter import Limiter
+from jobyard.engine.run_sight import RunSight
+from jobyard.engine.sight import JOB_NAME_LABEL, Sight
+from jobyard.engine.signals import Signal
+from jobyard.model.errors import (
+    Conflict,
+    EngineFailed,
+    Forbidden,
+    JobyardError,
+    NotFound,
+    Rejected,
+    RunDamaged,
+    Unauthorized,
+    Unavailable,
+)
+from jobyard.model.job import owned_by
+from jobyard.model.objects import JOBS, PODS
+from jobyard.model.run import Outcome, Reason, Run, RunView, State
+from jobyard.model.workflow import Workflow
+from jobyard.patience import CLUSTER
+
+log = logging.getLogger("jobyard.engine")
+
+PODS_LATE = timedelta(seconds=2)
+"""How long the stream of pods must have been silent before a pod that it has not told of is asked for: two streams tell of a Job's end."""
+PODS_AT_LAST = timedelta(seconds=30)
+"""How long after the Job's end it is asked for in any case."""
+REST = 3
+"""How many times as long as a look took the changes that come meanwhile may gather before the next. A look takes time for each step of the
+run, and a large run changes all the time: looking at each change would take a whole processor. A small run is looked at at once."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Tools:
+    """What the drivers of a namespace share."""
+
+    cluster: Cluster
+    clock: Clock
+    namespace: str
+    sight: Sight
+    ledger: Ledger
+    limiter: Limiter
+    gives_up: timedelta | None
+    """How long credentials or rights may be missing before whoever awaits the run is told; None for ever."""
+    pods_heard: Callable[[], datetime]
+    """When a pod was last told of."""
+    unreachable: Callable[[], str]
+    """Why the cluster can't be asked just now; '' while it can."""
+    told: Callable[[Run], None]
+    """Is called whenever the run's view may have changed."""
+    ended: Callable[[Driver], None]
+    """Is called once, when the run has ended."""
+
+
+class Driver:
+    """One run's worker."""
+
+    def __init__(self, tools: Tools, seen: RunSight) -> None:
+        self.seen = seen
+        self.run = seen.run(tools.namespace)
+        self.dirty = Signal()
+        self.watchers: set[Signal] = set()
+        self.unreachable = ""
+        self.outcome: asyncio.Future[Outcome] = asyncio.get_running_loop().create_future()
+        self.launched: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        """Done when the Jobs that start first were accepted; or has the Rejected."""
+        self._tools = tools
+        self._actor: Actor | None = None
+        self._decision: Decision | None = None
+        self._rested = 0.0
+        """When it may be looked at again, by the event loop's clock."""
+        self._unexplained: dict[str, datetime] = {}
+        """Jobs that ended before a pod of theirs was seen to, and since when."""
+        self._asked: set[str] = set()
+        """Those whose pods were asked for."""
+        self._lost: set[str] = set()
+        """Steps whose Jobs were asked for by name and are not there."""
+        self._barred: float | None = None
+        """Since when credentials or rights are missing, by the event loop's clock."""
+
+    def view(self) -> RunView | None:
+        """The run as it stood at the last look; None before the first."""
+        if self._decision is None:
+            return None
+        return self.seen.show(self._tools.namespace, self._decision, self.unreachable)
+
+    async def work(self) -> None:
+        """Drives the run until it leaves. Raises nothing but a cancellation."""
+        try:
+            await self._until_it_leaves()
+        except JobyardError as error:
+            self._fail(error)
+        except Exception as error:
+            log.warning("run %s can't be driven", self.run.name, exc_info=error)
+            self._fail(EngineFailed(run=self.run.name, why=f"{type(error).__name__}: {error}"))
+        finally:
+            self._fail(Unavailable(server="", what=f"was left: run {self.run.name} is driven here no more", remedy="ask again"))
+            self.tell()
+
+    def _fail(self, error: JobyardError) -> None:
+        for future in (self.outcome, self.launched):
+            if not future.done():
+                future.set_exception(error)
+                future.exception()  # nobody need be waiting
+
+    def tell(self) -> None:
+        """Wakes whoever watches."""
+        self._tools.told(self.run)
+        for watcher in self.watchers:
+            watcher.set()
+
+    def note_reach(self) -> None:
+        """The cluster was lost from sight, or is back."""
+        self.unreachable = self._tools.unreachable()
+        self.tell()
+
+    def offer_room(self) -> None:
+        """There may be room in a limit that the run waits for."""
+        if self._actor is not None and self._actor.look_for_room():
+            self.dirty.set()
+
+    # --- the loop ---
+
+    async def _until_it_leaves(self) -> None:
+        failures, loop, tools = 0, asyncio.get_running_loop(), self._tools
+        while True:
+            wait: float | None
+            try:
+                if self.seen.is_gone and await self._has_left():
+                    return
+                decision = await self._look()
+                acted = await self._act(decision)
+                failures, self.unreachable, self._barred = 0, tools.unreachable(), None
+                wait = 0.0 if acted else seconds_until(decision.wake_at, tools.clock.now())
+                self._note_barred()
+                if decision.state.is_end:
+                    self._conclude(decision)
+                    wait = wait if decision.actions else None
+            except (Unauthorized, Forbidden) as error:
+                failures += 1
+                self.unreachable = str(error)
+                self._bar(error)
+                wait = CLUSTER.draw(failures)
+            except Unavailable as error:
+                failures += 1
+                self.unreachable = str(error)
+                wait = CLUSTER.draw(failures, error)
+            except (Conflict, NotFound):  # the cluster moved on meanwhile: look again
+                failures += 1
+                wait = CLUSTER.draw(failures)
+            self.tell()
+            if wait != 0:
+                await asyncio.sleep(self._rested - loop.time())
+            await self.dirty.wait(wait)
+
+    async def _workflow(self) -> Workflow:
+        """The run's workflow. Raises RunDamaged."""
+        workflow = self.seen.workflow if await self._tools.ledger.load(self.seen) else None
+        if workflow is None:
+            raise RunDamaged(run=self.run.name, namespace=self._tools.namespace)
+        return workflow
+
+    async def _look(self) -> Decision:
+        tools, seen = self._tools, self.seen
+        now, loop = tools.clock.now(), asyncio.get_running_loop()
+        workflow = await self._workflow()
+        if self._actor is None:
+            self._actor = Actor(tools.cluster, tools.clock, tools.namespace, tools.sight, tools.limiter, seen, workflow)
+        for job in list(seen.missing.values()):
+            await self._ask_for(job.metadata.name)
+        waiting = await self._explain(now)
+        begun = loop.time()
+        decision = self._decide(workflow, waiting, now)
+        if unsure := [step.job for step in decision.steps if step.state is State.LOST and step.job and step.job not in self._lost]:
+            for name in unsure:
+                await self._ask_for(name)
+                self._lost.add(name)
+            decision = self._decide(workflow, waiting, now)
+        self._rested = loop.time() + REST * (loop.time() - begun)
+        if waiting:
+            again = now + PODS_LATE
+            decision = replace(decision, wake_at=min(decision.wake_at or again, again))
+        self._decision = decision
+        return decision
+
+    def _decide(self, workflow: Workflow, waiting: set[str], now: datetime) -> Decision:
+        refusals = self._actor.refusals if self._actor else {}
+        observed = self.seen.observe(refusals, waiting, needs_place=self._tools.limiter.needs_place(workflow))
+        return decide(workflow, observed, now)
+
+    async def _act(self, decision: Decision) -> bool:
+        """Carries out what was decided; whether to look again at once."""
+        actor, limiter = self._actor, self._tools.limiter
+        if actor is None:
+            return False
+        before, waited = dict(actor.refusals), {full.scope for full in actor.lacking.values()}
+        left = await actor.act(decision.actions)
+        lacking = {full.scope for full in actor.lacking.values()}
+        for scope in waited - lacking:
+            limiter.lines.looked(scope, self.seen.uid, served=True)
+        for scope in lacking:
+            limiter.lines.looked(scope, self.seen.uid, served=False)
+            limiter.lines.join(scope, self.seen.uid, self.offer_room)
+        self._note_launch(decision, left)
+        return left or actor.refusals != before
+
+    def _note_launch(self, decision: Decision, left: bool) -> None:
+        """Tells whoever waits for it how the first Jobs were received."""
+        actor = self._actor
+        if self.launched.done() or left or actor is None:
+            return
+        final = next((refusal for refusal in actor.refusals.values() if refusal.until is None), None)
+        if final is not None:
+            error = Rejected(action=f"start run {self.run.name}", status=422, reason=final.reason, message=final.message)
+            self.launched.set_exception(error)
+            self.launched.exception()
+        elif not actor.refusals and (self.seen.jobs or decision.state.is_end):
+            self.launched.set_result(None)
+
+    def _note_barred(self) -> None:
+        actor = self._actor
+        barred = next((each for each in actor.refusals.values() if each.reason == Reason.NO_RIGHT), None) if actor else None
+        if barred is not None:
+            self._bar(Forbidden(action=f"start run {self.run.name}", status=403, reason=barred.reason, message=barred.message))
+
+    def _bar(self, error: JobyardError) -> None:
+        """Credentials or rights are missing: that passes by itself. Raises the error where nobody waits for ever."""
+        now, gives_up = asyncio.get_running_loop().time(), self._tools.gives_up
+        self._barred = now if self._barred is None else self._barred
+        if gives_up is not None and now - self._barred >= gives_up.total_seconds():
+            raise error
+
+    def _conclude(self, decision: Decision) -> None:
+        if not self.outcome.done():
+            view = self.seen.show(self._tools.namespace, decision)
+            self.outcome.set_result(Outcome(state=decision.state, reason=decision.reason, view=view))
+            self._tools.ended(self)
+
+    async def _has_left(self) -> bool:
+        """Whether the run is over for us: released by whoever, or its record deleted. A record that only left the watch is asked for."""
+        tools, seen = self._tools, self.seen
+        if not seen.released:
+            found = await tools.ledger.look_again(seen)
+            if found is not None:
+                seen.see_record(found)
+                if not seen.released:
+                    seen.is_gone = False
+                    return False
+        if not self.outcome.done():
+            if seen.released:
+                self._decision = self._decide(await self._workflow(), set(), tools.clock.now())
+            else:
+                # Somebody deleted the record: its Jobs go with it. There is nothing left to drive, and nothing to write on.
+                steps = self._decision.steps if self._decision else ()
+                finished = tools.clock.now()
+                self._decision = Decision(
+                    actions=(), state=State.LOST, reason=Reason.JOB_VANISHED, finished=finished, steps=steps, wake_at=None
+                )
+            self._conclude(self._decision)
+        return True
+
+    async def _ask_for(self, name: str) -> None:
+        """A Job that should be there is not seen: it is asked for by name before it is called lost."""
+        seen, tools = self.seen, self._tools
+        missing = seen.missing.get(name)
+        try:
+            found = await tools.cluster.get(JOBS, tools.namespace, name)
+        except NotFound:
+            found = None
+        if found is not None and owned_by(found, seen.uid) and (missing is None or missing.metadata.uid == found.metadata.uid):
+            seen.see_job(found)
+            tools.sight.see(found)
+        elif missing is not None:
+            seen.lose(missing)
+
+    async def _explain(self, now: datetime) -> set[str]:
+        """The Jobs that have ended and whose pods are still to be seen. After a while they are asked for, once: perhaps they are gone."""
+        waiting, tools = set(), self._tools
+        if self.outcome.done():
+            return waiting
+        for job in self.seen.unexplained():
+            name = job.metadata.name
+            since = self._unexplained.setdefault(name, now)
+            if now - max(since, min(tools.pods_heard(), since + PODS_AT_LAST)) < PODS_LATE:
+                waiting.add(name)
+            elif name not in self._asked:
+                self._asked.add(name)
+                for pod in await tools.cluster.list(PODS, tools.namespace, labels=f"{JOB_NAME_LABEL}={name}"):
+                    tools.sight.see(pod)
+        return waiting

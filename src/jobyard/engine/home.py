@@ -1,0 +1,289 @@
+"""The two homes of a run's record, and what both say alike. Pure.
+
+A run of one plain Job that starts at once *is* that Job: its labels and annotations say what a ConfigMap would. Every other run has a
+ConfigMap (`record`), which owns its Jobs. Who asks about a run (which key, how it stands, when it ended, what it counts for) asks its
+labels and annotations, which are spelled the same in both homes: `read` is the one place that reads them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import msgspec
+
+from jobyard.engine import limits
+from jobyard.model import names
+from jobyard.model.job import hand_back_ttl, moment, render
+from jobyard.model.job import read as read_job
+from jobyard.model.objects import ConfigMap, Job, Manifest, Metadata, Other
+from jobyard.model.run import Role, Run, RunRequest, State, StepResult
+from jobyard.model.template import Path
+from jobyard.model.workflow import Cleanup, When, Workflow
+
+Record = ConfigMap | Job
+"""The object that remembers a run."""
+
+ANNOTATIONS_LIMIT = 100_000
+"""Bytes of annotations that a Job may bear; Kubernetes allows 256 KiB, the author's own included."""
+ORIGIN_LIMIT = 20_000
+HIDDEN = "***"
+SUFFIXES = 9
+"""How many ids are tried for a request whose name another request, or somebody else's object, has."""
+_WAITED_FOR = {"Secret": ("secretKeyRef", "secretRef", "secret"), "ConfigMap": ("configMapKeyRef", "configMapRef", "configMap")}
+"""Kinds of objects that a pod waits for by itself, and how it refers to them."""
+_EPOCH = datetime.fromtimestamp(0, UTC)
+
+
+class StoredResult(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """A step's result as a record keeps it, with the slot that it belongs to."""
+
+    role: Role = Role.STEP
+    step: str
+    result: StepResult
+
+
+class StoredRequest(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """What a run was asked to do, as its record keeps it; it never changes."""
+
+    workflow: Workflow
+    carried: tuple[StoredResult, ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
+class End:
+    """How a run ended."""
+
+    state: State
+    reason: str = ""
+    finished: datetime | None = None
+
+
+# --- which home ---
+
+
+def is_plain(request: RunRequest) -> bool:
+    """Whether a run's only Job can be its record: one step that starts at once, once, as it is written."""
+    flow, step = request.workflow, request.workflow.steps[0]
+    return (
+        len(flow.steps) == 1
+        and step.job is not None
+        and not (step.retry.limit or step.revert or step.limits or step.when is When.FAILED)
+        and not (flow.parameters or request.carried or request.held or flow.keeps_names or flow.look_every)
+        and flow.cleanup is Cleanup.NEVER
+        and not step.job.placeholders()
+        and all(_follows(each, step.job.manifest, request.run_id) for each in request.objects)
+    )
+
+
+def _follows(manifest: Manifest, job: Manifest, run: str) -> bool:
+    """Whether an object may be made after the Job: its pods wait for it, and its name can be nobody else's."""
+    name, kind = str((manifest.get("metadata") or {}).get("name")), str(manifest.get("kind"))
+    return manifest.get("apiVersion") == "v1" and kind in _WAITED_FOR and run in name and _needs(job["spec"]["template"], kind, name)
+
+
+def _needs(tree: Any, kind: str, name: str) -> bool:
+    """Whether a pod's template refers to the object so that the pod does not start without it."""
+    if isinstance(tree, list):
+        return any(_needs(each, kind, name) for each in tree)
+    if not isinstance(tree, dict):
+        return False
+    for key in _WAITED_FOR[kind]:
+        found = tree.get(key)
+        if isinstance(found, dict) and name in (found.get("name"), found.get("secretName")) and not found.get("optional"):
+            return True
+    return any(_needs(each, kind, name) for each in tree.values())
+
+
+# --- what is written ---
+
+
+def ids(request: RunRequest) -> list[str]:
+    """The ids that the request's run may have, in the order in which they are tried. All but the first are for names that are taken."""
+    return [request.run_id, *(f"{request.run_id}-{number}" for number in range(2, SUFFIXES + 1))]
+
+
+def record_labels(request: RunRequest, run: str) -> dict[str, str]:
+    """The labels of a record, in both homes."""
+    return {
+        names.MANAGED_BY: names.JOBYARD,
+        names.ROLE: "run",
+        names.RUN: run,
+        names.TRIGGER: names.label_value(request.trigger),
+        names.PREFIX: request.prefix,
+        names.OPEN: "true",
+    }
+
+
+def record_annotations(request: RunRequest) -> dict[str, str]:
+    """The annotations of a record, in both homes."""
+    flow = request.workflow
+    found = {
+        names.TRIGGER: request.trigger,
+        names.KEY: request.key[: names.KEY_SHOWN],
+        names.KEY_SHA256: names.key_sha256(request.trigger, request.key),
+        names.WORKFLOW: flow.name,
+        names.SCOPES: ",".join(limits.scopes(flow)),
+    }
+    origin = msgspec.json.encode(dict(request.origin)).decode() if request.origin else ""
+    if 0 < len(origin) <= ORIGIN_LIMIT:
+        found[names.ORIGIN] = origin
+    if flow.retention is not None:
+        found[names.RETENTION] = str(int(flow.retention.total_seconds()))
+    return found
+
+
+def job_labels(run: str, trigger: str, role: str, step: str, attempt: int) -> dict[str, str]:
+    """The labels of a Job of a run, and of its pods."""
+    return {
+        names.MANAGED_BY: names.JOBYARD,
+        names.RUN: run,
+        names.STEP: names.label_value(step),
+        names.ATTEMPT: str(attempt),
+        names.ROLE: role,
+        names.TRIGGER: names.label_value(trigger),
+    }
+
+
+def write_job(request: RunRequest, run: str) -> Manifest | None:
+    """The Job that is its run's record; None when it would have to bear too much."""
+    step = request.workflow.steps[0]
+    if step.job is None:
+        return None
+    hidden = replace(step, job=replace(step.job, manifest=_hide(step.job.manifest, request.literals)))
+    stored = StoredRequest(workflow=replace(request.workflow, steps=(hidden,)))
+    annotations = {**record_annotations(request), names.STEP: step.name, names.REQUEST: msgspec.json.encode(stored).decode()}
+    if request.objects:
+        annotations[names.OBJECTS] = ",".join(f"{each['kind']}/{each['metadata']['name']}" for each in request.objects)
+    labels = job_labels(run, request.trigger, Role.STEP, step.name, 1)
+    made = render(
+        step.job.manifest,
+        name=names.record(request.prefix, run),
+        labels={**labels, **record_labels(request, run)},
+        annotations=annotations,
+        pod_labels=labels,
+    )
+    size = sum(len(key) + len(str(value).encode()) for key, value in made["metadata"]["annotations"].items())
+    return made if size <= ANNOTATIONS_LIMIT else None
+
+
+def _hide(manifest: Manifest, literals: Sequence[Path]) -> Manifest:
+    for path in literals:
+        manifest = put(manifest, path, HIDDEN)
+    return manifest
+
+
+def put(tree: Any, path: Path, value: object) -> Any:
+    """The tree with `value` at `path`, in a new tree; the tree itself where there is no such place."""
+    if not path:
+        return value
+    first, rest = path[0], path[1:]
+    if isinstance(tree, dict) and first in tree:
+        return {**tree, first: put(tree[first], rest, value)}
+    if isinstance(tree, list) and isinstance(first, int) and first < len(tree):
+        return [*tree[:first], put(tree[first], rest, value), *tree[first + 1 :]]
+    return tree
+
+
+def release(record: Record, end: End, now: datetime) -> Manifest:
+    """The merge patch by which the source lets go of a run that has ended: the TTL handed back, the record open no more."""
+    day = (end.finished or now).astimezone(UTC).date().isoformat()
+    labels = {names.OPEN: None, names.STATE: str(end.state), names.ENDED: day}
+    annotations = {names.RELEASED: now.isoformat(), names.REASON: end.reason, names.FINISHED: (end.finished or now).isoformat()}
+    change: Manifest = {"metadata": {"labels": labels, "annotations": annotations}}
+    back = hand_back_ttl(record, end.finished, now) if isinstance(record, Job) else None
+    if back is None:
+        return change
+    labels |= back["metadata"].get("labels") or {}
+    annotations |= back["metadata"]["annotations"]
+    return change | ({"spec": back["spec"]} if "spec" in back else {})
+
+
+# --- what is read ---
+
+
+def is_record(seen: ConfigMap | Job | Other) -> bool:
+    """Whether this is a run's record by its labels and its name: a copy of one that somebody made has another name."""
+    labels = seen.metadata.labels
+    run = labels.get(names.RUN, "")
+    return labels.get(names.ROLE) == "run" and bool(run) and names.id_of(seen.metadata.name) == run
+
+
+def read(seen: ConfigMap | Job | Other, namespace: str, *, existed: bool = True) -> Run:
+    """What a record's labels and annotations say of its run; of a Job that is not released yet, its status too."""
+    metadata = seen.metadata
+    annotations = metadata.annotations
+    found = end(seen)
+    return Run(
+        id=metadata.labels.get(names.RUN, ""),
+        name=metadata.name,
+        uid=metadata.uid,
+        namespace=namespace,
+        trigger=annotations.get(names.TRIGGER) or metadata.labels.get(names.TRIGGER, ""),
+        key=annotations.get(names.KEY, ""),
+        workflow=annotations.get(names.WORKFLOW, ""),
+        created=metadata.creation_timestamp or _EPOCH,
+        state=found.state if found else _state(seen),
+        reason=found.reason if found else "",
+        finished=found.finished if found else None,
+        held=names.HELD in annotations,
+        released=names.ENDED in metadata.labels,
+        origin=origin(metadata),
+        existed=existed,
+    )
+
+
+def _state(seen: ConfigMap | Job | Other) -> State:
+    if isinstance(seen, Job):
+        return read_job(seen).state
+    return State.RUNNING if seen.metadata.labels.get(names.STATE) == State.RUNNING else State.PENDING
+
+
+def end(seen: ConfigMap | Job | Other) -> End | None:
+    """How the run ended, if it has: by the record's labels; of a Job that is not released yet, by its own status."""
+    metadata = seen.metadata
+    finished = moment(metadata.annotations.get(names.FINISHED))
+    try:
+        state = State(metadata.labels.get(names.STATE, ""))
+    except ValueError:
+        state = State.PENDING
+    if state.is_end and finished is not None and (names.ENDED in metadata.labels or not isinstance(seen, Job)):
+        return End(state=state, reason=metadata.annotations.get(names.REASON, ""), finished=finished)
+    if isinstance(seen, Job) and (result := read_job(seen)).state.is_end:
+        return End(state=result.state, reason=result.reason, finished=result.finished)
+    return None
+
+
+def origin(metadata: Metadata) -> Mapping[str, str]:
+    """Where the run comes from."""
+    try:
+        return msgspec.json.decode(metadata.annotations.get(names.ORIGIN, "{}"), type=dict[str, str])
+    except msgspec.MsgspecError:
+        return {}
+
+
+def scopes(seen: ConfigMap | Job | Other) -> list[str]:
+    """The scopes of the limits that the run counts for."""
+    return [each for each in seen.metadata.annotations.get(names.SCOPES, "").split(",") if each]
+
+
+def retention(seen: ConfigMap | Job | Other) -> timedelta | None:
+    """How long after its end the run is kept, where its workflow says so."""
+    text = seen.metadata.annotations.get(names.RETENTION, "")
+    return timedelta(seconds=int(text)) if text.isascii() and text.isdigit() and len(text) < 12 else None
+
+
+def same_request(seen: ConfigMap | Job | Other, request: RunRequest) -> bool:
+    """Whether an object that has the name of a request's record is that record."""
+    wanted = names.key_sha256(request.trigger, request.key)
+    return is_record(seen) and seen.metadata.annotations.get(names.KEY_SHA256) == wanted
+
+
+def stored(job: Job) -> StoredRequest | None:
+    """What a run was asked whose record is this Job; None when somebody has damaged it."""
+    try:
+        return msgspec.json.decode(job.metadata.annotations.get(names.REQUEST, ""), type=StoredRequest)
+    except msgspec.MsgspecError:
+        return None

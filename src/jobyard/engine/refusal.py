@@ -1,0 +1,49 @@
+"""What it means that the cluster refused a create: whether to wait, or never. Pure."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import timedelta
+
+from jobyard.model.errors import Forbidden, NamespaceTerminating, NoRoom, NotFound, Rejected, Unauthorized
+from jobyard.model.run import Reason
+
+LOOK_FOR_ROOM = timedelta(seconds=5)
+"""How long to wait before asking again a namespace whose quota is full: nothing tells us when room comes."""
+LOOK_FOR_RIGHTS = timedelta(seconds=5)
+"""How long to wait for a right, or for credentials that are accepted: a token is renewed, a RoleBinding replaced."""
+ADMISSION_TRIES, ADMISSION_WAIT = 3, timedelta(seconds=20)
+"""An admission hook that says no may be mended, or may be about to start: it is asked so often, within a minute."""
+INVALID_TRIES, INVALID_WAIT = 2, timedelta(seconds=1)
+"""What is invalid stays so; but an API server that has just started may not know all yet."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Verdict:
+    """What a refusal means. `wait` is None when it is for good."""
+
+    reason: Reason
+    message: str
+    wait: timedelta | None = None
+
+
+def judge(error: Rejected, tries: int, may: bool | None, namespace: str) -> Verdict:
+    """What the `tries`-th refusal of the same create means. `may`: whether a review says that we have the right; None when nobody knows."""
+    message = error.message
+    match error:
+        case NoRoom():
+            return Verdict(reason=Reason.QUOTA_EXCEEDED, message=message, wait=LOOK_FOR_ROOM)
+        case NamespaceTerminating():
+            why = f"Namespace {namespace} is being deleted: nothing can start in it any more."
+            return Verdict(reason=Reason.NAMESPACE_TERMINATING, message=why)
+        case Unauthorized():
+            why = f"The cluster does not accept our credentials just now{f': {message}' if message else ''}."
+            return Verdict(reason=Reason.NO_RIGHT, message=why, wait=LOOK_FOR_RIGHTS)
+        case Forbidden() if may is not True:
+            return Verdict(reason=Reason.NO_RIGHT, message=message, wait=LOOK_FOR_RIGHTS)
+        case Forbidden():
+            return Verdict(reason=Reason.REFUSED, message=message, wait=ADMISSION_WAIT if tries < ADMISSION_TRIES else None)
+        case NotFound():
+            return Verdict(reason=Reason.REFUSED, message=message)
+    invalid = error.status in (400, 422) and tries < INVALID_TRIES
+    return Verdict(reason=Reason.REFUSED, message=message, wait=INVALID_WAIT if invalid else None)

@@ -1,0 +1,237 @@
+"""What the watches have seen of a namespace, by run: what is open, and nothing else.
+
+Things belong together by uid: a record's uid, its Jobs' owner, their pods' owner, what a warning is about. Labels and names only find
+them. The four streams run apart, so what comes before that which it belongs to is kept for a moment (`_early`, bounded); what belongs to
+nothing that is open is not kept at all.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict, defaultdict
+from collections.abc import Iterable
+
+from jobyard.engine import home
+from jobyard.engine.home import Record
+from jobyard.engine.limits import LIMITS
+from jobyard.engine.run_sight import RunSight
+from jobyard.model import names
+from jobyard.model.job import read
+from jobyard.model.objects import ConfigMap, Event, Job, Metadata, Pod
+
+JOB_NAME_LABEL = "batch.kubernetes.io/job-name"
+
+GONE_LIMIT = 10_000
+"""How many uids of objects that are gone are remembered: an answer to a call of ours may tell of one after the watch has told its end."""
+EARLY_LIMIT = 2_000
+"""How many objects are kept whose owner was not seen yet. One that is dropped too soon is asked for by name before anything is decided."""
+
+Seen = ConfigMap | Job | Pod | Event
+
+
+class Sight:
+    """The namespace as the watches saw it last: the open runs, and the namespace's limits."""
+
+    def __init__(self) -> None:
+        self.runs: dict[str, RunSight] = {}
+        """By id."""
+        self.limits: ConfigMap | None = None
+        self.places: dict[str, ConfigMap] = {}
+        """Who holds places in limits, by the name of the ConfigMap that says so."""
+        self.freed: set[str] = set()
+        """Scopes of limits that may have more room than before; who acts on it empties this."""
+        self._run_of: dict[str, RunSight] = {}
+        """By the uid of what belongs to a run."""
+        self._early: OrderedDict[str, list[Seen]] = OrderedDict()
+        """By the uid of the owner that was not seen yet."""
+        self._early_count = 0
+        self._gone: OrderedDict[str, None] = OrderedDict()
+        self.over: OrderedDict[str, None] = OrderedDict()
+        """The ids of runs that were open and are not any more, the last ones."""
+        self._active: defaultdict[str, dict[str, None]] = defaultdict(dict)
+        """From a limit's scope to the runs, by uid, that count for it and have not ended."""
+
+    # --- what there is ---
+
+    def of(self, uid: str) -> RunSight | None:
+        """The run that something with this uid belongs to."""
+        return self._run_of.get(uid)
+
+    def active(self, scope: str) -> Iterable[str]:
+        """The runs, by the uid of their record, that count for a limit's scope and have not ended."""
+        return self._active.get(scope, {})
+
+    def jobs_of(self, scope: str) -> set[str]:
+        """The Jobs that count for a limit's scope beside their runs, and have not ended."""
+        runs = self.runs.values()
+        jobs = [job for run in runs for job in run.jobs.values() if job.metadata.uid != run.uid and scope in home.scopes(job)]
+        return {job.metadata.name for job in jobs if not read(job).state.is_end}
+
+    # --- what comes ---
+
+    def see(self, seen: Seen) -> RunSight | None:
+        """Takes in an object as it now is; says whose run's view may have changed.
+
+        News come from the watch and from the answers to our own calls, in any order: what is older than what is known, or known to be
+        gone, is not taken in.
+        """
+        if seen.metadata.uid in self._gone:
+            return None
+        if isinstance(seen, ConfigMap | Job) and home.is_record(seen):
+            return self._see_record(seen)
+        match seen:
+            case ConfigMap():
+                return self._see_config_map(seen)
+            case Job():
+                run = self._owner(seen, seen.metadata)
+                if run is None or _is_older(seen, run.jobs.get(seen.metadata.name)):
+                    return None
+                run.see_job(seen)
+                if read(seen).state.is_end:
+                    self.freed.update(home.scopes(seen))
+                self._belongs(seen.metadata.uid, run)
+                return run
+            case Pod():
+                run = self._owner(seen, seen.metadata)
+                job = next((owner.uid for owner in seen.metadata.owner_references if owner.kind == "Job"), "")
+                if run is None or _is_older(seen, run.pods.get(job, {}).get(seen.metadata.name)):
+                    return None
+                run.see_pod(job, seen)
+                self._belongs(seen.metadata.uid, run)
+                return run
+            case Event():
+                run = self._known(seen.involved_object.uid, seen)
+                if run is not None:
+                    for old in run.see_event(seen):
+                        self._run_of.pop(old, None)
+                    self._belongs(seen.metadata.uid, run)
+                return run
+
+    def forget(self, uid: str) -> RunSight | None:
+        """Takes note that what has this uid has left the watch; says which run it belonged to. A record's run is kept until it is dropped:
+        it may only have been released."""
+        if self.limits is not None and self.limits.metadata.uid == uid:
+            self.limits = None
+            self.freed.update(self._active)
+        for name in [name for name, place in self.places.items() if place.metadata.uid == uid]:
+            del self.places[name]
+        run = self._run_of.get(uid)
+        if run is None:
+            self._note_gone(uid)
+            return None
+        if uid == run.uid:
+            run.is_gone = True  # not noted as gone: whoever drops it does
+            return run
+        if (job := run.job(uid)) is not None:
+            self.freed.update(home.scopes(job))
+        self._unbind(run.forget(uid))
+        return run
+
+    def drop(self, run: RunSight) -> None:
+        """Forgets a run as a whole: its record is gone, or was released."""
+        if self.runs.get(run.id) is run:
+            del self.runs[run.id]
+            self.over[run.id] = None
+            while len(self.over) > GONE_LIMIT:
+                self.over.popitem(last=False)
+        self._unbind(uid for uid in run.uids() if self._run_of.get(uid) is run)
+        self._count(run, active=False)
+
+    # --- inside ---
+
+    def _see_record(self, seen: Record) -> RunSight | None:
+        run = self._run_of.get(seen.metadata.uid)
+        if run is not None and run.uid == seen.metadata.uid:
+            if _is_older(seen, run.record):
+                return None
+            run.see_record(seen)
+        elif names.ENDED in seen.metadata.labels:
+            self._note_gone(seen.metadata.uid)
+            return None  # released: nobody's business any more
+        elif (known := self.runs.get(seen.metadata.labels[names.RUN])) is not None and not known.is_gone:
+            return None  # another record of the same request: the one that was seen first is the run
+        else:
+            run = RunSight(seen)
+            self.runs[run.id] = run
+            self.over.pop(run.id, None)
+            self._belongs(seen.metadata.uid, run)
+        if run.released:
+            run.is_gone = True
+        self._count(run, active=not run.is_gone and home.end(run.record) is None)
+        return run
+
+    def _see_config_map(self, seen: ConfigMap) -> RunSight | None:
+        name = seen.metadata.name
+        if name == LIMITS:
+            if not _is_older(seen, self.limits):
+                self.limits = seen
+                self.freed.update(self._active)
+            return None
+        match seen.metadata.labels.get(names.ROLE):
+            case "limit" if not _is_older(seen, self.places.get(name)):
+                self.places[name] = seen
+            case "part" | "page":
+                run = self._owner(seen, seen.metadata)
+                if run is not None and not _is_older(seen, run.owned.get(name)):
+                    run.see_owned(seen)
+                    self._belongs(seen.metadata.uid, run)
+                return run
+        return None
+
+    def _owner(self, seen: Seen, metadata: Metadata) -> RunSight | None:
+        """The run of the first owner that is known; what has an owner that is not is kept for a moment."""
+        owners = [owner.uid for owner in metadata.owner_references]
+        for uid in owners:
+            if uid in self._run_of:
+                return self._run_of[uid]
+        return self._known(owners[0], seen) if owners else None
+
+    def _known(self, uid: str, seen: Seen) -> RunSight | None:
+        run = self._run_of.get(uid)
+        if run is None and uid and uid not in self._gone:
+            self._early.setdefault(uid, []).append(seen)
+            self._early_count += 1
+            while self._early_count > EARLY_LIMIT:
+                _, dropped = self._early.popitem(last=False)
+                self._early_count -= len(dropped)
+        return run
+
+    def _belongs(self, uid: str, run: RunSight) -> None:
+        """Binds a uid to its run, and takes in what came before it."""
+        if uid in self._run_of:
+            return
+        self._run_of[uid] = run
+        early = self._early.pop(uid, [])
+        self._early_count -= len(early)
+        for each in early:
+            self.see(each)
+
+    def _unbind(self, uids: Iterable[str]) -> None:
+        for uid in list(uids):
+            self._run_of.pop(uid, None)
+            self._note_gone(uid)
+
+    def _note_gone(self, uid: str) -> None:
+        self._gone[uid] = None
+        early = self._early.pop(uid, [])
+        self._early_count -= len(early)
+        while len(self._gone) > GONE_LIMIT:
+            self._gone.popitem(last=False)
+
+    def _count(self, run: RunSight, *, active: bool) -> None:
+        """Counts the run for its limits, or no more."""
+        for scope in home.scopes(run.record):
+            if active:
+                self._active[scope][run.uid] = None
+            elif run.uid in self._active.get(scope, {}):
+                del self._active[scope][run.uid]
+                self.freed.add(scope)
+                if not self._active[scope]:
+                    del self._active[scope]
+
+
+def _is_older(seen: Seen, known: Seen | None) -> bool:
+    """Whether what is known of the same object is newer."""
+    if known is None or known.metadata.uid != seen.metadata.uid:
+        return False
+    old, new = known.metadata.resource_version, seen.metadata.resource_version
+    return old.isdigit() and new.isdigit() and int(new) < int(old)
