@@ -7,8 +7,8 @@ from pathlib import Path
 
 import msgspec
 
-from jobyard.cli.reading import read_file
 from jobyard.model.workflow import Workflow
+from jobyard.service.reading import read_file
 from tests.manifests import Tree
 
 

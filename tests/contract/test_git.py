@@ -23,7 +23,7 @@ from jobyard.model.run import RunRequest
 from jobyard.patience import Backoff
 from jobyard.supervise import Report, Restarts, Supervised
 from jobyard.triggers.git import moves
-from jobyard.triggers.git.clone import Found, open_here, open_url
+from jobyard.triggers.git.clone import Clone, open_here, open_url
 from jobyard.triggers.git.history import requeue, transitions
 from jobyard.triggers.git.manifests import Policy
 from jobyard.triggers.git.settings import Settings
@@ -73,7 +73,7 @@ async def trigger(url: str | Path, namespace: str, **told: Any) -> GitTrigger:
     return of(found, namespace, **told)
 
 
-def of(found: Found, namespace: str, **told: Any) -> GitTrigger:
+def of(found: Clone, namespace: str, **told: Any) -> GitTrigger:
     policy = told.pop("policy", Policy(default_namespace=namespace))
     return GitTrigger(found.repository, Settings(policy=policy, **told), found.url)
 
@@ -192,7 +192,7 @@ async def test_requeued_files_run_again_and_a_foreign_job_is_left_alone(
     assert "A Job named theirs is there already" in git(remote, "log", "--format=%B", "main")
     (first,) = [each for each in await cluster.list(JOBS, namespace) if each.metadata.name == "mine"]
     # By command, and then by a person's own git mv.
-    moved = await requeue(Found(repository=serving.repository, url=serving.url), None, ["failed/mine.yaml"])
+    moved = await requeue(Clone(repository=serving.repository, url=serving.url), None, ["failed/mine.yaml"])
     assert [move.name for move in moved] == ["mine.yaml"]
     await until_idle(serving, engine)
     (second,) = [each for each in await cluster.list(JOBS, namespace) if each.metadata.name == "mine"]
@@ -207,7 +207,7 @@ async def test_requeued_files_run_again_and_a_foreign_job_is_left_alone(
     (foreign,) = [each for each in await cluster.list(JOBS, namespace) if each.metadata.name == "theirs"]
     assert names.RUN not in foreign.metadata.labels
     tip, look = await serving.repository.look(None)
-    told = await transitions(Found(repository=serving.repository, url=serving.url), tip, look, file="mine.yaml")
+    told = await transitions(Clone(repository=serving.repository, url=serving.url), tip, look, file="mine.yaml")
     assert [each.state for each in told] == ["failed", "processing", "failed", "processing", "queued", "failed", "processing"]
     assert len({each.run for each in told if each.run}) == 3
 
@@ -546,7 +546,7 @@ async def test_shallow_and_partial_clones_and_signed_commits(
     assert "-----BEGIN SSH SIGNATURE-----" in git(remote, "cat-file", "commit", "main")
 
 
-async def _sign(folder: Path, found: Found) -> None:
+async def _sign(folder: Path, found: Clone) -> None:
     import subprocess
 
     key = folder / "signing"

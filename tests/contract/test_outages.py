@@ -9,7 +9,6 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from jobyard.cli.reading import read_file
 from jobyard.cluster.client import HttpCluster, open_cluster
 from jobyard.cluster.kubeconfig import connect
 from jobyard.contracts import Change
@@ -18,6 +17,7 @@ from jobyard.engine.loop import open_engine
 from jobyard.model.errors import WatchExpired
 from jobyard.model.objects import CONFIG_MAPS, JOBS, ConfigMap
 from jobyard.model.run import RunRequest, State
+from jobyard.service.reading import read_file
 from tests.conftest import ClusterUnderTest
 from tests.manifests import step, workflow
 

@@ -11,7 +11,6 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from jobyard.cli.reading import read_file
 from jobyard.cluster.client import HttpCluster, open_cluster
 from jobyard.cluster.kubeconfig import connect
 from jobyard.cluster.lease import Leadership
@@ -25,6 +24,7 @@ from jobyard.model.errors import JobyardError
 from jobyard.model.objects import JOBS, PODS
 from jobyard.model.run import Role, RunRequest, State
 from jobyard.model.workflow import Workflow
+from jobyard.service.reading import read_file
 from tests.conftest import KUBERNETES, ClusterUnderTest
 from tests.manifests import step, workflow
 from tests.restricted import restricted_kubeconfig

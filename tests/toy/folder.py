@@ -13,10 +13,10 @@ import os
 from pathlib import Path
 
 from jobyard import external
-from jobyard.cli.reading import read_file
 from jobyard.contracts import Engine
 from jobyard.model.errors import Rejected, WrongInput
 from jobyard.model.run import RunRequest
+from jobyard.service.reading import read_file
 
 LOOK_EVERY = 0.2
 """Seconds between two looks at the inbox."""

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from jobyard.cli.reading import read_file
 from jobyard.files.manifest import without_command
+from jobyard.service.reading import read_file
 
 ROOT = Path(__file__).parents[2]
 

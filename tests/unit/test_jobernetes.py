@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from jobyard.cli.reading import read_file
 from jobyard.model.workflow import Cleanup, order
+from jobyard.service.reading import read_file
 
 SEEDS = Path(__file__).parents[1] / "seeds/jobernetes"
 

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from jobyard.engine import limits
 from jobyard.engine.limits import Claim, Full
 from jobyard.model.objects import ConfigMap, Metadata
-from jobyard.model.retention import UNRELEASED, Kept, expired
+from jobyard.model.retention import UNRELEASED, Candidate, expired
 from jobyard.model.workflow import Step, Workflow
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
@@ -76,9 +76,9 @@ def test_what_people_wrote_by_hand_is_read_with_care() -> None:
     assert limits.holders(None) == {}
 
 
-def kept(name: str, days: float | None, *, released: bool = True, retention: timedelta | None = None) -> Kept:
+def kept(name: str, days: float | None, *, released: bool = True, retention: timedelta | None = None) -> Candidate:
     finished = NOW - days * DAY if days is not None else None
-    return Kept(id=name, created=NOW - 400 * DAY, finished=finished, released=released, retention=retention)
+    return Candidate(id=name, created=NOW - 400 * DAY, finished=finished, released=released, retention=retention)
 
 
 def test_retention_takes_what_ended_long_enough_ago() -> None:

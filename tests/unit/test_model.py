@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from jobyard.engine import record as records
 from jobyard.engine.decision import Record
 from jobyard.model import duration, names
-from jobyard.model.errors import InvalidParameter, PlaceholderUnknown, Rejected, Unavailable
+from jobyard.model.errors import InvalidParameter, PlaceholderUnknown
 from jobyard.model.finding import did_you_mean
 from jobyard.model.job import Owner, outputs, read, render
 from jobyard.model.objects import ConfigMap, Job, Pod
@@ -317,8 +317,3 @@ def test_a_record_is_spread_when_it_is_large() -> None:
     texts = records.pages({(Role.STEP, step.name): result for step in steps}, known, flow)
     assert all(sum(map(len, data.values())) < 1_000_000 for data in texts.values())
     assert sum(map(len, texts.values())) == 2000
-
-
-def test_errors_speak_from_their_facts() -> None:
-    assert str(Rejected(action="create Job x", status=422, reason="Invalid", message="no")) == "the cluster refused to create Job x: no"
-    assert "http://x can't be reached" in str(Unavailable(server="http://x", what="can't be reached"))

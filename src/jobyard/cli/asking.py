@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from jobyard.cli.target import Target, open_target
-from jobyard.cli.target_options import TargetOptions
 from jobyard.files.reading import Reading
 from jobyard.model.errors import InvalidParameter, JobyardError, NoCluster, NotFound, PlaceholderUnknown, Rejected
 from jobyard.model.finding import Finding, Position
@@ -13,6 +11,8 @@ from jobyard.model.parameters import resolve
 from jobyard.model.run import Role
 from jobyard.model.template import lookup
 from jobyard.model.workflow import Workflow
+from jobyard.service.options import TargetOptions
+from jobyard.service.target import Target, open_target
 
 
 async def ask_cluster(options: TargetOptions, reading: Reading) -> list[Finding]:

@@ -9,7 +9,7 @@ import rich_click as click
 from click.exceptions import Exit
 
 from jobyard.cli.options import cluster_options, output_option
-from jobyard.cli.target_options import TargetOptions
+from jobyard.service.options import TargetOptions
 
 
 @click.command()
@@ -24,10 +24,10 @@ def check(files: tuple[Path, ...], target: TargetOptions, output: str) -> None:
     import json
 
     from jobyard.cli.asking import ask_cluster
-    from jobyard.cli.reading import read_file
-    from jobyard.cli.render import finding_json
     from jobyard.files.manifest import without_command
     from jobyard.model.finding import Finding
+    from jobyard.service.reading import read_file
+    from jobyard.service.shapes import finding_json
 
     findings: list[Finding] = []
     for file in files:

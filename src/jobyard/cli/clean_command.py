@@ -8,7 +8,7 @@ import json
 import rich_click as click
 
 from jobyard.cli.options import cluster_options, output_option
-from jobyard.cli.target_options import TargetOptions
+from jobyard.service.options import TargetOptions
 
 
 @click.command()
@@ -44,9 +44,9 @@ def clean(older_than: str | None, keep: int, dry_run: bool, target: TargetOption
 async def _clean(options: TargetOptions, age: object, keep: int, dry_run: bool) -> list[str]:
     from datetime import timedelta
 
-    from jobyard.cli.target import open_target
     from jobyard.engine.clock import SystemClock
     from jobyard.engine.sweep import find_expired, sweep
+    from jobyard.service.target import open_target
 
     default = age if isinstance(age, timedelta) else None
     async with open_target(options) as target:

@@ -9,9 +9,8 @@ from pathlib import Path
 
 import rich_click as click
 
-from jobyard.cli.git_options import GitOptions, ServeOptions
-from jobyard.cli.target_options import TargetOptions
 from jobyard.compat import goji
+from jobyard.service.options import GitOptions, ServeOptions, TargetOptions
 
 _ANYTHING = ServeOptions(namespaces=("*",), kinds=("*",), commit_each=True)
 
@@ -57,11 +56,14 @@ def process(repository: str | None) -> None:
 
 
 async def _process() -> None:
-    from jobyard.cli.git_command import print_move
-    from jobyard.cli.git_serving import open_trigger
+    from jobyard.cli.git_moves import print_move, warn
+    from jobyard.service.git import open_trigger
 
     in_cluster = goji.read(os.environ).in_cluster
-    async with open_trigger(_options(), _ANYTHING, _target(), print_move, in_cluster=in_cluster, drop_duplicates=True) as (trigger, engine):
+    async with open_trigger(_options(), _ANYTHING, _target(), print_move, warn, in_cluster=in_cluster, drop_duplicates=True) as (
+        trigger,
+        engine,
+    ):
         await trigger.run_once(engine)
 
 

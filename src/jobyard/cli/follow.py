@@ -11,19 +11,19 @@ from dataclasses import dataclass
 
 from jobyard.cli.screens import Screen
 from jobyard.cli.tails import Tails
-from jobyard.cli.target import Target
 from jobyard.contracts import Clock
 from jobyard.engine.loop import ClusterEngine
 from jobyard.engine.signals import Signal
 from jobyard.model.run import Outcome, Run
+from jobyard.service.target import Target
 
 SECOND_CHANCE = 3.0
 """Seconds in which a second Ctrl-C cancels the run."""
 
 
 @dataclass
-class Followed:
-    """How following ended. `outcome` is None when the person left before the run did."""
+class Session:
+    """A run that was followed on a screen, and how that ended. `outcome` is None when the person left before the run did."""
 
     outcome: Outcome | None
     interrupted: bool
@@ -57,7 +57,7 @@ def catch_interrupts() -> Iterator[Interrupts]:
             loop.remove_signal_handler(number)
 
 
-async def follow(engine: ClusterEngine, run: Run, target: Target, screen: Screen, clock: Clock, come_back: str) -> Followed:
+async def follow(engine: ClusterEngine, run: Run, target: Target, screen: Screen, clock: Clock, come_back: str) -> Session:
     """Shows the run until it ends. The first Ctrl-C leaves it to itself and says how to come back; a second one soon after cancels it."""
     async with asyncio.TaskGroup() as tasks:
         tails = Tails(target.cluster, target.namespace, tasks)
@@ -75,7 +75,7 @@ async def follow(engine: ClusterEngine, run: Run, target: Target, screen: Screen
         raise result
     if result is not None:
         screen.show(result.view, {}, clock.now())
-    return Followed(outcome=result, interrupted=interrupted, tails=tails)
+    return Session(outcome=result, interrupted=interrupted, tails=tails)
 
 
 async def _outcome(engine: ClusterEngine, run: Run) -> Outcome | Exception:

@@ -9,9 +9,10 @@ from typing import Any
 
 import rich_click as click
 
-from jobyard.cli.git_options import GitOptions, ServeOptions, git_options, open_repository, serve_options
+from jobyard.cli.git_moves import print_move, print_move_json, warn
+from jobyard.cli.git_options import git_options, serve_options
 from jobyard.cli.options import cluster_options, output_option
-from jobyard.cli.target_options import TargetOptions
+from jobyard.service.options import GitOptions, ServeOptions, TargetOptions
 
 
 @click.group(name="git")
@@ -74,30 +75,14 @@ def process(wait: bool, git: GitOptions, serve: ServeOptions, target: TargetOpti
 
 
 async def _process(git: GitOptions, serve: ServeOptions, options: TargetOptions, output: str, wait: bool) -> None:
-    from jobyard.cli.git_serving import open_trigger
+    from jobyard.service.git import open_trigger
 
-    async with open_trigger(git, serve, options, _print_json if output == "json" else print_move) as (trigger, engine):
+    async with open_trigger(git, serve, options, print_move_json if output == "json" else print_move, warn) as (trigger, engine):
         done = await (trigger.run_until_idle(engine) if wait else trigger.run_once(engine))
         if output == "text" and not (done.moves or wait):
             click.echo("Nothing to move." if done.running or done.waiting else "Nothing is queued or running.", err=True)
         if output == "text" and (done.running or done.waiting):
             click.echo(f"{done.running} running, {done.waiting} waiting in the queue.", err=True)
-
-
-def print_move(move: Any) -> None:
-    """Says a transition to a person."""
-    from jobyard.triggers.git.moves import words
-
-    click.echo(words(move))
-
-
-def _print_json(move: Any) -> None:
-    click.echo(json.dumps(_as_json(move)))
-
-
-def _as_json(move: Any) -> dict[str, Any]:
-    facts = {"file": move.name, "from": move.file.place, "to": move.target, "run": move.run, "namespace": move.namespace}
-    return {**facts, "reason": move.reason}
 
 
 @git_group.command()
@@ -111,10 +96,11 @@ def requeue(files: tuple[str, ...], git: GitOptions, output: str) -> None:
 
 async def print_requeued(git: GitOptions, files: tuple[str, ...], output: str) -> None:
     """Queues files again, and says which. Raises NotThere, GitFailed."""
+    from jobyard.service.git import open_repository
     from jobyard.triggers.git.history import requeue as back
 
     for move in await back(await open_repository(git), git.base, files):
-        (print_move if output == "text" else _print_json)(move)
+        (print_move if output == "text" else print_move_json)(move)
 
 
 @git_group.command()
@@ -138,6 +124,7 @@ def status(git: GitOptions, output: str) -> None:
 
 
 async def _status(git: GitOptions) -> list[dict[str, str]]:
+    from jobyard.service.git import open_repository
     from jobyard.triggers.git.history import latest
     from jobyard.triggers.git.layout import show
 
@@ -169,12 +156,12 @@ async def _status(git: GitOptions) -> list[dict[str, str]]:
 def log(file: str, number: int, git: GitOptions, output: str) -> None:
     """Tell the history of all files, or of FILE, the newest first. Needs the repository alone."""
     from jobyard.cli import render
+    from jobyard.service.shapes import transition_json
 
     rows = asyncio.run(_log(git, file.rsplit("/", 1)[-1], number))
     if output == "json":
         for each in rows:
-            facts = {"at": each.at.isoformat(), "commit": each.commit, "file": each.file, "state": each.state, "run": each.run}
-            click.echo(json.dumps({**facts, "namespace": each.namespace, "reason": each.reason}))
+            click.echo(json.dumps(transition_json(each)))
         return
     if not rows:
         click.echo("No transition yet.", err=True)
@@ -185,6 +172,7 @@ def log(file: str, number: int, git: GitOptions, output: str) -> None:
 
 
 async def _log(git: GitOptions, file: str, number: int) -> list[Any]:
+    from jobyard.service.git import open_repository
     from jobyard.triggers.git.history import transitions
 
     found = await open_repository(git)

@@ -4,51 +4,14 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable
-from dataclasses import dataclass
 from datetime import timedelta
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import Any, TypeVar
 
 import rich_click as click
 
-if TYPE_CHECKING:
-    from jobyard.triggers.git.clone import Found
-    from jobyard.triggers.git.settings import Settings
+from jobyard.service.options import IDENTITY, GitOptions, ServeOptions
 
 F = TypeVar("F", bound=Callable[..., Any])
-IDENTITY = "Jobyard <jobyard@localhost>"
-
-
-@dataclass(frozen=True, kw_only=True)
-class GitOptions:
-    """Which repository, which branch, which folders, and who commits."""
-
-    repository: str | None = None
-    branch: str | None = None
-    folder: str | None = None
-    author: str = IDENTITY
-
-    @property
-    def base(self) -> str | None:
-        """The folder of the five folders, as paths in the repository begin with it."""
-        if self.folder is None:
-            return None
-        inner = self.folder.strip("/")
-        return f"{inner}/" if inner not in ("", ".") else ""
-
-    @property
-    def identity(self) -> tuple[str, str]:
-        name, _, email = self.author.partition("<")
-        return name.strip(), email.strip("> ")
-
-
-@dataclass(frozen=True, kw_only=True)
-class ServeOptions:
-    """What the repository's files may ask for, and how its transitions are committed."""
-
-    namespaces: tuple[str, ...] = ()
-    kinds: tuple[str, ...] = ()
-    commit_each: bool = False
-    start_timeout: timedelta | None = timedelta(hours=1)
 
 
 def git_options(command: F) -> F:
@@ -113,27 +76,3 @@ def _duration(context: click.Context, parameter: click.Parameter, value: str) ->
         return parse(value)
     except ValueError as error:
         raise click.BadParameter(str(error)) from None
-
-
-async def open_repository(options: GitOptions) -> Found:
-    """The repository that the options mean. Raises NoRepository, GitFailed."""
-    from pathlib import Path
-
-    from jobyard.triggers.git.clone import open_here, open_url
-
-    if options.repository:
-        return await open_url(options.repository, options.branch, options.identity)
-    return await open_here(Path.cwd(), options.branch, options.identity)
-
-
-def settings(options: GitOptions, serve: ServeOptions, namespace: str, **more: Any) -> Settings:
-    """How the repository is to be served."""
-    from jobyard.triggers.git.manifests import KINDS, Policy
-    from jobyard.triggers.git.settings import Settings
-
-    policy = Policy(
-        default_namespace=namespace,
-        namespaces=None if "*" in serve.namespaces else frozenset(serve.namespaces),
-        kinds=None if "*" in serve.kinds else KINDS | frozenset(serve.kinds),
-    )
-    return Settings(policy=policy, base=options.base, commit_each=serve.commit_each, start_timeout=serve.start_timeout, **more)

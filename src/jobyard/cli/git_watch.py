@@ -14,13 +14,12 @@ from typing import Any
 
 import rich_click as click
 
-from jobyard.cli.git_command import print_move
-from jobyard.cli.git_options import GitOptions, ServeOptions
-from jobyard.cli.git_serving import open_trigger
-from jobyard.cli.target_options import TargetOptions
+from jobyard.cli.git_moves import print_move, warn
 from jobyard.contracts import Clock
 from jobyard.engine.clock import SystemClock
 from jobyard.model.errors import WrongInput
+from jobyard.service.git import open_trigger
+from jobyard.service.options import GitOptions, ServeOptions, TargetOptions
 from jobyard.supervise import Report, Stage, Supervised
 from jobyard.triggers.git.listen import Webhooks, listening
 
@@ -40,7 +39,12 @@ class WatchOptions:
 
 
 class PortTaken(WrongInput):
-    """can't listen on {host}:{port} ({why}); --listen names another place"""
+    """The address to listen at can't be had."""
+
+    sentence = "can't listen on {host}:{port} ({why}); --listen names another place"
+    host: str
+    port: int
+    why: str
 
 
 async def keep_watching(git: GitOptions, serve: ServeOptions, options: TargetOptions, watch: WatchOptions) -> None:
@@ -48,7 +52,7 @@ async def keep_watching(git: GitOptions, serve: ServeOptions, options: TargetOpt
     clock = SystemClock()
     more: dict[str, Any] = {"poll": watch.poll, "drop_duplicates": watch.drop_duplicates}
     async with (
-        open_trigger(git, serve, options, print_move, in_cluster=watch.in_cluster, **more) as (trigger, engine),
+        open_trigger(git, serve, options, print_move, warn, in_cluster=watch.in_cluster, **more) as (trigger, engine),
         AsyncExitStack() as stack,
     ):
         report, namespace = Report(trigger.name, clock), trigger.settings.policy.default_namespace
@@ -76,7 +80,7 @@ async def _listen(app: Webhooks, watch: WatchOptions) -> AsyncIterator[int]:
         async with listening(app, watch.host, watch.port) as port:
             yield port
     except OSError as error:
-        raise PortTaken(host=watch.host, port=watch.port, why=error.strerror) from None
+        raise PortTaken(host=watch.host, port=watch.port, why=error.strerror or str(error)) from None
 
 
 async def _tell(report: Report, clock: Clock) -> None:

@@ -13,7 +13,7 @@ import rich_click as click
 def graph(file: Path, form: str) -> None:
     """Draw the workflow of FILE."""
     from jobyard.cli import draw
-    from jobyard.cli.reading import read_file
+    from jobyard.service.reading import read_file
 
     workflow = read_file(file).require()
     click.echo({"text": draw.text, "mermaid": draw.mermaid, "svg": draw.svg}[form](workflow), nl=form != "svg")

@@ -8,7 +8,7 @@ import json
 import rich_click as click
 
 from jobyard.cli.options import cluster_options, output_option
-from jobyard.cli.target_options import TargetOptions
+from jobyard.service.options import TargetOptions
 
 
 @click.group()
@@ -63,16 +63,16 @@ def unset(name: str, target: TargetOptions) -> None:
 
 
 async def _list(options: TargetOptions) -> list[tuple[str, int | None, list[str]]]:
-    from jobyard.cli.target import open_target
     from jobyard.engine.limiter import look
+    from jobyard.service.target import open_target
 
     async with open_target(options) as target:
         return await look(target.cluster, target.namespace)
 
 
 async def _set(options: TargetOptions, name: str, number: str | None) -> None:
-    from jobyard.cli.target import open_target
     from jobyard.engine.limiter import set_limit
+    from jobyard.service.target import open_target
 
     async with open_target(options) as target:
         await set_limit(target.cluster, target.namespace, name, number)

@@ -8,7 +8,7 @@ from typing import Any, TypeVar
 
 import rich_click as click
 
-from jobyard.cli.target_options import TargetOptions
+from jobyard.service.options import TargetOptions
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -31,6 +31,14 @@ def cluster_options(command: F) -> F:
         return command(target=target, **rest)
 
     return wrapped  # type: ignore[return-value]
+
+
+def as_words(options: TargetOptions) -> str:
+    """The cluster's options, as one would type them again."""
+    words = ["--local"] if options.local else []
+    for name, value in (("--context", options.context), ("--kubeconfig", options.kubeconfig), ("-n", options.namespace)):
+        words += [name, value] if value else []
+    return "".join(f" {word}" for word in words)
 
 
 def runtime_option(command: F) -> F:
@@ -85,10 +93,10 @@ def complete_run(context: click.Context, parameter: click.Parameter, incomplete:
     """Completes the id of a run from the cluster that the line so far names; nothing when it can't be asked."""
     import asyncio
 
-    from jobyard.cli.target import open_target
     from jobyard.model.errors import JobyardError
     from jobyard.model.names import RECORD_SELECTOR
     from jobyard.model.objects import CONFIG_MAPS
+    from jobyard.service.target import open_target
 
     options = TargetOptions(
         local=bool(context.params.get("local")),

@@ -1,15 +1,13 @@
-"""Runs as text and as JSON. Pure: from values to strings."""
+"""Runs as text. Pure: from values to strings."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from datetime import UTC, datetime
-from typing import Any
+from datetime import datetime
 
 from jobyard.model import duration
-from jobyard.model.diagnosis import Diagnosis
-from jobyard.model.finding import Finding
-from jobyard.model.run import Reason, Role, RunView, State, StepView
+from jobyard.model.run import Reason, RunView, State, StepView
+from jobyard.service.reasons import title
 
 MARKS = {
     State.PENDING: "·",
@@ -29,75 +27,6 @@ STYLES = {
     State.LOST: "bold red",
     State.SKIPPED: "dim",
 }
-
-
-def time(moment: datetime | None) -> str | None:
-    """RFC 3339, in UTC, to the second."""
-    return moment.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ") if moment else None
-
-
-def run_json(view: RunView) -> dict[str, Any]:
-    """A run as one JSON object: the same shape in `run`, `runs` and `show`."""
-    return {
-        "id": view.id,
-        "workflow": view.workflow,
-        "namespace": view.namespace,
-        "trigger": view.trigger,
-        **({"origin": dict(view.origin)} if view.origin else {}),
-        "state": view.state,
-        "reason": view.reason,
-        "started": time(view.started),
-        "finished": time(view.finished),
-        "steps": [step_json(step) for step in view.steps],
-    }
-
-
-def step_json(step: StepView) -> dict[str, Any]:
-    found: dict[str, Any] = {
-        "name": step.name,
-        "state": step.state,
-        "reason": step.reason,
-        "message": step.message,
-        "attempt": step.attempt,
-        "job": step.job,
-        "started": time(step.started),
-        "finished": time(step.finished),
-        "needs": list(step.needs),
-        "outputs": dict(step.outputs) if step.outputs is not None else None,
-        "diagnosis": diagnosis_json(step.diagnosis) if step.diagnosis else None,
-    }
-    if step.role is Role.REVERT:
-        found["reverts"] = True
-    return found
-
-
-def diagnosis_json(diagnosis: Diagnosis) -> dict[str, Any]:
-    return {
-        "reason": diagnosis.reason,
-        "sentence": diagnosis.sentence,
-        "detail": diagnosis.detail,
-        "remedy": diagnosis.remedy,
-        "pod": diagnosis.pod,
-        "container": diagnosis.container,
-        "exitCode": diagnosis.exit_code,
-    }
-
-
-def finding_json(finding: Finding) -> dict[str, Any]:
-    return {
-        "file": finding.position.file,
-        "line": finding.position.line,
-        "column": finding.position.column,
-        "severity": "error" if finding.is_error else "warning",
-        "what": finding.what,
-        "expected": finding.expected,
-        "remedy": finding.remedy,
-    }
-
-
-def title(step: StepView) -> str:
-    """The step's name as a person reads it."""
-    return f"{step.name} (revert)" if step.role is Role.REVERT else step.name
 
 
 def lasted(step: StepView | RunView, now: datetime) -> str:

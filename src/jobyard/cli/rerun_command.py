@@ -8,7 +8,7 @@ import rich_click as click
 from click.exceptions import Exit
 
 from jobyard.cli.options import cluster_options, complete_run, output_option
-from jobyard.cli.target_options import TargetOptions
+from jobyard.service.options import TargetOptions
 
 
 @click.command()
@@ -28,12 +28,12 @@ def rerun(run: str, failed: bool, target: TargetOptions, output: str) -> None:
 async def _rerun(options: TargetOptions, run: str, failed: bool, output: str) -> int:
     import uuid
 
-    from jobyard.cli.target import open_target
     from jobyard.cli.watch_run import watch_run
     from jobyard.engine.clock import SystemClock
     from jobyard.engine.look import look
     from jobyard.engine.loop import open_engine
     from jobyard.engine.rerun import rerun as again
+    from jobyard.service.target import open_target
 
     async with open_target(options) as target:
         view = (await look(target.cluster, SystemClock(), target.namespace, run))[0]

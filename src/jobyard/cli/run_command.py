@@ -11,7 +11,7 @@ import rich_click as click
 from click.exceptions import Exit
 
 from jobyard.cli.options import cluster_options, complete_run, containers, output_option, runtime_option
-from jobyard.cli.target_options import TargetOptions
+from jobyard.service.options import TargetOptions
 
 if TYPE_CHECKING:
     from jobyard.files.reading import Reading
@@ -94,8 +94,6 @@ def _workflow(options: RunOptions, reading: Reading) -> Workflow:
 async def _run_file(options: RunOptions) -> int:
     import uuid
 
-    from jobyard.cli.reading import read_file
-    from jobyard.cli.target import open_target
     from jobyard.cli.watch_run import watch_run
     from jobyard.engine.clock import SystemClock
     from jobyard.engine.loop import open_engine
@@ -103,6 +101,8 @@ async def _run_file(options: RunOptions) -> int:
     from jobyard.files.manifest import without_command
     from jobyard.model.errors import InvalidFiles
     from jobyard.model.run import RunRequest
+    from jobyard.service.reading import read_file
+    from jobyard.service.target import open_target
 
     reading = read_file(options.file)
     workflow = _workflow(options, reading)
@@ -120,7 +120,7 @@ async def _run_file(options: RunOptions) -> int:
         if elsewhere := plain.foreign_to(reading.jobs, target.namespace):
             raise InvalidFiles(elsewhere)
         if target.is_local:
-            await _furnish(target.cluster, target.namespace)
+            await _make_namespace(target.cluster, target.namespace)
             whose = "It ends with this command." if target.ends_with_us else "It goes on after this command."
             click.echo(f"On the local cluster: {containers(target.runtime)}. {whose}", err=True)
         async with open_engine(target.cluster, SystemClock(), target.namespace) as engine:
@@ -130,10 +130,10 @@ async def _run_file(options: RunOptions) -> int:
 
 
 async def _resume(options: RunOptions) -> int:
-    from jobyard.cli.target import open_target
     from jobyard.cli.watch_run import watch_run
     from jobyard.engine.clock import SystemClock
     from jobyard.engine.loop import open_engine
+    from jobyard.service.target import open_target
 
     async with (
         open_target(options.target) as target,
@@ -143,7 +143,7 @@ async def _resume(options: RunOptions) -> int:
         return await watch_run(engine, started, target, options.target, options.output)
 
 
-async def _furnish(cluster: Any, namespace: str) -> None:
+async def _make_namespace(cluster: Any, namespace: str) -> None:
     """The local cluster makes the namespace that a file names; on others that is for who runs them."""
     from jobyard.model.errors import Conflict
 

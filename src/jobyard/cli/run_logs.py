@@ -6,8 +6,6 @@ import asyncio
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from jobyard.cli.target import Target, open_target
-from jobyard.cli.target_options import TargetOptions
 from jobyard.engine import record
 from jobyard.engine.clock import SystemClock
 from jobyard.engine.logs import pods_of
@@ -17,6 +15,8 @@ from jobyard.model.errors import NoSuchStep, Rejected, Unavailable
 from jobyard.model.finding import did_you_mean
 from jobyard.model.objects import CONFIG_MAPS, PODS, Pod
 from jobyard.model.run import Role, RunView
+from jobyard.service.options import TargetOptions
+from jobyard.service.target import Target, open_target
 
 Say = Callable[[str], None]
 

@@ -9,17 +9,17 @@ from typing import TYPE_CHECKING
 import rich_click as click
 
 from jobyard.cli.options import cluster_options, complete_run, output_option
-from jobyard.cli.target_options import TargetOptions
+from jobyard.service.options import TargetOptions
 
 if TYPE_CHECKING:
-    from jobyard.cli.reasons import Answer
     from jobyard.model.run import RunView
+    from jobyard.service.reasons import Answer
 
 
 async def _look(options: TargetOptions, run: str = "") -> list[RunView]:
-    from jobyard.cli.target import open_target
     from jobyard.engine.clock import SystemClock
     from jobyard.engine.look import look
+    from jobyard.service.target import open_target
 
     async with open_target(options) as target:
         return await look(target.cluster, SystemClock(), target.namespace, run)
@@ -32,11 +32,12 @@ def runs(target: TargetOptions, output: str) -> None:
     """List the runs of a namespace, the newest first."""
     from jobyard.cli import render
     from jobyard.engine.clock import SystemClock
+    from jobyard.service.shapes import run_json
 
     views, now = asyncio.run(_look(target)), SystemClock().now()
     if output == "json":
         for view in views:
-            click.echo(json.dumps(render.run_json(view)))
+            click.echo(json.dumps(run_json(view)))
         return
     if not views:
         click.echo("No runs yet. `jobyard run FILE` starts one.", err=True)
@@ -65,10 +66,11 @@ def show(run: str, target: TargetOptions, output: str) -> None:
     from jobyard.cli import render
     from jobyard.engine.clock import SystemClock
     from jobyard.model.run import State
+    from jobyard.service.shapes import run_json
 
     view, now = asyncio.run(_look(target, run))[0], SystemClock().now()
     if output == "json":
-        click.echo(json.dumps(render.run_json(view)))
+        click.echo(json.dumps(run_json(view)))
         return
     click.echo(f"{view.id}  {render.summary(view)}  {render.lasted(view, now)}")
     started = view.started.astimezone().strftime("%Y-%m-%d %H:%M:%S %Z")
@@ -113,18 +115,19 @@ def logs(run: str, step: str | None, follow: bool, tail: int | None, timestamps:
 def cancel(run: str, target: TargetOptions, output: str) -> None:
     """Cancel a RUN: its Jobs are stopped, and no other step starts. Waits until it has ended."""
     from jobyard.cli import render
+    from jobyard.service.shapes import run_json
 
     view = asyncio.run(_cancel(target, run))
     if output == "json":
-        click.echo(json.dumps(render.run_json(view)))
+        click.echo(json.dumps(run_json(view)))
     else:
         click.echo(f"{view.id}  {render.summary(view)}")
 
 
 async def _cancel(options: TargetOptions, run: str) -> RunView:
-    from jobyard.cli.target import open_target
     from jobyard.engine.clock import SystemClock
     from jobyard.engine.loop import open_engine
+    from jobyard.service.target import open_target
 
     async with open_target(options) as target, open_engine(target.cluster, SystemClock(), target.namespace) as engine:
         found = await engine.find(run)
@@ -141,22 +144,23 @@ async def _cancel(options: TargetOptions, run: str) -> RunView:
 @output_option
 def why(name: str, target: TargetOptions, output: str) -> None:
     """Say in a sentence why a run or any Job is not running, or why it failed, and what to do."""
-    from jobyard.cli import reasons
+    from jobyard.service import reasons
+    from jobyard.service.shapes import answer_json
 
     for answer in asyncio.run(_why(target, name)):
         if output == "json":
-            click.echo(json.dumps(reasons.as_json(answer)))
+            click.echo(json.dumps(answer_json(answer)))
         else:
             for line in reasons.as_text(answer):
                 click.echo(line)
 
 
 async def _why(options: TargetOptions, name: str) -> list[Answer]:
-    from jobyard.cli import reasons
-    from jobyard.cli.target import open_target
     from jobyard.engine.clock import SystemClock
     from jobyard.engine.look import look, look_at_job
     from jobyard.model.errors import NoSuchRun
+    from jobyard.service import reasons
+    from jobyard.service.target import open_target
 
     async with open_target(options) as target:
         try:

@@ -10,6 +10,8 @@ from typing import Any, Protocol
 
 from jobyard.cli import render
 from jobyard.model.run import Role, RunView, State, StepView
+from jobyard.service.reasons import title
+from jobyard.service.shapes import run_json
 
 Say = Callable[[str], None]
 
@@ -78,7 +80,7 @@ class JsonLines:
         self._last: dict[str, Any] = {}
 
     def show(self, view: RunView, last_lines: Mapping[str, str], now: datetime) -> None:
-        tree = render.run_json(view)
+        tree = run_json(view)
         if tree != self._last:
             self._last = tree
             self._echo(json.dumps(tree))
@@ -119,7 +121,7 @@ class LiveTree:
         chosen = choose(view.steps, max(height - 5, 5))
         for step in chosen:
             style = render.STYLES[step.state]
-            name = "  " * min(self._depths.get(step.name, 0), 8) + f"{render.MARKS[step.state]} {render.title(step)}"
+            name = "  " * min(self._depths.get(step.name, 0), 8) + f"{render.MARKS[step.state]} {title(step)}"
             attempt = f" attempt {step.attempt}" if step.attempt > 1 else ""
             note = Text(f"{render.why(step)}{attempt}".strip(), style="yellow")
             if step.state is State.RUNNING and last_lines.get(step.name):

@@ -9,37 +9,37 @@ import rich_click as click
 
 from jobyard.cli import render
 from jobyard.cli.follow import follow
+from jobyard.cli.options import as_words
 from jobyard.cli.screens import JsonLines, Lines, LiveTree, Screen
 from jobyard.cli.tails import TAIL, Tails
-from jobyard.cli.target import Target
-from jobyard.cli.target_options import TargetOptions
 from jobyard.engine.clock import SystemClock
 from jobyard.engine.logs import last_lines
 from jobyard.engine.loop import ClusterEngine
 from jobyard.model.run import Outcome, Run, State
+from jobyard.service.options import TargetOptions
+from jobyard.service.target import Target
 
 
 async def watch_run(engine: ClusterEngine, started: Run, target: Target, options: TargetOptions, output: str) -> int:
     """Shows a run live until it ends or the user leaves; then how it ended. Returns the exit code."""
-    words = replace(options, namespace=target.namespace).as_words()
-    come_back = f"jobyard run --resume {started.id}{words}"
+    come_back = f"jobyard run --resume {started.id}{as_words(replace(options, namespace=target.namespace))}"
     screen = _screen(output)
     if output == "text":
         screen.say(
             f"Run {started.id}: {len(started.workflow.jobs)} step{'s' if len(started.workflow.jobs) != 1 else ''} in namespace {target.namespace}"
         )
     try:
-        followed = await follow(engine, started, target, screen, SystemClock(), come_back)
+        session = await follow(engine, started, target, screen, SystemClock(), come_back)
     finally:
         screen.close()
-    if followed.outcome is None:
+    if session.outcome is None:
         return 130
     await engine.release(started)
     if output == "text":
-        await _tell_end(followed.outcome, followed.tails, target)
-    if followed.interrupted:
+        await _tell_end(session.outcome, session.tails, target)
+    if session.interrupted:
         return 130
-    return 0 if followed.outcome.state is State.SUCCEEDED else 1
+    return 0 if session.outcome.state is State.SUCCEEDED else 1
 
 
 def _screen(output: str) -> Screen:

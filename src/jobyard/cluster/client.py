@@ -55,7 +55,9 @@ class _Resources(Object, frozen=True, kw_only=True):
 
 
 class InsecureConnection(UserWarning):
-    """the kubeconfig says insecure-skip-tls-verify: nobody checks that the server is the one it says it is"""
+    """The kubeconfig says insecure-skip-tls-verify."""
+
+    sentence = "the kubeconfig says insecure-skip-tls-verify: nobody checks that the server is the one it says it is"
 
 
 class HttpCluster:
@@ -299,7 +301,7 @@ async def open_cluster(connection: Connection) -> AsyncIterator[HttpCluster]:
     if connection.server.startswith("https://"):
         tls = connection.tls()
         if connection.insecure:
-            warnings.warn(InsecureConnection(InsecureConnection.__doc__), stacklevel=2)
+            warnings.warn(InsecureConnection(InsecureConnection.sentence), stacklevel=2)
         certificate = await connection.credentials.certificate()
         if certificate:
             await asyncio.to_thread(load_client_certificate, tls, *certificate)

@@ -18,7 +18,13 @@ BASIC = "basic-job"
 
 
 class TemplateWrong(WrongInput):
-    """template {file}: {why}. Its placeholders are {{args.job_name}}, {{args.image}} and {{args.filename}}; a brace is written twice"""
+    """A template that can't be filled or written."""
+
+    sentence = (
+        "template {file}: {why}. Its placeholders are {{args.job_name}}, {{args.image}} and {{args.filename}}; a brace is written twice"
+    )
+    file: str
+    why: str
 
 
 @dataclass(frozen=True, kw_only=True)

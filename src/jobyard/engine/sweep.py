@@ -9,7 +9,7 @@ from jobyard.engine import record as records
 from jobyard.engine.observe import Sight
 from jobyard.model import names
 from jobyard.model.objects import CONFIG_MAPS, ConfigMap
-from jobyard.model.retention import Kept, expired
+from jobyard.model.retention import Candidate, expired
 
 
 async def find_expired(cluster: Cluster, clock: Clock, namespace: str, default: timedelta | None, keep: int) -> dict[str, ConfigMap]:
@@ -29,12 +29,12 @@ async def sweep(cluster: Cluster, clock: Clock, namespace: str, default: timedel
     return list(going)
 
 
-def _kept(record: ConfigMap, sight: Sight) -> Kept | None:
+def _kept(record: ConfigMap, sight: Sight) -> Candidate | None:
     workflow, end = sight.workflow(record.metadata.name), records.end(record)
     created: datetime | None = record.metadata.creation_timestamp
     if workflow is None or created is None:
         return None
-    return Kept(
+    return Candidate(
         id=record.metadata.name,
         created=created,
         finished=(end.finished or created) if end else None,

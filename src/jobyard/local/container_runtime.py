@@ -31,9 +31,14 @@ _UNREAD = {"nofile", "env"}
 
 
 class RuntimeMissing(JobyardError):
-    """the local cluster can't run containers by {name} ({why}): install it and see that `{name} info` works, or leave --runtime away"""
+    """podman or docker is not there, or does not work."""
 
+    sentence = (
+        "the local cluster can't run containers by {name} ({why}): install it and see that `{name} info` works, or leave --runtime away"
+    )
     exit_code = 3
+    name: str
+    why: str
 
 
 def full_reference(image: str) -> str:

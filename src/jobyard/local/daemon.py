@@ -27,9 +27,12 @@ START_TIMEOUT, STOP_TIMEOUT = 30.0, 45.0
 
 
 class LocalClusterFailed(JobyardError):
-    """the local cluster {what}; its log is {log}"""
+    """The local cluster's process did not do what it was asked."""
 
+    sentence = "the local cluster {what}; its log is {log}"
     exit_code = 3
+    what: str
+    log: Path | str
 
 
 def data_folder() -> Path:

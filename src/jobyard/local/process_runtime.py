@@ -75,10 +75,10 @@ class ProcessRuntime:
                 ready.rmdir()
             return await self._warden.start(words, spec.env, str(spec.work), log)
 
-        return _Wrapped(launch, await launch(), ready, log)
+        return _Bubble(launch, await launch(), ready, log)
 
 
-class _Wrapped:
+class _Bubble:
     """A process in bubblewrap, which sees every mount of this machine and fails where one vanishes while it looks: then it is started again."""
 
     def __init__(self, launch: Callable[[], Awaitable[Process]], process: Process, ready: Path, log: LogFile) -> None:

@@ -1,24 +1,37 @@
-"""Every error of ours: one root, classes by what happens next. A class's docstring is its message; its facts are attributes."""
+"""Every error of ours: one root, classes by what happens next. A class has one sentence, with its facts as fields of it.
+
+A docstring tells developers when an error is raised; what users read is the sentence, which `python -OO` leaves alone.
+"""
 
 from __future__ import annotations
 
-import inspect
-from collections.abc import Sequence
-from typing import TYPE_CHECKING, ClassVar
+import copyreg
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from os import PathLike
+from typing import TYPE_CHECKING, Any, ClassVar, dataclass_transform
 
 if TYPE_CHECKING:
     from jobyard.model.finding import Finding
 
 
+@dataclass_transform(kw_only_default=True, eq_default=False)
 class JobyardError(Exception):
-    """Something went wrong: {detail}"""
+    """The root. A subclass is a dataclass by itself: its annotated names are the facts that it is raised with, by keyword."""
 
+    sentence: ClassVar[str] = "something went wrong"
+    """What users read: what was found, what was expected, what to do. `{fact}` stands for a fact."""
     exit_code: ClassVar[int] = 1
 
-    def __init__(self, **facts: object) -> None:
-        for name, value in facts.items():
-            setattr(self, name, value)
-        super().__init__((inspect.getdoc(type(self)) or "").format(**facts))
+    def __init_subclass__(cls, **options: Any) -> None:
+        super().__init_subclass__(**options)
+        dataclass(kw_only=True, eq=False)(cls)
+
+    def __str__(self) -> str:
+        return self.sentence.format_map(vars(self))
+
+    def __reduce__(self) -> tuple[Callable[..., Any], tuple[type[JobyardError]], dict[str, Any]]:
+        return copyreg.__newobj__, (type(self),), vars(self)  # type: ignore[attr-defined]
 
 
 def innermost(error: BaseException) -> BaseException:
@@ -32,125 +45,189 @@ def innermost(error: BaseException) -> BaseException:
 
 
 class WrongInput(JobyardError):
-    """{detail}"""
+    """What a user gave is wrong, and stays so until the user mends it."""
 
+    sentence = "the input is wrong"
     exit_code = 2
 
 
 class InvalidFiles(WrongInput):
-    """{count} in {files}; nothing was created."""
+    """Files with mistakes in them. The mistakes are the findings, each with its place."""
 
+    sentence = "{count} in {files}; nothing was created."
     findings: Sequence[Finding]
+    count: str
+    files: str
 
     def __init__(self, findings: Sequence[Finding]) -> None:
         errors = [finding for finding in findings if finding.is_error]
-        count = "1 mistake" if len(errors) == 1 else f"{len(errors)} mistakes"
-        super().__init__(count=count, files=", ".join(dict.fromkeys(f.position.file for f in errors)), findings=findings)
+        self.findings = findings
+        self.count = "1 mistake" if len(errors) == 1 else f"{len(errors)} mistakes"
+        self.files = ", ".join(dict.fromkeys(finding.position.file for finding in errors))
 
 
 class InvalidParameter(WrongInput):
-    """parameter {name}: {found}; expected {expected}. {remedy}"""
+    """A parameter that the workflow does not declare, or a value that it does not take."""
+
+    sentence = "parameter {name}: {found}; expected {expected}. {remedy}"
+    name: str
+    found: str
+    expected: str
+    remedy: str
 
 
 class PlaceholderUnknown(WrongInput):
-    """{{{{ {placeholder} }}}} has no value: {why}"""
+    """A placeholder that nothing can fill."""
+
+    sentence = "{{{{ {placeholder} }}}} has no value: {why}"
+    placeholder: str
+    why: str
 
 
 class NoSuchRun(WrongInput):
-    """no run {run} in namespace {namespace}; `jobyard runs` lists those there are{hint}"""
+    """The namespace holds no record of the run. `hint` follows the sentence."""
+
+    sentence = "no run {run} in namespace {namespace}; `jobyard runs` lists those there are{hint}"
+    run: str
+    namespace: str
+    hint: str
 
 
 class NotEnded(WrongInput):
-    """run {run} has not ended ({state}): wait for it (`jobyard run --resume {run}`) or cancel it (`jobyard cancel {run}`)"""
+    """Only a run that has ended can be run again."""
+
+    sentence = "run {run} has not ended ({state}): wait for it (`jobyard run --resume {run}`) or cancel it (`jobyard cancel {run}`)"
+    run: str
+    state: str
 
 
 class NothingFailed(WrongInput):
-    """every step of run {run} succeeded: leave --failed out to run all of them again"""
+    """The failed steps of a run are to be run again, and there are none."""
+
+    sentence = "every step of run {run} succeeded: leave --failed out to run all of them again"
+    run: str
 
 
 class NoSuchStep(WrongInput):
-    """run {run} has no step {step}; {hint}"""
+    """The run is there, the step is not."""
+
+    sentence = "run {run} has no step {step}; {hint}"
+    run: str
+    step: str
+    hint: str
 
 
 # --- the cluster can't be reached, or won't ---
 
 
 class NoCluster(JobyardError):
-    """no cluster: {why}. Name one by a kubeconfig (--kubeconfig FILE, KUBECONFIG or ~/.kube/config, with --context NAME), or add --local to run on this machine"""
+    """Nothing names a cluster to work with."""
 
+    sentence = (
+        "no cluster: {why}. Name one by a kubeconfig (--kubeconfig FILE, KUBECONFIG or ~/.kube/config, with --context NAME), "
+        "or add --local to run on this machine"
+    )
     exit_code = 3
+    why: str
 
 
 class NoLocalCluster(NoCluster):
-    """no local cluster: {why}"""
+    """The local cluster was asked for, and does not run or is another."""
+
+    sentence = "no local cluster: {why}"
 
 
 class InvalidKubeconfig(JobyardError):
-    """kubeconfig {file}: {what}; expected {expected}. {remedy}"""
+    """A kubeconfig, or what it points to, can't be used."""
 
+    sentence = "kubeconfig {file}: {what}; expected {expected}. {remedy}"
     exit_code = 3
+    file: str | PathLike[str]
+    what: str
+    expected: str
+    remedy: str
 
 
 class Unavailable(JobyardError):
-    """the cluster at {server} {what}; {remedy}"""
+    """Maybe, later: the call may or may not have been done, and may be repeated, after `retry_after` seconds where that is known."""
 
+    sentence = "the cluster at {server} {what}; {remedy}"
     exit_code = 3
-    retry_after: float | None
     server: str
     what: str
-
-    def __init__(self, *, server: str, what: str, remedy: str = "tried again by itself", retry_after: float | None = None) -> None:
-        super().__init__(server=server, what=what, remedy=remedy, retry_after=retry_after)
+    remedy: str = "tried again by itself"
+    retry_after: float | None = None
 
 
 class Rejected(JobyardError):
-    """the cluster refused to {action}: {message}"""
+    """Never: the cluster understood the call and refuses it. `reason` is Kubernetes' own word, or one of ours."""
 
+    sentence = "the cluster refused to {action}: {message}"
     exit_code = 3
+    action: str
     status: int
     reason: str
     message: str
 
-    def __init__(self, *, action: str, status: int, reason: str, message: str) -> None:
-        super().__init__(action=action, status=status, reason=reason, message=message)
-
 
 class Unauthorized(Rejected):
-    """the cluster does not accept the credentials it was given ({action}): {message}. Log in again, or name another context"""
+    """401."""
+
+    sentence = "the cluster does not accept the credentials it was given ({action}): {message}. Log in again, or name another context"
 
 
 class NotFound(Rejected):
-    """not found: {message}"""
+    """404."""
+
+    sentence = "not found: {message}"
 
 
 class Conflict(Rejected):
-    """the object changed meanwhile or exists already: {message}"""
+    """409: of a create, the name is taken; of an update, somebody was faster."""
+
+    sentence = "the object changed meanwhile or exists already: {message}"
 
 
 class WatchExpired(Rejected):
-    """the watch is too old to go on ({message}); a fresh list follows"""
+    """410."""
+
+    sentence = "the watch is too old to go on ({message}); a fresh list follows"
 
 
 class NamespaceTerminating(Rejected):
-    """the namespace is being deleted: {message}"""
+    """403, since the namespace is going."""
+
+    sentence = "the namespace is being deleted: {message}"
 
 
 class NoRoom(Rejected):
-    """the namespace's quota has no room: {message}"""
+    """403, since a quota is full: room may come."""
+
+    sentence = "the namespace's quota has no room: {message}"
 
 
 # --- Git ---
 
 
 class NoRepository(WrongInput):
-    """no repository of jobs in {path}: {why}. Name one with --repository URL, or make one with `jobyard git init`"""
+    """No repository, or none that holds jobs, where one was looked for."""
+
+    sentence = "no repository of jobs in {path}: {why}. Name one with --repository URL, or make one with `jobyard git init`"
+    path: str | PathLike[str]
+    why: str
 
 
 class GitFailed(JobyardError):
-    """git {action} failed: {message}{remedy}"""
+    """git did not do what it was asked. `remedy` follows the sentence."""
 
+    sentence = "git {action} failed: {message}{remedy}"
     exit_code = 3
+    action: str
+    message: str
+    remedy: str
 
 
 class Overtaken(GitFailed):
-    """the branch moved on while we worked ({message})"""
+    """A push or merge lost to another: look again, and do it anew."""
+
+    sentence = "the branch moved on while we worked ({message})"

@@ -8,8 +8,8 @@ from datetime import datetime, timedelta
 
 
 @dataclass(frozen=True, kw_only=True)
-class Kept:
-    """A run as far as retention is concerned. `retention` is its workflow's own wish."""
+class Candidate:
+    """A run that may have to go, as far as retention is concerned. `retention` is its workflow's own wish."""
 
     id: str
     created: datetime
@@ -22,7 +22,7 @@ UNRELEASED = timedelta(days=7)
 """How much longer a run is kept whose source never let go of it: perhaps a crash is still to be mended."""
 
 
-def expired(runs: Iterable[Kept], default: timedelta | None, keep: int, now: datetime) -> list[str]:
+def expired(runs: Iterable[Candidate], default: timedelta | None, keep: int, now: datetime) -> list[str]:
     """The runs that may go: ended, older than their workflow or else `default` says, and not among the `keep` newest that have ended.
 
     A run without a retention stays; so does one that has not ended, however old.

@@ -7,7 +7,7 @@ from contextlib import aclosing
 
 from jobyard.triggers.git import moves
 from jobyard.triggers.git.layout import Layout, Place
-from jobyard.triggers.git.moves import Told
+from jobyard.triggers.git.moves import Trailers
 from jobyard.triggers.git.repository import Repository
 
 
@@ -16,16 +16,16 @@ class Claims:
 
     def __init__(self, repository: Repository) -> None:
         self._repository = repository
-        self._known: dict[str, Told] = {}
+        self._known: dict[str, Trailers] = {}
         self._read_up_to = ""
 
-    def of(self, files: Iterable[str]) -> dict[str, Told]:
+    def of(self, files: Iterable[str]) -> dict[str, Trailers]:
         """Which runs the files are, as far as a commit of ours says so."""
         return {name: self._known[name] for name in files if name in self._known}
 
-    def note(self, told: Told) -> None:
+    def note(self, claim: Trailers) -> None:
         """A commit that says so was pushed just now."""
-        self._known[told.file] = told
+        self._known[claim.file] = claim
 
     async def learn(self, tip: str, look: Layout) -> None:
         """Reads from the history which run each file in `processing` is."""
@@ -37,15 +37,15 @@ class Claims:
         news = await self._read(tip, since, look.path(Place.PROCESSING, ""), wanted)
         if since and not await self._repository.contains(tip, since):
             since = ""  # the branch was pushed anew: nothing that we knew of it holds
-        kept = {name: told for name, told in self._known.items() if name in wanted} if since else {}
+        kept = {name: claim for name, claim in self._known.items() if name in wanted} if since else {}
         self._known, self._read_up_to = {**kept, **news}, tip
 
-    async def _read(self, tip: str, since: str, folder: str, wanted: set[str]) -> dict[str, Told]:
+    async def _read(self, tip: str, since: str, folder: str, wanted: set[str]) -> dict[str, Trailers]:
         while True:
             messages: list[str] = []
             left = set(wanted)
-            async with aclosing(self._repository.messages(tip, since, folder)) as told:
-                async for text in told:
+            async with aclosing(self._repository.messages(tip, since, folder)) as history:
+                async for text in history:
                     messages.append(text)
                     left -= {each.file for each in moves.read(text)}
                     if not left:

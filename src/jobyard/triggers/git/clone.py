@@ -23,8 +23,8 @@ _INIT_MESSAGE = "Make the folders of Jobyard"
 
 
 @dataclass(frozen=True, kw_only=True)
-class Found:
-    """A repository that can be worked with, and the address by which runs know it."""
+class Clone:
+    """A clone that can be worked with, and the address by which runs know its repository."""
 
     repository: Repository
     url: str
@@ -35,7 +35,7 @@ def without_password(url: str) -> str:
     return re.sub(r"^([a-z+]+://)[^/@]*@", r"\1", url)
 
 
-async def open_url(url: str, branch: str | None, identity: tuple[str, str] | None) -> Found:
+async def open_url(url: str, branch: str | None, identity: tuple[str, str] | None) -> Clone:
     """A bare clone of our own, under the user's cache folder. Raises GitFailed."""
     shown = without_password(url)
     cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "jobyard" / "git"
@@ -48,7 +48,7 @@ async def open_url(url: str, branch: str | None, identity: tuple[str, str] | Non
         await git("init", "--quiet", "--bare", ".", keep=lock.fileno())
         await git("config", "remote.origin.url", url, keep=lock.fileno())
     source = Source(folder=folder, branch=branch or await _default_branch(git), remote="origin", identity=identity)
-    return Found(repository=Repository(source), url=shown)
+    return Clone(repository=Repository(source), url=shown)
 
 
 async def _default_branch(git: Git) -> str:
@@ -57,7 +57,7 @@ async def _default_branch(git: Git) -> str:
     return match[1] if match else _FIRST_BRANCH
 
 
-async def open_here(folder: Path, branch: str | None, identity: tuple[str, str] | None) -> Found:
+async def open_here(folder: Path, branch: str | None, identity: tuple[str, str] | None) -> Clone:
     """The clone in this folder, or in `jobs` under it. Its working tree is left alone, apart from following our commits.
 
     Raises NoRepository, GitFailed.
@@ -81,7 +81,7 @@ async def open_here(folder: Path, branch: str | None, identity: tuple[str, str] 
         raise NoRepository(path=folder, why="no branch is checked out; --branch names one")
     url = (await git("remote", "get-url", remote)).decode().strip() if remote else str(git.folder)
     source = Source(folder=git.folder, branch=branch or head, remote=remote, identity=identity)
-    return Found(repository=Repository(source), url=without_password(url))
+    return Clone(repository=Repository(source), url=without_password(url))
 
 
 async def clone(url: str, folder: Path, branch: str | None) -> None:
@@ -96,13 +96,13 @@ async def make(folder: Path) -> None:
     await Git(folder)("init", "--quiet", "--initial-branch", _FIRST_BRANCH, ".")
 
 
-async def make_folders(found: Found, base: str | None) -> list[str]:
+async def make_folders(clone: Clone, base: str | None) -> list[str]:
     """Commits the folders that are missing, the first commit of a repository if need be; says which. Raises GitFailed, Overtaken."""
-    return await against_rivals(lambda: _make_folders(found, base))
+    return await against_rivals(lambda: _make_folders(clone, base))
 
 
-async def _make_folders(found: Found, base: str | None) -> list[str]:
-    repository = found.repository
+async def _make_folders(clone: Clone, base: str | None) -> list[str]:
+    repository = clone.repository
     try:
         tip = await repository.fetch()
     except GitFailed:

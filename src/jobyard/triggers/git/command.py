@@ -29,7 +29,7 @@ esac
 
 
 @dataclass(frozen=True, kw_only=True)
-class Done:
+class Result:
     """How a command ended."""
 
     code: int
@@ -62,7 +62,7 @@ class Git:
         env: Mapping[str, str] | None = None,
         accept: Sequence[int] = (0,),
         keep: int | None = None,
-    ) -> Done:
+    ) -> Result:
         """How `git WORDS` ended. Raises GitFailed for exit codes that are not accepted."""
         with external.call(f"git: {words[0]}"):
             async with self._start(words, env, keep, stdin is not None) as process:
@@ -71,7 +71,7 @@ class Git:
                         out, err = await process.communicate(stdin)
                 except TimeoutError:
                     raise GitFailed(action=words[0], message=f"no answer in {TIMEOUT:.0f} s", remedy="") from None
-        done = Done(code=process.returncode or 0, out=out, err=err)
+        done = Result(code=process.returncode or 0, out=out, err=err)
         if done.code not in accept:
             raise self.failed(words[0], done)
         return done
@@ -112,9 +112,9 @@ class Git:
                 await process.wait()
             _close(process)
 
-    def failed(self, action: str, done: Done) -> GitFailed:
+    def failed(self, action: str, result: Result) -> GitFailed:
         """The error that a command's end means, in git's own words."""
-        said = done.err.decode(errors="replace") or done.out.decode(errors="replace")
+        said = result.err.decode(errors="replace") or result.out.decode(errors="replace")
         lines = [line.strip() for line in self.hide(said).splitlines() if line.strip() and not line.strip().startswith(_NOISE)]
         text = "; ".join(line.removeprefix("fatal: ").removeprefix("error: ").rstrip(".") for line in lines[-4:])
         return GitFailed(action=action, message=text or "it did not say why", remedy=_remedy(action))

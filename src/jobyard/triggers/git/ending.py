@@ -19,8 +19,8 @@ _TOLD_JOBS = 5
 
 
 @dataclass(frozen=True, kw_only=True)
-class Ended:
-    """A run that has ended, and what is to be told of it."""
+class Summary:
+    """A run that has ended, and what a commit's message is to tell of it."""
 
     run: Run
     state: State
@@ -31,7 +31,7 @@ class Ended:
     """The end of its log."""
 
 
-async def tell(engine: Engine, run: Run, outcome: Outcome, lines: int) -> Ended:
+async def summarize(engine: Engine, run: Run, outcome: Outcome, lines: int) -> Summary:
     """Gathers what is to be told of an outcome in a commit's message."""
     view = outcome.view
     jobs = [step.job for step in view.steps if step.job]
@@ -44,11 +44,11 @@ async def tell(engine: Engine, run: Run, outcome: Outcome, lines: int) -> Ended:
         facts.append(("Exit code", ", ".join(map(str, codes[:_TOLD_STEPS]))))
     if bad and bad[0].diagnosis and bad[0].diagnosis.detail:
         facts.append(("Detail", bad[0].diagnosis.detail))
-    told: list[str] = []
+    tails: list[str] = []
     for step in (bad or list(view.steps)[-1:])[:_TOLD_STEPS]:
-        tail = await engine.last_lines(run, step, lines)
-        told += [f"{step.name}: {line}" if len(view.steps) > 1 else line for line in tail]
-    return Ended(run=run, state=outcome.state, reason=_reason(outcome, bad), facts=tuple(facts), lines=tuple(told))
+        last = await engine.last_lines(run, step, lines)
+        tails += [f"{step.name}: {line}" if len(view.steps) > 1 else line for line in last]
+    return Summary(run=run, state=outcome.state, reason=_reason(outcome, bad), facts=tuple(facts), lines=tuple(tails))
 
 
 def _reason(outcome: Outcome, bad: Sequence[StepView]) -> str:
@@ -67,16 +67,16 @@ def _some(names: Sequence[str]) -> str:
     return ", ".join(names[:_TOLD_JOBS]) + (f" and {more} more" if more > 0 else "")
 
 
-def leave(file: QueueFile, text: bytes, ended: Ended) -> Move:
+def leave(file: QueueFile, text: bytes, summary: Summary) -> Move:
     """The move of a file whose run has ended. What its manifests keep secret is hidden from what is told. Pure."""
     documents, _ = load(text, file.name)
     hidden = secrets([document.tree for document in documents])
     return Move(
         file=file,
-        target=TARGETS[ended.state],
-        run=ended.run.id,
-        namespace=ended.run.namespace,
-        reason=hide(ended.reason, hidden),
-        facts=tuple((name, hide(value, hidden)) for name, value in ended.facts),
-        lines=tuple(hide(line, hidden) for line in ended.lines),
+        target=TARGETS[summary.state],
+        run=summary.run.id,
+        namespace=summary.run.namespace,
+        reason=hide(summary.reason, hidden),
+        facts=tuple((name, hide(value, hidden)) for name, value in summary.facts),
+        lines=tuple(hide(line, hidden) for line in summary.lines),
     )

@@ -10,8 +10,8 @@ from jobyard.contracts import Engine
 from jobyard.model.errors import NoSuchRun
 from jobyard.model.run import Run
 from jobyard.triggers.git import ending
-from jobyard.triggers.git.ending import Ended
-from jobyard.triggers.git.moves import Told
+from jobyard.triggers.git.ending import Summary
+from jobyard.triggers.git.moves import Trailers
 from jobyard.triggers.git.repository import Repository
 from jobyard.triggers.git.settings import Settings
 from jobyard.triggers.git.together import at_once, settle
@@ -30,18 +30,18 @@ class Following:
         self._settings = settings
         self._tasks = tasks
         self._wake = wake
-        self._followed: dict[str, asyncio.Task[Ended | None]] = {}
+        self._followed: dict[str, asyncio.Task[Summary | None]] = {}
 
     def close(self) -> None:
         for task in self._followed.values():
             if not task.cancelling():
                 task.cancel()
 
-    def follow(self, told: Told, tip: str) -> None:
+    def follow(self, claim: Trailers, tip: str) -> None:
         """Begins to, unless it is followed already. `tip`: the commit whose history says that the file is this run."""
-        if told.run not in self._followed:
-            task = self._tasks.create_task(self._until_the_end(told, tip), name=f"follow {told.run}")
-            self._followed[told.run] = task
+        if claim.run not in self._followed:
+            task = self._tasks.create_task(self._until_the_end(claim, tip), name=f"follow {claim.run}")
+            self._followed[claim.run] = task
             task.add_done_callback(lambda _: self._wake())
 
     async def settle(self, runs: Iterable[str], quiet: timedelta) -> None:
@@ -51,7 +51,7 @@ class Following:
     def has_ended(self, run: str) -> bool:
         return self._followed[run].done()
 
-    def result(self, run: str) -> Ended | None:
+    def result(self, run: str) -> Summary | None:
         """How a run that has ended did; None when there is no such run. Raises what kept us from knowing: then it is asked for anew."""
         try:
             return self._followed[run].result()
@@ -71,27 +71,27 @@ class Following:
         """`settle` for those that are followed though no file stands for them."""
         await self.settle([run for run in self._followed if run not in in_use], quiet)
 
-    async def _until_the_end(self, told: Told, tip: str) -> Ended | None:
+    async def _until_the_end(self, claim: Trailers, tip: str) -> Summary | None:
         """How the file's run ended; None when there is no such run. A run that is still held begins: its move was pushed."""
-        if not self._settings.policy.allows_namespace(told.namespace):
+        if not self._settings.policy.allows_namespace(claim.namespace):
             return None
         try:
-            run = await self._engine.find(told.run, told.namespace)
+            run = await self._engine.find(claim.run, claim.namespace)
         except NoSuchRun:
             return None
-        if not await self._is_of_here(run, told, tip):
+        if not await self._is_of_here(run, claim, tip):
             return None
         if run.held:
             await self._engine.begin(run)
         outcome = await self._engine.outcome(run)
-        return await ending.tell(self._engine, run, outcome, self._settings.log_lines)
+        return await ending.summarize(self._engine, run, outcome, self._settings.log_lines)
 
-    async def _is_of_here(self, run: Run, told: Told, tip: str) -> bool:
+    async def _is_of_here(self, run: Run, claim: Trailers, tip: str) -> bool:
         """Whether this repository started the run. Anybody who can push can write a commit that says so, and would be told its log."""
         if run.trigger == self._trigger:
             return True
         # Another Jobyard may know the repository by another address: then the commit that queued the file is in our history all the same.
         origin = run.origin
-        if origin.get("file", "").rpartition("/")[2] != told.file:
+        if origin.get("file", "").rpartition("/")[2] != claim.file:
             return False
         return await self._repository.contains(tip, origin.get("commit", ""))

@@ -10,29 +10,33 @@ from datetime import datetime
 from jobyard.model.errors import WrongInput
 from jobyard.model.finding import did_you_mean
 from jobyard.triggers.git import layout, moves
-from jobyard.triggers.git.clone import Found, is_in
+from jobyard.triggers.git.clone import Clone, is_in
 from jobyard.triggers.git.layout import ENDS, Layout, Place
-from jobyard.triggers.git.moves import Move, Told
+from jobyard.triggers.git.moves import Move, Trailers
 from jobyard.triggers.git.repository import Commit, against_rivals
 
 
 class NotThere(WrongInput):
-    """{file} can't be queued again: {why}"""
+    """No file of that name has ended, so it can't be queued again."""
+
+    sentence = "{file} can't be queued again: {why}"
+    file: str
+    why: str
 
 
 @dataclass(frozen=True, kw_only=True)
-class Transition(Told):
-    """One file's change of folder, as a commit of ours tells it."""
+class Transition(Trailers):
+    """One file's change of folder: what a commit of ours says of it, which commit, and when."""
 
     at: datetime
     commit: str
 
 
-async def latest(found: Found, tip: str, look: Layout) -> dict[tuple[str, Place], Transition]:
+async def latest(clone: Clone, tip: str, look: Layout) -> dict[tuple[str, Place], Transition]:
     """For each file, by name and folder, how it came to where it lies; files that a person put there are left out."""
     wanted = {(layout.show(name), place) for place, files in look.files.items() for name in files}
     known: dict[tuple[str, Place], Transition] = {}
-    async with aclosing(walk(found, tip, look)) as told:
+    async with aclosing(walk(clone, tip, look)) as told:
         async for each in told:
             place = next((place for place in Place if place == each.state), None)
             if place is not None and (each.file, place) in wanted:
@@ -42,10 +46,10 @@ async def latest(found: Found, tip: str, look: Layout) -> dict[tuple[str, Place]
     return known
 
 
-async def transitions(found: Found, tip: str, look: Layout, limit: int | None = None, file: str = "") -> list[Transition]:
+async def transitions(clone: Clone, tip: str, look: Layout, limit: int | None = None, file: str = "") -> list[Transition]:
     """The transitions that the history tells of, the newest first."""
     kept: list[Transition] = []
-    async with aclosing(walk(found, tip, look)) as told:
+    async with aclosing(walk(clone, tip, look)) as told:
         async for each in told:
             if not file or each.file == file:
                 kept.append(each)
@@ -54,26 +58,26 @@ async def transitions(found: Found, tip: str, look: Layout, limit: int | None = 
     return kept
 
 
-async def walk(found: Found, tip: str, look: Layout) -> AsyncGenerator[Transition, None]:
+async def walk(clone: Clone, tip: str, look: Layout) -> AsyncGenerator[Transition, None]:
     """Every transition in the history, the newest first."""
     words = ("log", "--format=%H%x1f%cI%x1f%B%x00", "-z", tip, "--", *layout.folders(look.base))
-    async with found.repository.git.lines(*words, separator=b"\0\0") as commits:
+    async with clone.repository.git.lines(*words, separator=b"\0\0") as commits:
         async for each in commits:
             commit, at, text = each.decode(errors="replace").strip("\0\n").split("\x1f", 2)
             for one in moves.read(text):
                 yield Transition(at=datetime.fromisoformat(at), commit=commit, **vars(one))
 
 
-async def requeue(found: Found, base: str | None, files: Sequence[str]) -> list[Move]:
+async def requeue(clone: Clone, base: str | None, files: Sequence[str]) -> list[Move]:
     """Moves files from where they ended back to the queue, in one commit. Raises NotThere (then none is moved), Overtaken, GitFailed."""
-    return await against_rivals(lambda: _requeue(found, base, files))
+    return await against_rivals(lambda: _requeue(clone, base, files))
 
 
-async def _requeue(found: Found, base: str | None, files: Sequence[str]) -> list[Move]:
-    tip, look = await found.repository.look(base)
+async def _requeue(clone: Clone, base: str | None, files: Sequence[str]) -> list[Move]:
+    tip, look = await clone.repository.look(base)
     wanted = [_back(look, file) for file in dict.fromkeys(files)]
-    commit = Commit(message=moves.message(wanted), edits=await found.repository.edits(look, wanted))
-    await found.repository.publish(tip, await found.repository.commit(tip, [commit]))
+    commit = Commit(message=moves.message(wanted), edits=await clone.repository.edits(look, wanted))
+    await clone.repository.publish(tip, await clone.repository.commit(tip, [commit]))
     return wanted
 
 

@@ -46,8 +46,8 @@ class Policy:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Wanted:
-    """What a queued file asks for."""
+class Bundle:
+    """What a queued file asks for: a workflow, and the objects that its Jobs use."""
 
     workflow: Workflow
     objects: tuple[Manifest, ...] = ()
@@ -84,7 +84,7 @@ def needs_others(text: bytes) -> bool:
     return b"manifest" in text and b"jobyard.dev/" in text
 
 
-def read_queued(path: Path, root: Path, policy: Policy) -> Wanted:
+def read_queued(path: Path, root: Path, policy: Policy) -> Bundle:
     """What the file asks for. Raises InvalidFiles, its paths relative to `root`."""
     objects: list[Document] = []
 
@@ -106,7 +106,7 @@ def read_queued(path: Path, root: Path, policy: Policy) -> Wanted:
         )
     if workflow is None or any(finding.is_error for finding in findings):
         raise InvalidFiles([_relative(finding, root) for finding in findings if finding.is_error])
-    return Wanted(workflow=workflow, objects=tuple(each.tree for each in objects))
+    return Bundle(workflow=workflow, objects=tuple(each.tree for each in objects))
 
 
 def _plain(folder: Folder, path: Path, policy: Policy) -> tuple[Reading, list[Document]]:

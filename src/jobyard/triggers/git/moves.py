@@ -35,8 +35,8 @@ class Move:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Told:
-    """What a commit of ours says of one file."""
+class Trailers:
+    """What a commit of ours says of one file, as a program reads it."""
 
     file: str
     state: str
@@ -102,40 +102,40 @@ def _trailers(move: Move) -> Iterator[str]:
         yield f"Jobyard-Reason: {_line(move.reason)}"
 
 
-def read(text: str) -> list[Told]:
+def read(text: str) -> list[Trailers]:
     """What a commit's message says, file by file; nothing when it is none of ours."""
     last = text.strip().rsplit("\n\n", 1)[-1]
-    told: list[dict[str, str]] = []
+    files: list[dict[str, str]] = []
     for line in last.splitlines():
         name, colon, value = line.partition(": ")
         if not colon:
             continue
         if name == "Jobyard-File":
-            told.append({"file": value})
-        elif told and name.startswith("Jobyard-"):
-            told[-1][name.removeprefix("Jobyard-").lower()] = value
+            files.append({"file": value})
+        elif files and name.startswith("Jobyard-"):
+            files[-1][name.removeprefix("Jobyard-").lower()] = value
     return [
-        Told(
+        Trailers(
             file=each["file"],
             state=each.get("state", ""),
             run=each.get("run", ""),
             namespace=each.get("namespace", ""),
             reason=each.get("reason", ""),
         )
-        for each in told
+        for each in files
     ]
 
 
-def claims(messages: Iterable[str], wanted: Iterable[str]) -> dict[str, Told]:
+def claims(messages: Iterable[str], wanted: Iterable[str]) -> dict[str, Trailers]:
     """For each wanted file, what the newest commit that names it says, if that is that it is being processed. `messages`: the newest first."""
     open_ = set(wanted)
-    found: dict[str, Told] = {}
+    found: dict[str, Trailers] = {}
     for text in messages:
         if not open_:
             break
-        for told in read(text):
-            if told.file in open_:
-                open_.discard(told.file)
-                if told.state == Place.PROCESSING and told.run:
-                    found[told.file] = told
+        for trailers in read(text):
+            if trailers.file in open_:
+                open_.discard(trailers.file)
+                if trailers.state == Place.PROCESSING and trailers.run:
+                    found[trailers.file] = trailers
     return found

@@ -69,13 +69,13 @@ class Preparation:
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(text)
         try:
-            wanted = read_queued(path, root, self._settings.policy)
-            if wanted.workflow.keeps_names:  # a workflow says for itself how long
-                steps = tuple(dataclasses.replace(step, start_timeout=self._settings.start_timeout) for step in wanted.workflow.steps)
-                wanted = dataclasses.replace(wanted, workflow=dataclasses.replace(wanted.workflow, steps=steps))
+            bundle = read_queued(path, root, self._settings.policy)
+            if bundle.workflow.keeps_names:  # a workflow says for itself how long
+                steps = tuple(dataclasses.replace(step, start_timeout=self._settings.start_timeout) for step in bundle.workflow.steps)
+                bundle = dataclasses.replace(bundle, workflow=dataclasses.replace(bundle.workflow, steps=steps))
             origin = {"repository": self._url, "file": look.path(Place.QUEUED, file.name), "commit": commit, "blob": file.oid}
             return await self._engine.submit(
-                RunRequest(trigger=self._trigger, key=key, workflow=wanted.workflow, objects=wanted.objects, held=True, origin=origin)
+                RunRequest(trigger=self._trigger, key=key, workflow=bundle.workflow, objects=bundle.objects, held=True, origin=origin)
             )
         except InvalidFiles as error:
             told = [str(finding) for finding in error.findings[:_TOLD_FINDINGS]]

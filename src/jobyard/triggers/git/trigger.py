@@ -23,7 +23,7 @@ from jobyard.triggers.git import ending, moves
 from jobyard.triggers.git.claims import Claims
 from jobyard.triggers.git.following import Following
 from jobyard.triggers.git.layout import ENDS, Layout, Place, QueueFile
-from jobyard.triggers.git.moves import Move, Told
+from jobyard.triggers.git.moves import Move, Trailers
 from jobyard.triggers.git.preparation import Preparation
 from jobyard.triggers.git.repository import Commit, Repository, against_rivals
 from jobyard.triggers.git.settings import Settings
@@ -176,20 +176,20 @@ class _Serving:
         files = look.files[Place.PROCESSING]
         await self._claims.learn(tip, look)
         claims = self._claims.of(files)
-        for told in claims.values():
-            self._following.follow(told, tip)
-        await self._following.settle([told.run for told in claims.values()], quiet)
+        for claim in claims.values():
+            self._following.follow(claim, tip)
+        await self._following.settle([claim.run for claim in claims.values()], quiet)
         found, ended, running = [], {}, 0
         for name, file in files.items():
             if name not in claims:
                 found.append(Move(file=file, target=Place.UNKNOWN, reason="NotClaimed: no commit of Jobyard's says which run it is."))
                 continue
-            told = claims[name]
-            if not self._following.has_ended(told.run):
+            claim = claims[name]
+            if not self._following.has_ended(claim.run):
                 running += 1
-            elif (result := self._following.result(told.run)) is None:
-                reason = f"RunNotFound: there is no run {told.run} any more."
-                found.append(Move(file=file, target=Place.UNKNOWN, run=told.run, namespace=told.namespace, reason=reason))
+            elif (result := self._following.result(claim.run)) is None:
+                reason = f"RunNotFound: there is no run {claim.run} any more."
+                found.append(Move(file=file, target=Place.UNKNOWN, run=claim.run, namespace=claim.namespace, reason=reason))
             else:
                 ended[name] = result
         texts = await self._repository.blobs(files[name].oid for name in ended)
@@ -216,10 +216,10 @@ class _Serving:
         held = {run.id: run for run in self._prepared.values() if isinstance(run, Run)}
         await at_once(self._engine.begin(held[run]) for run in claimed)
         for run, move in claimed.items():
-            told = Told(file=move.name, state=Place.PROCESSING, run=run, namespace=move.namespace)
-            self._claims.note(told)
-            self._following.follow(told, tip)
-        in_use = {told.run for told in self._claims.of(look.files[Place.PROCESSING]).values()} | set(claimed)
+            claim = Trailers(file=move.name, state=Place.PROCESSING, run=run, namespace=move.namespace)
+            self._claims.note(claim)
+            self._following.follow(claim, tip)
+        in_use = {claim.run for claim in self._claims.of(look.files[Place.PROCESSING]).values()} | set(claimed)
         # A person may have taken the file of a run away: the run goes on, and is released when it ends.
         await self._following.see_off(lambda run: run in over or run not in in_use)
         for key, prepared in list(self._prepared.items()):
@@ -244,7 +244,7 @@ class _Serving:
             if run.held:
                 await self._engine.abandon(run)
             else:
-                self._following.follow(Told(file="", state="", run=run.id, namespace=run.namespace), tip)
+                self._following.follow(Trailers(file="", state="", run=run.id, namespace=run.namespace), tip)
         await self._following.settle_others(in_use, QUIET)
         await self._following.see_off(lambda run: run not in in_use)
 

@@ -18,13 +18,11 @@ _HEADS = "refs/heads/"
 
 
 class Refused(JobyardError):
-    """{message}"""
+    """A webhook's call is refused, with this HTTP status."""
 
+    sentence = "{message}"
     status: int
     message: str
-
-    def __init__(self, *, status: int, message: str) -> None:
-        super().__init__(status=status, message=message)
 
 
 @dataclass(frozen=True, kw_only=True)

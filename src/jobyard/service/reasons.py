@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
-from jobyard.cli.render import diagnosis_json, title
 from jobyard.model.diagnosis import Diagnosis
 from jobyard.model.job import read
 from jobyard.model.objects import Job
-from jobyard.model.run import Reason, RunView, State, StepView
+from jobyard.model.run import Reason, Role, RunView, State, StepView
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -23,17 +21,16 @@ class Answer:
     diagnosis: Diagnosis | None = None
 
 
+def title(step: StepView) -> str:
+    """The step's name as a person reads it."""
+    return f"{step.name} (revert)" if step.role is Role.REVERT else step.name
+
+
 def as_text(answer: Answer) -> list[str]:
+    """The answer in lines: the sentence, and below it what is known besides."""
     lines = [answer.sentence]
     lines += [f"  {part}" for part in (answer.detail, answer.remedy) if part]
     return lines
-
-
-def as_json(answer: Answer) -> dict[str, Any]:
-    found: dict[str, Any] = {"about": answer.about, "sentence": answer.sentence, "detail": answer.detail, "remedy": answer.remedy}
-    if answer.diagnosis:
-        found["diagnosis"] = diagnosis_json(answer.diagnosis)
-    return found
 
 
 def of_run(view: RunView) -> list[Answer]:

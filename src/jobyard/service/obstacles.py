@@ -1,4 +1,4 @@
-"""Says what keeps runs from running, once it is known: for commands that look after many runs and show none of them."""
+"""Says what keeps runs from running, once it is known: for those who look after many runs and show none of them."""
 
 from __future__ import annotations
 
@@ -6,20 +6,18 @@ import asyncio
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 
-import rich_click as click
-
-from jobyard.cli.reasons import as_text, held_up
 from jobyard.engine.namespaces import Namespaces
 from jobyard.engine.signals import Signal
 from jobyard.model.run import Run, RunView
+from jobyard.service.reasons import as_text, held_up
 
 
 class Obstacles:
     """Is told of runs that changed, and says each obstacle of each run once."""
 
-    def __init__(self, title: Callable[[Run], str]) -> None:
-        """`title`: how a person knows the run."""
-        self._title = title
+    def __init__(self, title: Callable[[Run], str], say: Callable[[str], None]) -> None:
+        """`title`: how a person knows the run; `say` is called with each line."""
+        self._title, self._say = title, say
         self._news = Signal()
         self._changed: dict[str, Run] = {}
         self._said: dict[str, set[tuple[str, str]]] = {}
@@ -31,7 +29,7 @@ class Obstacles:
 
     @asynccontextmanager
     async def said(self, engine: Namespaces) -> AsyncIterator[None]:
-        """Says them on stderr as long as the context lasts."""
+        """Says them as long as the context lasts."""
         async with asyncio.TaskGroup() as tasks:
             telling = tasks.create_task(self._keep_telling(engine), name="obstacles")
             try:
@@ -49,7 +47,7 @@ class Obstacles:
                     self._said.pop(run.id, None)
                     continue
                 for line in self._lines(run, view):
-                    click.echo(line, err=True)
+                    self._say(line)
             await asyncio.sleep(1.0)  # a large run changes many times a second, and nobody is in that hurry
 
     def _lines(self, run: Run, view: RunView) -> list[str]:

@@ -1,4 +1,4 @@
-"""Which cluster a command means: the local one, one of the user's, or the one that its pod runs in."""
+"""Which cluster is meant: the local one, one of the user's, or the one that our pod runs in."""
 
 from __future__ import annotations
 
@@ -7,9 +7,9 @@ from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 
-from jobyard.cli.target_options import TargetOptions
 from jobyard.cluster.client import HttpCluster, InsecureConnection, open_cluster
 from jobyard.cluster.kubeconfig import Connection, connect
+from jobyard.service.options import TargetOptions
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -20,7 +20,7 @@ class Target:
     namespace: str
     is_local: bool = False
     ends_with_us: bool = False
-    """The cluster lives only as long as this command."""
+    """The cluster lives only as long as it is open."""
     runtime: str = ""
     """What runs the containers of a local cluster."""
 

@@ -1,4 +1,4 @@
-"""The kinds of file that the command line reads."""
+"""The kinds of file that are read."""
 
 from __future__ import annotations
 

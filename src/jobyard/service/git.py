@@ -1,0 +1,61 @@
+"""The trigger of a repository, its cluster and its engines, built from what was asked."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+from jobyard.engine.clock import SystemClock
+from jobyard.engine.namespaces import Namespaces, open_namespaces
+from jobyard.service.obstacles import Obstacles
+from jobyard.service.options import GitOptions, ServeOptions, TargetOptions
+from jobyard.service.target import open_target
+from jobyard.triggers.git.clone import Clone, open_here, open_url
+from jobyard.triggers.git.manifests import KINDS, Policy
+from jobyard.triggers.git.moves import Move
+from jobyard.triggers.git.settings import Settings
+from jobyard.triggers.git.trigger import GitTrigger
+
+
+async def open_repository(options: GitOptions) -> Clone:
+    """The repository that the options mean. Raises NoRepository, GitFailed."""
+    if options.repository:
+        return await open_url(options.repository, options.branch, options.identity)
+    return await open_here(Path.cwd(), options.branch, options.identity)
+
+
+@asynccontextmanager
+async def open_trigger(
+    git: GitOptions,
+    serve: ServeOptions,
+    options: TargetOptions,
+    say: Callable[[Move], None],
+    warn: Callable[[str], None],
+    *,
+    in_cluster: bool | None = None,
+    **more: Any,
+) -> AsyncIterator[tuple[GitTrigger, Namespaces]]:
+    """A trigger and the engine to run it with; `more` are further settings. Every namespace that is named is open: what was left there
+    is seen to as well. `say` is told each transition, `warn` in words what keeps a run from running. Raises NoRepository, GitFailed, NoCluster."""
+    found = await open_repository(git)
+    obstacles = Obstacles(lambda run: run.origin.get("file", run.id).rpartition("/")[2], warn)
+    async with (
+        open_target(options, in_cluster=in_cluster) as target,
+        open_namespaces(target.cluster, SystemClock(), target.namespace, obstacles.note) as engine,
+        obstacles.said(engine),
+    ):
+        settings = _settings(git, serve, target.namespace, **more)
+        for name in settings.policy.namespaces or ():
+            await engine.of(name)
+        yield GitTrigger(found.repository, settings, found.url, say), engine
+
+
+def _settings(options: GitOptions, serve: ServeOptions, namespace: str, **more: Any) -> Settings:
+    policy = Policy(
+        default_namespace=namespace,
+        namespaces=None if "*" in serve.namespaces else frozenset(serve.namespaces),
+        kinds=None if "*" in serve.kinds else KINDS | frozenset(serve.kinds),
+    )
+    return Settings(policy=policy, base=options.base, commit_each=serve.commit_each, start_timeout=serve.start_timeout, **more)

@@ -1,0 +1,53 @@
+"""Which cluster, which repository, and how it is to be served: values. Apart from what is built from them, so that `--help` need load neither a client nor Git."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import timedelta
+
+IDENTITY = "Jobyard <jobyard@localhost>"
+
+
+@dataclass(frozen=True, kw_only=True)
+class TargetOptions:
+    """Which cluster is meant, and which namespace of it."""
+
+    local: bool = False
+    context: str | None = None
+    kubeconfig: str | None = None
+    namespace: str | None = None
+    runtime: str | None = None
+    """What is to run the containers of a local cluster that is made for the command."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class GitOptions:
+    """Which repository, which branch, which folders, and who commits."""
+
+    repository: str | None = None
+    branch: str | None = None
+    folder: str | None = None
+    author: str = IDENTITY
+
+    @property
+    def base(self) -> str | None:
+        """The folder of the five folders, as paths in the repository begin with it."""
+        if self.folder is None:
+            return None
+        inner = self.folder.strip("/")
+        return f"{inner}/" if inner not in ("", ".") else ""
+
+    @property
+    def identity(self) -> tuple[str, str]:
+        name, _, email = self.author.partition("<")
+        return name.strip(), email.strip("> ")
+
+
+@dataclass(frozen=True, kw_only=True)
+class ServeOptions:
+    """What the repository's files may ask for, and how its transitions are committed."""
+
+    namespaces: tuple[str, ...] = ()
+    kinds: tuple[str, ...] = ()
+    commit_each: bool = False
+    start_timeout: timedelta | None = timedelta(hours=1)
