@@ -1,17 +1,15 @@
-"""The product on one screen: what a trigger is handed, and what the engine needs of a cluster.
-
-The command line and, later, the service and the page are call sites of `Engine`.
-"""
+"""The product on one screen: what a trigger is handed, what a face is handed, and what the engine needs of a cluster."""
 
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Mapping
+from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Generic, Literal, Protocol
 
 from jobyard.model.objects import Kind, Manifest, Other, T
-from jobyard.model.run import Outcome, Run, RunRequest, StepView
+from jobyard.model.run import Outcome, Run, RunRequest, RunView, StepView
 
 
 class Clock(Protocol):
@@ -22,16 +20,37 @@ class Clock(Protocol):
         ...
 
 
-class Engine(Protocol):
-    """The narrow waist between what wants a run and what makes it."""
+class Runs(Protocol):
+    """What every trigger needs: the narrow waist between what wants a run and what makes it."""
 
     async def submit(self, request: RunRequest) -> Run:
         """The run that the request's trigger and key stand for; made if there is none, else the one there is (`existed`).
 
-        When it returns, the run's record is in the cluster: the source may let go. Raises Rejected (never: set it aside) or
-        Unavailable (leave it where it is). Cancelled at any point, it may be called again with the same request.
+        When it returns, the run is in the cluster: the source may let go. With `request.waits` it waits for room in limits and quotas.
+        Raises Rejected (never: set it aside) or Unavailable (leave it where it is). Cancelled at any point, it may be called again with
+        the same request.
         """
         ...
+
+    async def outcome(self, run: Run) -> Outcome:
+        """Drives the run and waits for its end. Any number of callers, processes and restarts may wait for the same run."""
+        ...
+
+    async def runs(self, trigger: str) -> list[Run]:
+        """The runs of a trigger that were not released, the oldest first, as they stand: what it still has to care for after a restart,
+        and what its cool-downs, budgets and generations are counted from."""
+        ...
+
+    async def release(self, run: Run) -> None:
+        """The source has let go of a run that has ended: Kubernetes may now delete its Jobs by their own TTL. Safe to repeat.
+
+        Raises NotEnded.
+        """
+        ...
+
+
+class Holding(Protocol):
+    """For a source that must let go before anything starts, and may fail to: it submits `held`."""
 
     async def begin(self, run: Run) -> None:
         """Lets a run that was submitted `held` start. Safe to repeat."""
@@ -41,25 +60,62 @@ class Engine(Protocol):
         """Forgets a held run that never began: its source did not let go after all. One that began is left alone."""
         ...
 
-    async def find(self, run_id: str, namespace: str = "") -> Run:
-        """The run of this id. Raises NoSuchRun."""
-        ...
 
-    async def outcome(self, run: Run) -> Outcome:
-        """Drives the run and waits for its end. Any number of callers, processes and restarts may wait for the same run."""
-        ...
+class Reader(Protocol):
+    """For a source that knows runs by their names, and tells of them."""
 
-    async def runs(self, trigger: str) -> list[Run]:
-        """The runs of a trigger that were not released, the oldest first: what it still has to care for after a restart."""
-        ...
-
-    async def release(self, run: Run) -> None:
-        """The source has let go: Kubernetes may now delete the run's Jobs by their own TTL. Safe to repeat."""
+    async def find(self, run: str, namespace: str = "") -> Run:
+        """The run of this id or name. Raises NoSuchRun."""
         ...
 
     async def last_lines(self, run: Run, step: StepView, count: int) -> list[str]:
         """The end of the log of a step's newest pod; empty when it can't be had."""
         ...
+
+
+class Engine(Runs, Holding, Reader, Protocol):
+    """All that a trigger may be handed; most use the first four."""
+
+
+class Watched(Protocol):
+    """Something that changes, and wakes whoever waits."""
+
+    async def wait(self, seconds: float | None = None) -> None:
+        """Returns at the next change, or one that nobody has waited for yet, or after `seconds`."""
+        ...
+
+
+class Face(Protocol):
+    """For the command line and the page: what there is, as it stands, as it moves; and what a person may ask."""
+
+    async def page(self, namespace: str, after: str = "", size: int = 50) -> Page:
+        """The open runs, then those that ended, the newest day first. `after`: the page's `following`, for the next."""
+        ...
+
+    async def view(self, run: str, namespace: str = "") -> RunView:
+        """The run of this id or name as it stands. Raises NoSuchRun."""
+        ...
+
+    def changes(self, run: Run) -> AbstractAsyncContextManager[Watched]:
+        """Is woken whenever the run's view may have changed; drives the run."""
+        ...
+
+    async def cancel(self, run: Run) -> None:
+        """Asks for the run's end: whoever drives it stops its Jobs and starts no other. Safe to repeat."""
+        ...
+
+    async def again(self, run: Run, key: str, *, failed_only: bool) -> Run:
+        """A run that has ended once more, as a new one. Raises NotEnded, NothingFailed, CannotRerun."""
+        ...
+
+
+@dataclass(frozen=True, kw_only=True)
+class Page:
+    """Some of a namespace's runs, from their records' labels and annotations alone."""
+
+    runs: tuple[Run, ...]
+    following: str = ""
+    """What to ask the next page with; '' when there is none."""
 
 
 class Trigger(Protocol):
@@ -104,6 +160,11 @@ class Cluster(Protocol):
 
     async def list(self, kind: Kind[T], namespace: str, *, labels: str = "", fields: str = "") -> list[T]:
         """All objects that the selectors match. A failed list is an error, never an empty list."""
+        ...
+
+    async def page(self, kind: Kind[T], namespace: str, *, labels: str, size: int, after: str = "") -> tuple[list[T], str]:
+        """At most `size` objects, and what to ask the next with ('' when there are no more). Of a kind whose struct is Other, the server
+        sends nothing but metadata. Raises WatchExpired when it forgot where it was."""
         ...
 
     async def patch(self, kind: Kind[T], namespace: str, name: str, change: Mapping[str, Any]) -> T:

@@ -215,7 +215,7 @@ def read(seen: ConfigMap | Job | Other, namespace: str, *, existed: bool = True)
     """What a record's labels and annotations say of its run; of a Job that is not released yet, its status too."""
     metadata = seen.metadata
     annotations = metadata.annotations
-    found = end(seen)
+    found, going = end(seen), _going(seen)
     return Run(
         id=metadata.labels.get(names.RUN, ""),
         name=metadata.name,
@@ -225,8 +225,8 @@ def read(seen: ConfigMap | Job | Other, namespace: str, *, existed: bool = True)
         key=annotations.get(names.KEY, ""),
         workflow=annotations.get(names.WORKFLOW, ""),
         created=metadata.creation_timestamp or _EPOCH,
-        state=found.state if found else _state(seen),
-        reason=found.reason if found else "",
+        state=found.state if found else going.state,
+        reason=found.reason if found else going.reason,
         finished=found.finished if found else None,
         held=names.HELD in annotations,
         released=names.ENDED in metadata.labels,
@@ -235,10 +235,11 @@ def read(seen: ConfigMap | Job | Other, namespace: str, *, existed: bool = True)
     )
 
 
-def _state(seen: ConfigMap | Job | Other) -> State:
+def _going(seen: ConfigMap | Job | Other) -> StepResult:
+    """How a run stands that has not ended, as far as its record says."""
     if isinstance(seen, Job):
-        return read_job(seen).state
-    return State.RUNNING if seen.metadata.labels.get(names.STATE) == State.RUNNING else State.PENDING
+        return read_job(seen)
+    return StepResult(state=State.RUNNING if seen.metadata.labels.get(names.STATE) == State.RUNNING else State.PENDING)
 
 
 def end(seen: ConfigMap | Job | Other) -> End | None:

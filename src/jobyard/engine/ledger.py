@@ -17,7 +17,7 @@ from jobyard.engine.sight import Sight
 from jobyard.model import names
 from jobyard.model.errors import Conflict, Forbidden, NotFound, Rejected
 from jobyard.model.job import owner_reference
-from jobyard.model.objects import CONFIG_MAPS, JOBS, SECRETS, ConfigMap, Job, Kind, Manifest, Other
+from jobyard.model.objects import CONFIG_MAPS, JOBS, SECRETS, ConfigMap, Job, Kind, Manifest, Other, metadata_of
 from jobyard.model.run import Reason, RunRequest
 from jobyard.patience import patiently
 
@@ -82,9 +82,9 @@ class Ledger:
             other = f",{names.PREFIX}!={where[1]}" if kind.name == where[0] else ""
             selector = f"{names.RECORD_SELECTOR},{names.TRIGGER}={trigger}{other}"
             with contextlib.suppress(Forbidden):
-                async for page in self._cluster.pages(kind, self._namespace, labels=selector, size=1):
-                    if page:
-                        return True
+                found, following = await self._cluster.page(metadata_of(kind), self._namespace, labels=selector, size=1)
+                if found or following:
+                    return True
         return False
 
     # --- made ---
@@ -182,12 +182,17 @@ class Ledger:
     # --- read, changed ---
 
     async def load(self, run: RunSight) -> bool:
-        """Whether the run's workflow can be read; parts of it that were not seen yet are asked for."""
+        """Whether the run's workflow can be read; parts of it that were not seen yet are asked for. Of a run that is not watched any more,
+        the pages too."""
         if run.stored() is None and isinstance(run.record, ConfigMap):
             for name in records.part_names(run.record):
                 if name not in run.owned:
                     with contextlib.suppress(NotFound):
-                        self._sight.see(await self._cluster.get(CONFIG_MAPS, self._namespace, name))
+                        run.see_owned(await self._cluster.get(CONFIG_MAPS, self._namespace, name))
+            if run.is_gone and names.PAGES in run.record.metadata.annotations:
+                selector = f"{names.SELECTOR},{names.RUN}={run.id},{names.ROLE}=page"
+                for page in await self._cluster.list(CONFIG_MAPS, self._namespace, labels=selector):
+                    run.see_owned(page)
         return run.stored() is not None
 
     async def change(self, record: Record, change: Manifest) -> Record:

@@ -2,31 +2,71 @@
 
 from __future__ import annotations
 
-from jobyard.model.errors import NotEnded, NothingFailed
-from jobyard.model.run import Reason, Role, Run, RunRequest, RunView, State, StepResult
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
+
+from jobyard.engine.home import HIDDEN, put
+from jobyard.model.errors import CannotRerun, NotEnded, NothingFailed
+from jobyard.model.objects import Manifest
+from jobyard.model.run import Reason, Role, RunRequest, RunView, State, StepResult
+from jobyard.model.template import Path, strings
+from jobyard.model.workflow import Workflow
 
 
-def rerun(run: Run, view: RunView, key: str, *, failed_only: bool, trigger: str = "cli") -> RunRequest:
+def rerun(workflow: Workflow, view: RunView, key: str, *, failed_only: bool, trigger: str = "cli") -> RunRequest:
     """The request for a new run of the same workflow with the same values. Raises NotEnded, NothingFailed.
 
     With `failed_only`, steps that succeeded are carried over with their outputs, unless their revert Job undid them.
     """
     if not view.state.is_end:
-        raise NotEnded(run=run.id, state=view.state)
+        raise NotEnded(run=view.name, state=view.state)
     carried: dict[tuple[Role, str], StepResult] = {}
     if failed_only:
         undone = {step.name for step in view.steps if step.role is Role.REVERT and step.job}
         for step in view.steps:
             if step.role is Role.STEP and step.state is State.SUCCEEDED and step.name not in undone:
-                carried[Role.STEP, step.name] = StepResult(
-                    state=State.SUCCEEDED,
-                    reason=Reason.REUSED,
-                    message=f"It succeeded in run {run.id}.",
-                    attempt=step.attempt,
-                    started=step.started,
-                    finished=step.finished,
-                    outputs=step.outputs,
-                )
-        if len(carried) == len(run.workflow.jobs):
-            raise NothingFailed(run=run.id)
-    return RunRequest(trigger=trigger, key=key, workflow=run.workflow, inputs=run.workflow.values, carried=carried, waits=False)
+                message = f"It succeeded in run {view.name}."
+                told = StepResult(**{**step.facts(), "reason": Reason.REUSED, "message": message, "job": ""})
+                carried[Role.STEP, step.name] = told
+        if len(carried) == len(workflow.jobs):
+            raise NothingFailed(run=view.name)
+    return RunRequest(
+        trigger=trigger,
+        key=key,
+        workflow=workflow,
+        namespace=view.namespace,
+        inputs=workflow.values,
+        carried=carried,
+        waits=False,
+        key_names_workflow=True,
+    )
+
+
+def reveal(workflow: Workflow, spec: Mapping[str, Any], run: str) -> tuple[Workflow, tuple[Path, ...]]:
+    """The workflow of a run that is one Job, with the values that its record does not tell taken from the Job's own specification; and where
+    they stand. Raises CannotRerun when they are not to be had there."""
+    (step,) = workflow.steps
+    if step.job is None:
+        return workflow, ()
+    hidden = tuple(path for path, text in strings(step.job.manifest) if text == HIDDEN and path[:2] == ("spec", "template"))
+    manifest = step.job.manifest
+    for path in hidden:
+        manifest = put(manifest, path, _value(manifest, {"spec": spec}, path, run))
+    return replace(workflow, steps=(replace(step, job=replace(step.job, manifest=manifest)),)), hidden
+
+
+def _value(manifest: Manifest, live: Any, path: Path, run: str) -> str:
+    """What stands at a path in the live Job. Lists are followed by the names of what is in them: something may have been put before it."""
+    mine: Any = manifest
+    for part in path:
+        mine = mine[part]
+        if isinstance(part, int) and isinstance(live, list):
+            named = [each for each in live if isinstance(each, dict) and isinstance(mine, dict) and each.get("name") == mine.get("name")]
+            live = named[0] if len(named) == 1 and isinstance(mine, dict) and "name" in mine else live[part] if part < len(live) else None
+        else:
+            live = live.get(part) if isinstance(live, dict) else None
+    if not isinstance(live, str) or live == HIDDEN:
+        why = "what its trigger put into it is kept nowhere else, and is gone"
+        raise CannotRerun(run=run, why=why, remedy="Send the message again.")
+    return live

@@ -206,6 +206,39 @@ class NoRoom(Rejected):
     sentence = "the namespace's quota has no room: {message}"
 
 
+# --- a run that can't go on, or can't be run again ---
+
+
+class RunDamaged(JobyardError):
+    """A run's record does not say any more what is to be run."""
+
+    sentence = (
+        "the record of run {run} in namespace {namespace} can't be read: somebody changed it, or a part of it is missing. "
+        "Delete it and run its file again"
+    )
+    exit_code = 3
+    run: str
+    namespace: str
+
+
+class EngineFailed(JobyardError):
+    """Something in us broke over this one run; the others go on."""
+
+    sentence = "run {run} can't be driven on: {why}. This is a fault of Jobyard's own; its Jobs go on"
+    exit_code = 3
+    run: str
+    why: str
+
+
+class CannotRerun(WrongInput):
+    """What a run was made of is not to be had any more."""
+
+    sentence = "run {run} can't be run again: {why}. {remedy}"
+    run: str
+    why: str
+    remedy: str
+
+
 # --- Git ---
 
 

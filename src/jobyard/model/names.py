@@ -83,6 +83,9 @@ EXPIRING = "jobyard.dev/expiring"
 SCOPE = "jobyard.dev/limit"
 """Annotation on the ConfigMap of a limit's places: its scope."""
 
+FACES = ("cli", "page")
+"""Triggers that are no source: nobody waits for their runs but whoever looks, so the engine that drives such a run releases it."""
+
 SELECTOR = f"{MANAGED_BY}={JOBYARD}"
 WATCHED = f"{SELECTOR},!{ENDED}"
 """All of ours but the records of runs that are released."""

@@ -173,7 +173,14 @@ class Other(Object, frozen=True, kw_only=True):
     metadata: Metadata
 
 
-T = TypeVar("T", Job, Pod, Event, ConfigMap, Lease, Other)
+class Whole(Object, frozen=True, kw_only=True):
+    """An object with all of its specification, as the API gives it."""
+
+    metadata: Metadata
+    spec: dict[str, Any] = {}
+
+
+T = TypeVar("T", Job, Pod, Event, ConfigMap, Lease, Other, Whole)
 
 
 @dataclass(frozen=True)
@@ -192,6 +199,14 @@ EVENTS: Kind[Event] = Kind("api/v1", "events", "Event", Event)
 CONFIG_MAPS: Kind[ConfigMap] = Kind("api/v1", "configmaps", "ConfigMap", ConfigMap)
 LEASES: Kind[Lease] = Kind("apis/coordination.k8s.io/v1", "leases", "Lease", Lease)
 SECRETS: Kind[Other] = Kind("api/v1", "secrets", "Secret", Other)
+
+WHOLE_JOBS: Kind[Whole] = Kind("apis/batch/v1", "jobs", "Job", Whole)
+
+
+def metadata_of(kind: Kind[Any]) -> Kind[Other]:
+    """The same kind, of which nothing but the metadata is asked for."""
+    return Kind(kind.api, kind.plural, kind.name, Other)
+
 
 Manifest = dict[str, Any]
 """A Kubernetes object as its author wrote it, parsed. Never changed in place."""

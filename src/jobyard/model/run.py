@@ -118,6 +118,8 @@ class RunRequest:
     trigger: str
     key: str
     workflow: Workflow
+    namespace: str = ""
+    """Where it runs; '' for the engine's own."""
     inputs: Mapping[str, Any] = field(default_factory=dict)
     carried: Mapping[tuple[Role, str], StepResult] = field(default_factory=dict)
     """Results of an earlier run that this one goes on from: those steps do not run again."""

@@ -1,0 +1,122 @@
+"""The engine over all namespaces that are open: each question goes to the namespace that it is about."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+from jobyard.contracts import Clock, Cluster, Page
+from jobyard.engine import face
+from jobyard.engine.namespace import Namespace, Options, open_namespace
+from jobyard.engine.signals import Signal
+from jobyard.model.errors import innermost
+from jobyard.model.run import Outcome, Run, RunRequest, RunView, StepView
+
+
+class ClusterEngine:
+    """The Engine, and the Face, whose memory is the cluster. Each namespace is opened when it is first asked for. Made by `open_engine`."""
+
+    def __init__(self, cluster: Cluster, clock: Clock, default: str, tasks: asyncio.TaskGroup, options: Options) -> None:
+        self._cluster = cluster
+        self._clock = clock
+        self._default = default
+        self._tasks = tasks
+        self._options = options
+        self._opened: dict[str, asyncio.Future[Namespace]] = {}
+        self._keeping: dict[str, asyncio.Task[None]] = {}
+
+    async def of(self, namespace: str = "") -> Namespace:
+        """The part of the engine that is about a namespace."""
+        name = namespace or self._default
+        if name not in self._opened:
+            self._opened[name] = asyncio.get_running_loop().create_future()
+            self._keeping[name] = self._tasks.create_task(self._keep(name, self._opened[name]), name=f"namespace {name}")
+        return await asyncio.shield(self._opened[name])
+
+    async def _keep(self, namespace: str, opened: asyncio.Future[Namespace]) -> None:
+        """Holds a namespace open; a task of its own, because who first asks for one may be gone long before the last."""
+        try:
+            async with open_namespace(self._cluster, self._clock, namespace, self._options) as part:
+                opened.set_result(part)
+                await asyncio.get_running_loop().create_future()
+        except Exception as error:
+            if opened.done():
+                raise
+            del self._opened[namespace], self._keeping[namespace]  # the next who asks tries again
+            opened.set_exception(innermost(error))
+            opened.exception()
+
+    def close(self) -> None:
+        for task in self._keeping.values():
+            if not task.cancelling():
+                task.cancel()
+
+    async def adopt(self) -> None:
+        """Drives every open run of the namespaces that are open, whoever began it, until cancelled; then stops at once."""
+        async with asyncio.TaskGroup() as tasks:
+            for name in list(self._opened):
+                tasks.create_task((await self.of(name)).adopt(), name=f"adopt {name}")
+
+    # --- for triggers ---
+
+    async def submit(self, request: RunRequest) -> Run:
+        return await (await self.of(request.namespace)).submit(request)
+
+    async def outcome(self, run: Run) -> Outcome:
+        return await (await self.of(run.namespace)).outcome(run)
+
+    async def runs(self, trigger: str) -> list[Run]:
+        found = [run for name in list(self._opened) for run in (await self.of(name)).runs(trigger)]
+        return sorted(found, key=lambda run: (run.created, run.name))
+
+    async def release(self, run: Run) -> None:
+        await (await self.of(run.namespace)).release(run)
+
+    async def begin(self, run: Run) -> None:
+        await (await self.of(run.namespace)).begin(run)
+
+    async def abandon(self, run: Run) -> None:
+        await (await self.of(run.namespace)).abandon(run)
+
+    async def find(self, run: str, namespace: str = "") -> Run:
+        return await (await self.of(namespace)).find(run)
+
+    async def last_lines(self, run: Run, step: StepView, count: int) -> list[str]:
+        return await (await self.of(run.namespace)).last_lines(run, step, count)
+
+    # --- for faces ---
+
+    async def page(self, namespace: str = "", after: str = "", size: int = face.PAGE) -> Page:
+        return await face.page(self._cluster, self._clock, namespace or self._default, after, size)
+
+    async def view(self, run: str, namespace: str = "") -> RunView:
+        return await face.view(self._cluster, self._clock, namespace or self._default, run)
+
+    def driven(self, run: Run) -> RunView | None:
+        """The run as it stood at its driver's last look; None before the first, and where it is not driven here."""
+        opened = self._opened.get(run.namespace)
+        return opened.result().view(run) if opened is not None and opened.done() else None
+
+    @asynccontextmanager
+    async def changes(self, run: Run) -> AsyncIterator[Signal]:
+        async with (await self.of(run.namespace)).changes(run) as signal:
+            yield signal
+
+    async def cancel(self, run: Run) -> None:
+        await (await self.of(run.namespace)).cancel(run)
+
+    async def again(self, run: Run, key: str, *, failed_only: bool) -> Run:
+        return await self.submit(await face.again(self._cluster, self._clock, run, key, failed_only=failed_only))
+
+
+@asynccontextmanager
+async def open_engine(cluster: Cluster, clock: Clock, namespace: str, options: Options = Options()) -> AsyncIterator[ClusterEngine]:
+    """An engine whose `namespace` is open from the start, and others when they are asked for. Leaving ends its tasks; the runs' Jobs go on."""
+    async with asyncio.TaskGroup() as tasks:
+        engine = ClusterEngine(cluster, clock, namespace, tasks, options)
+        try:
+            await engine.of()
+            yield engine
+        finally:
+            engine.close()

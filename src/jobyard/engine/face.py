@@ -1,0 +1,194 @@
+"""Runs for whoever looks at them: one look at the cluster, no watch, nothing done."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from datetime import UTC, date, timedelta
+from typing import Any
+
+from jobyard.contracts import Clock, Cluster, Page
+from jobyard.engine import home
+from jobyard.engine.decide import decide
+from jobyard.engine.home import Record
+from jobyard.engine.pages import pages
+from jobyard.engine.rerun import rerun, reveal
+from jobyard.engine.run_sight import RunSight
+from jobyard.engine.sight import JOB_NAME_LABEL
+from jobyard.model import names
+from jobyard.model.diagnosis import Diagnosis, diagnose
+from jobyard.model.errors import CannotRerun, Forbidden, NoSuchRun, NotFound, RunDamaged
+from jobyard.model.finding import did_you_mean
+from jobyard.model.job import owned_by
+from jobyard.model.objects import CONFIG_MAPS, EVENTS, JOBS, PODS, WHOLE_JOBS, ConfigMap, Job, Kind, Other, metadata_of
+from jobyard.model.run import Run, RunRequest, RunView
+
+PAGE = 50
+DAYS = 14
+"""How many days are looked through one by one for runs that ended on them; what is older comes in one go."""
+_OPEN, _OLDER = "open", "older"
+
+
+# --- a list of them ---
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Place:
+    """Where a page begins: in which part of the list, among which kind of records, after what."""
+
+    part: str = _OPEN
+    kind: int = 0
+    after: str = ""
+    first: str = ""
+    """The day on which the list was begun."""
+
+
+_KINDS: tuple[Kind[Any], ...] = (CONFIG_MAPS, JOBS)
+
+
+async def page(cluster: Cluster, clock: Clock, namespace: str, after: str = "", size: int = PAGE) -> Page:
+    """The open runs, then those that ended, the newest day first; from their records' labels and annotations alone.
+
+    Raises WatchExpired when `after` is too old: the list is to be begun anew.
+    """
+    today = clock.now().astimezone(UTC).date()
+    place = _Place(**json.loads(after)) if after else _Place(first=today.isoformat())
+    found: list[Run] = []
+    while place.part:
+        seen: list[Any] = []
+        kind = _KINDS[place.kind]
+        with contextlib.suppress(Forbidden):
+            wanted = kind if place.part == _OPEN else metadata_of(kind)
+            seen, token = await cluster.page(wanted, namespace, labels=_selector(place), size=size - len(found), after=place.after)
+            place = replace(place, after=token)
+        found += [home.read(each, namespace) for each in seen if home.is_record(each)]
+        if not place.after:
+            place = _next(place)
+        if len(found) >= size:
+            break
+    order = sorted(found, key=lambda run: run.finished or run.created, reverse=True)
+    order.sort(key=lambda run: run.released)
+    return Page(runs=tuple(order), following=json.dumps(vars(place)) if place.part else "")
+
+
+def _selector(place: _Place) -> str:
+    match place.part:
+        case "open":
+            return f"{names.RECORD_SELECTOR},!{names.ENDED}"
+        case "older":
+            return f"{names.RECORD_SELECTOR},{names.ENDED},{names.ENDED} notin ({','.join(_days(place))})"
+    return f"{names.RECORD_SELECTOR},{names.ENDED}={place.part}"
+
+
+def _days(place: _Place) -> Iterator[str]:
+    """The days that are looked through one by one, the newest first; a clock that is ahead of ours may have written tomorrow's."""
+    first = date.fromisoformat(place.first) + timedelta(days=1)
+    return ((first - timedelta(days=number)).isoformat() for number in range(DAYS + 1))
+
+
+def _next(place: _Place) -> _Place:
+    """What comes after a part of the list, or one kind of its records."""
+    if place.kind + 1 < len(_KINDS):
+        return replace(place, kind=place.kind + 1)
+    parts = [_OPEN, *_days(place), _OLDER, ""]
+    return replace(place, kind=0, part=parts[parts.index(place.part) + 1])
+
+
+# --- one of them ---
+
+
+async def view(cluster: Cluster, clock: Clock, namespace: str, run: str) -> RunView:
+    """The run of this id or name as it stands. Raises NoSuchRun, RunDamaged."""
+    seen = await _gather(cluster, namespace, run)
+    return _view(clock, namespace, seen)
+
+
+def _view(clock: Clock, namespace: str, seen: RunSight) -> RunView:
+    if seen.workflow is None:
+        raise RunDamaged(run=seen.record.metadata.name, namespace=namespace)
+    return seen.show(namespace, decide(seen.workflow, seen.observe({}), clock.now()))
+
+
+async def _gather(cluster: Cluster, namespace: str, run: str) -> RunSight:
+    """All that there is of a run."""
+    selector = f"{names.SELECTOR},{names.RUN}={names.id_of(run)}"
+    jobs = await cluster.list(JOBS, namespace, labels=selector)
+    config_maps: list[ConfigMap] = []
+    with contextlib.suppress(Forbidden):
+        config_maps = await cluster.list(CONFIG_MAPS, namespace, labels=selector)
+    found: list[Record] = [each for each in (*config_maps, *jobs) if home.is_record(each)]
+    if not found:
+        raise NoSuchRun(run=run, namespace=namespace, hint=await _hint(cluster, namespace, run))
+    seen = RunSight(min(found, key=lambda each: str(each.metadata.creation_timestamp)))
+    for each in config_maps:
+        if any(owner.uid == seen.uid for owner in each.metadata.owner_references):
+            seen.see_owned(each)
+    for job in jobs:
+        if owned_by(job, seen.uid):
+            seen.see_job(job)
+    uids = {job.metadata.uid for job in seen.jobs.values()}
+    for pod in await cluster.list(PODS, namespace, labels=selector):
+        owner = next((owner.uid for owner in pod.metadata.owner_references if owner.uid in uids), None)
+        if owner is not None:
+            seen.see_pod(owner, pod)
+    about = {*uids, *(pod.metadata.uid for pods in seen.pods.values() for pod in pods.values())}
+    with contextlib.suppress(Forbidden):
+        for event in await cluster.list(EVENTS, namespace, fields="type=Warning"):
+            if event.involved_object.uid in about:
+                seen.see_event(event)
+    return seen
+
+
+async def _hint(cluster: Cluster, namespace: str, run: str) -> str:
+    known: list[str] = []
+    for kind in _KINDS:
+        with contextlib.suppress(Forbidden):
+            found, _ = await cluster.page(metadata_of(kind), namespace, labels=names.RECORD_SELECTOR, size=500)
+            known += [each.metadata.name for each in found]
+    guess = did_you_mean(run, known)
+    return f"; {guess}" if guess else ""
+
+
+async def again(cluster: Cluster, clock: Clock, run: Run, key: str, *, failed_only: bool) -> RunRequest:
+    """The request for a run that has ended, once more. Raises NotEnded, NothingFailed, CannotRerun, NoSuchRun."""
+    seen = await _gather(cluster, run.namespace, run.name)
+    shown = _view(clock, run.namespace, seen)
+    workflow = seen.workflow
+    if workflow is None:
+        raise RunDamaged(run=run.name, namespace=run.namespace)
+    literals: tuple[tuple[str | int, ...], ...] = ()
+    if isinstance(seen.record, Job):
+        if beside := seen.record.metadata.annotations.get(names.OBJECTS):
+            why = f"{beside} was made for that run alone, and is kept nowhere else"
+            raise CannotRerun(run=run.name, why=why, remedy="Send the message again.")
+        whole = await cluster.get(WHOLE_JOBS, run.namespace, run.name)
+        workflow, literals = reveal(workflow, whole.spec, run.name)
+    return replace(rerun(workflow, shown, key, failed_only=failed_only), literals=literals)
+
+
+async def all_names(cluster: Cluster, namespace: str, prefix: str) -> list[str]:
+    """The names of the runs that begin so."""
+    found: list[str] = []
+    for kind in _KINDS:
+        with contextlib.suppress(Forbidden):
+            async for some in pages(cluster, kind, namespace, names.RECORD_SELECTOR):
+                found += [each.metadata.name for each in some if each.metadata.name.startswith(prefix) and _is_record(each)]
+    return found
+
+
+def _is_record(each: Other) -> bool:
+    return home.is_record(each)
+
+
+async def look_at_job(cluster: Cluster, namespace: str, name: str) -> tuple[Job, Diagnosis | None] | None:
+    """Any Job of the namespace, ours or not, with its diagnosis; None when there is no such Job."""
+    try:
+        job = await cluster.get(JOBS, namespace, name)
+    except NotFound:
+        return None
+    pods = await cluster.list(PODS, namespace, labels=f"{JOB_NAME_LABEL}={name}")
+    about = {name, *(pod.metadata.name for pod in pods)}
+    events = [event for event in await cluster.list(EVENTS, namespace, fields="type=Warning") if event.involved_object.name in about]
+    return job, diagnose(job, pods, events)
