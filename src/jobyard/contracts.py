@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Generic, Literal, Protocol
 
+from jobyard.model.errors import JobyardError
 from jobyard.model.objects import Kind, Manifest, Other, T
 from jobyard.model.run import Outcome, Run, RunRequest, RunView, StepView
 
@@ -143,6 +144,9 @@ class Change(Generic[T]):
     type: Literal["SEEN", "GONE", "SYNCED", "LOST_TOUCH"]
     object: T | None = None
     why: str = ""
+    """LOST_TOUCH: the reason, for a person."""
+    error: JobyardError | None = None
+    """LOST_TOUCH: what the cluster answered last, by class. It is asked again in any case."""
 
 
 class Cluster(Protocol):
@@ -181,8 +185,16 @@ class Cluster(Protocol):
         """Where the API serves a kind of object that lives in a namespace. Raises NotFound when it knows none."""
         ...
 
+    async def may(self, verb: str, kind: Kind[Any], namespace: str, *, subresource: str = "") -> bool | None:
+        """Whether we have the right to `verb` objects of the kind; None where the cluster does not say."""
+        ...
+
     def watch(self, kind: Kind[T], namespace: str, *, labels: str = "", fields: str = "") -> AsyncIterator[Change[T]]:
-        """Every object there is, SYNCED, then every change, until cancelled. Survives closed streams, 410 and outages (LOST_TOUCH)."""
+        """Every object there is, SYNCED, then every change, until cancelled.
+
+        Never raises. Closed streams, 410, outages, credentials that ran out and missing rights pass by themselves: LOST_TOUCH tells why
+        there is no news, from the first failure on while nothing was told yet, and the watch goes on; SYNCED follows when it is back.
+        """
         ...
 
     def logs(

@@ -11,10 +11,13 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import TypeVar
 
-from jobyard.model.errors import Conflict, JobyardError, Unavailable
+from jobyard.model.errors import Conflict, JobyardError, NoAnswer, Unavailable
 
 PATIENCE = 60.0
 """Seconds for which a submit or a release is tried again by itself while the cluster is away."""
+
+LEAST = 2.0
+"""Seconds that a call may take at least, however little is left."""
 
 Answer = TypeVar("Answer")
 
@@ -47,19 +50,27 @@ async def patiently(
     backoff: Backoff = CLUSTER,
     seconds: float = PATIENCE,
 ) -> Answer:
-    """Makes a call that may be repeated again and again while it fails with one of `over`, for a bounded time.
+    """Makes a call that may be repeated again and again while it fails with one of `over`, for a bounded time, however long a call hangs.
 
-    Over Unavailable and Conflict: while the cluster is away, or others are faster. Raises then what it was answered last.
+    Over Unavailable and Conflict: while the cluster is away, or others are faster. Raises then what it was answered last; NoAnswer where
+    that was nothing.
     """
     failures = 0
+    last: JobyardError | None = None
     loop = asyncio.get_running_loop()
     end = loop.time() + seconds
     while True:
         try:
-            return await call()
+            async with asyncio.timeout_at(max(end, loop.time() + LEAST)) as bound:
+                return await call()
         except over as error:
             failures += 1
+            last = error
             wait = backoff.draw(failures, error)
             if loop.time() + wait > end:
                 raise
-            await asyncio.sleep(wait)
+        except TimeoutError:
+            if not bound.expired():
+                raise
+            raise last or NoAnswer(server="", what=f"gave no answer within {seconds:.0f} s") from None
+        await asyncio.sleep(wait)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import re
 import signal
@@ -11,8 +12,13 @@ from pathlib import Path
 
 import pytest
 
+from jobyard.cluster.client import open_cluster
+from jobyard.cluster.kubeconfig import connect
+from jobyard.cluster.rights import needed
+from tests.conftest import LOCAL, ClusterUnderTest
 from tests.e2e.conftest import Jobyard
 from tests.manifests import job, step, workflow
+from tests.restricted import restricted_kubeconfig
 
 ROOT = Path(__file__).parents[2]
 SEEDS = ROOT / "tests/seeds/jobernetes"
@@ -276,3 +282,21 @@ def test_a_namespace_that_is_not_there(jobyard: Jobyard, tmp_path: Path, under_t
     kubeconfig = under_test.kubeconfig  # type: ignore[attr-defined]
     answer = jobyard("run", write(tmp_path, job("one")), "--kubeconfig", kubeconfig, "-n", "no-such-namespace", cluster=False)
     assert (answer.code, 'namespaces "no-such-namespace" not found' in answer.err) == (3, True)
+
+
+def test_a_right_that_is_missing_is_named_before_anything_begins(
+    under_test: ClusterUnderTest, space: str, tmp_path: Path, jobyard: Jobyard
+) -> None:
+    if under_test.name == LOCAL:
+        pytest.skip("the local cluster has no RBAC: its token may do everything")
+
+    async def less() -> Path:
+        async with open_cluster(connect(kubeconfig=str(under_test.kubeconfig))) as client:
+            return await restricted_kubeconfig(client, under_test.kubeconfig, space, tmp_path / "less", needed(["pgboss"]), name="less")
+
+    file = tmp_path / "w.json"
+    file.write_text(json.dumps(workflow("w", step("a"))))
+    answer = jobyard("run", file, "--kubeconfig", asyncio.run(less()), "-n", space, cluster=False)
+    assert answer.code == 3
+    assert f"no right to create configmaps, list configmaps, watch configmaps, patch configmaps in namespace {space}" in answer.err
+    assert "jobyard manifests --rbac" in answer.err

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import json
 import sys
@@ -15,7 +16,19 @@ import yaml
 from jobyard.cluster.credentials import ExecPlugin, TokenFile
 from jobyard.cluster.errors import error
 from jobyard.cluster.kubeconfig import connect
-from jobyard.model.errors import Conflict, InvalidKubeconfig, NoCluster, NoRoom, NotFound, Rejected, Unauthorized, Unavailable, WatchExpired
+from jobyard.model.errors import (
+    Conflict,
+    CredentialsUnavailable,
+    Forbidden,
+    InvalidKubeconfig,
+    NoCluster,
+    NoRoom,
+    NotFound,
+    Rejected,
+    Unauthorized,
+    Unavailable,
+    WatchExpired,
+)
 
 
 def config(folder: Path, name: str, user: dict[str, Any] | None = None, current: str | None = "x", **cluster: Any) -> Path:
@@ -95,9 +108,13 @@ async def test_passwords_and_token_files(tmp_path: Path) -> None:
     tokens.expire()
     assert await tokens.header() == "Bearer two", "read again after a 401"
     (tmp_path / "token").unlink()
-    tokens.expire()
-    with pytest.raises(InvalidKubeconfig, match="can't be read"):
+    tokens.expire("Bearer one")
+    assert await tokens.header() == "Bearer two", "a call that was sent with the older token tells nothing of the newer"
+    tokens.expire("Bearer two")
+    with pytest.raises(CredentialsUnavailable, match="can't be read"):
         await tokens.header()
+    with pytest.raises(InvalidKubeconfig, match="can't be read"):
+        await TokenFile(tmp_path / "token").header()
 
 
 def plugin(folder: Path, script: str, **more: Any) -> ExecPlugin:
@@ -145,6 +162,41 @@ async def test_a_plugin_that_fails(tmp_path: Path, script: str, words: str) -> N
         await plugin(tmp_path, script).header()
 
 
+async def test_a_plugin_that_fails_after_it_worked_is_asked_again_later(tmp_path: Path) -> None:
+    """The first failure is the user's to mend; a later one passes by itself, and many calls that need it ask it once."""
+    later = (datetime.now(UTC) + timedelta(seconds=3600)).strftime("%Y-%m-%dT%H:%M:%SZ")
+    count, broken = tmp_path / "count", tmp_path / "broken"
+    script = f"import pathlib, sys\nif pathlib.Path({str(broken)!r}).exists():\n    pathlib.Path({str(count)!r}).open('a').write('f'); sys.exit(1)\n"
+    exec_plugin = plugin(tmp_path, script + CREDENTIAL.format(count=str(tmp_path / "seen"), expires=later))
+    token = await exec_plugin.header()
+    broken.touch()
+    exec_plugin.expire(token)
+    answers = await asyncio.gather(*(exec_plugin.header() for _ in range(10)), return_exceptions=True)
+    assert {type(each) for each in answers} == {CredentialsUnavailable}
+    assert isinstance(answers[0], Unavailable)
+    assert count.read_text() == "f"
+    broken.unlink()
+    async with asyncio.timeout(30):
+        while True:
+            try:
+                assert await exec_plugin.header() == token
+                return
+            except CredentialsUnavailable:
+                await asyncio.sleep(0)
+
+
+async def test_a_caller_that_gives_up_does_not_end_the_plugin_for_the_others(tmp_path: Path) -> None:
+    slow = plugin(tmp_path, "import sys; sys.stdin.read()\n" + CREDENTIAL.format(count=str(tmp_path / "count"), expires=""))
+    hasty = asyncio.create_task(slow.header())
+    await asyncio.sleep(0)
+    patient = asyncio.create_task(slow.header())
+    await asyncio.sleep(0)
+    hasty.cancel()
+    async with asyncio.timeout(30):
+        assert await patient == "Bearer mev1"
+    assert (tmp_path / "count").read_text() == "x"
+
+
 async def test_a_plugin_that_is_not_installed_says_how_to_get_it(tmp_path: Path) -> None:
     with pytest.raises(InvalidKubeconfig, match="brew install it"):
         await plugin(tmp_path, "", command="no-such-plugin", installHint="brew install it").header()
@@ -155,7 +207,7 @@ async def test_a_plugin_that_is_not_installed_says_how_to_get_it(tmp_path: Path)
     [
         (400, {"reason": "BadRequest"}, Rejected),
         (401, {"reason": "Unauthorized"}, Unauthorized),
-        (403, {"reason": "Forbidden", "message": "no rights"}, Rejected),
+        (403, {"reason": "Forbidden", "message": "no rights"}, Forbidden),
         (403, {"reason": "Forbidden", "message": 'jobs.batch "x" is forbidden: exceeded quota: q'}, NoRoom),
         (404, {"reason": "NotFound"}, NotFound),
         (409, {"reason": "AlreadyExists"}, Conflict),

@@ -95,6 +95,7 @@ async def _run_file(options: RunOptions) -> int:
     import uuid
 
     from jobyard.cli.watch_run import watch_run
+    from jobyard.cluster.access import demand
     from jobyard.engine.clock import SystemClock
     from jobyard.engine.loop import open_engine
     from jobyard.files import plain
@@ -123,6 +124,8 @@ async def _run_file(options: RunOptions) -> int:
             await _make_namespace(target.cluster, target.namespace)
             whose = "It ends with this command." if target.ends_with_us else "It goes on after this command."
             click.echo(f"On the local cluster: {containers(target.runtime)}. {whose}", err=True)
+        else:
+            await demand(target.cluster, target.namespace)
         async with open_engine(target.cluster, SystemClock(), target.namespace) as engine:
             request = RunRequest(trigger="cli", key=uuid.uuid4().hex, workflow=workflow, inputs=options.given, waits=False)
             started = await engine.submit(request)

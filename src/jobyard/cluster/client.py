@@ -8,7 +8,7 @@ import logging
 import time
 import warnings
 from collections.abc import AsyncIterator, Mapping
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, nullcontext
 from typing import Any
 from urllib.parse import quote
 
@@ -17,41 +17,23 @@ import msgspec
 
 from jobyard import external
 from jobyard.cluster import errors
+from jobyard.cluster.answers import Listing, Named, Page, Reader, Resources, Review, Shape, Unreadable, decode
 from jobyard.cluster.kubeconfig import Connection, load_client_certificate
 from jobyard.cluster.pace import Pace
+from jobyard.cluster.transport import CALL_TIMEOUT, lines, send, words
 from jobyard.cluster.watch import watch
 from jobyard.contracts import Change
-from jobyard.model.errors import NotFound, Unauthorized, Unavailable, WatchExpired
-from jobyard.model.objects import Kind, Manifest, Object, Other, T
+from jobyard.model.errors import NotFound, Rejected, Unauthorized, Unavailable, WatchExpired
+from jobyard.model.objects import LEASES, Kind, Manifest, Other, T
 
 log = logging.getLogger("jobyard.cluster")
 
 PAGE = 500
+REVIEWS = "/apis/authorization.k8s.io/v1/selfsubjectaccessreviews"
 LIST_TRIES = 3
-CALL_TIMEOUT = 30.0
-_LAST_WORD = 2.0
+URGENT_TIMEOUT = 5.0
 _QUIET_LIMIT = 330.0
 """Seconds of silence after which a stream is given up; the server ends a watch itself before that."""
-
-
-class _ListMeta(Object, frozen=True, kw_only=True):
-    resource_version: str = ""
-    continue_: str = msgspec.field(default="", name="continue")
-
-
-class _Page(Object, frozen=True, kw_only=True):
-    metadata: _ListMeta = _ListMeta()
-    items: tuple[msgspec.Raw, ...] = ()
-
-
-class _Resource(Object, frozen=True, kw_only=True):
-    name: str = ""
-    kind: str = ""
-    namespaced: bool = False
-
-
-class _Resources(Object, frozen=True, kw_only=True):
-    resources: tuple[_Resource, ...] = ()
 
 
 class InsecureConnection(UserWarning):
@@ -63,11 +45,13 @@ class InsecureConnection(UserWarning):
 class HttpCluster:
     """A cluster reached by a kubeconfig's connection. Made by `open_cluster`."""
 
-    def __init__(self, connection: Connection, calls: httpx2.AsyncClient, streams: httpx2.AsyncClient) -> None:
+    def __init__(self, connection: Connection, calls: httpx2.AsyncClient, streams: httpx2.AsyncClient, urgent: httpx2.AsyncClient) -> None:
         self.connection = connection
         self._calls = calls
         self._streams = streams
+        self._urgent = urgent
         self._pace = Pace(time.monotonic)
+        self._reader = Reader()
         # A path before the API's own may be a secret (the local cluster's is): messages name the host alone.
         url = httpx2.URL(connection.server)
         self._shown = f"{url.scheme}://{url.netloc.decode()}"
@@ -79,20 +63,18 @@ class HttpCluster:
             params |= {"dryRun": "All", "fieldValidation": "Strict"}
         name = (manifest.get("metadata") or {}).get("name", "")
         body = msgspec.json.encode(manifest)
-        answer = await self.call("POST", self._path(kind, namespace), f"create {kind.name} {name}", params=params, body=body)
-        return msgspec.json.decode(answer, type=kind.struct)
+        return await self._object(kind, "POST", self._path(kind, namespace), f"create {kind.name} {name}", params=params, body=body)
 
     async def get(self, kind: Kind[T], namespace: str, name: str) -> T:
         try:
-            answer = await self.call("GET", self._path(kind, namespace, name), f"get {kind.name} {name}")
+            return await self._object(kind, "GET", self._path(kind, namespace, name), f"get {kind.name} {name}")
         except WatchExpired as gone:  # only lists and watches can be too old
             raise Unavailable(server=self._shown, what=f"answered 410 when it was asked for one object ({gone.message})") from None
-        return msgspec.json.decode(answer, type=kind.struct)
 
     async def list(self, kind: Kind[T], namespace: str, *, labels: str = "", fields: str = "") -> list[T]:
-        return (await self.list_at(kind, namespace, labels=labels, fields=fields))[0]
+        return (await self.list_at(kind, namespace, labels=labels, fields=fields)).items
 
-    async def list_at(self, kind: Kind[T], namespace: str, *, labels: str, fields: str) -> tuple[builtins.list[T], str]:
+    async def list_at(self, kind: Kind[T], namespace: str, *, labels: str, fields: str) -> Listing[T]:
         """All objects, page by page, and the resource version that they are of."""
         for _ in range(LIST_TRIES):
             try:
@@ -101,23 +83,32 @@ class HttpCluster:
                 why = expired
         raise Unavailable(server=self._shown, what=f"forgets faster than we can list ({why.message})")
 
-    async def _list_once(self, kind: Kind[T], namespace: str, labels: str, fields: str) -> tuple[builtins.list[T], str]:
+    async def _list_once(self, kind: Kind[T], namespace: str, labels: str, fields: str) -> Listing[T]:
         params = {"limit": str(PAGE), **_selectors(labels, fields)}
-        decoder = msgspec.json.Decoder(kind.struct)
+        action = f"list {kind.plural}"
         items: builtins.list[T] = []
+        unread: set[str] = set()
         while True:
-            page = msgspec.json.decode(
-                await self.call("GET", self._path(kind, namespace), f"list {kind.plural}", params=params), type=_Page
-            )
-            items.extend(decoder.decode(item) for item in page.items)
+            page = self._read(await self.call("GET", self._path(kind, namespace), action, params=params), Page, action)
+            for each in page.items or ():
+                read = self.read(kind, each)
+                if isinstance(read, Named):
+                    unread.add(read.uid or "")
+                else:
+                    items.append(read)
+            if not page.metadata.resource_version:
+                raise self._unreadable(action, "it has no version")
             if not page.metadata.continue_:
-                return items, page.metadata.resource_version
+                return Listing(items=items, version=page.metadata.resource_version, unread=frozenset(unread))
             params["continue"] = page.metadata.continue_
+
+    def read(self, kind: Kind[T], text: msgspec.Raw) -> T | Named:
+        """One object of a list or a watch; what it is known by, where no more can be read."""
+        return self._reader.read(kind, text)
 
     async def patch(self, kind: Kind[T], namespace: str, name: str, change: Mapping[str, Any]) -> T:
         body, media = msgspec.json.encode(change), "application/merge-patch+json"
-        answer = await self.call("PATCH", self._path(kind, namespace, name), f"patch {kind.name} {name}", body=body, media=media)
-        return msgspec.json.decode(answer, type=kind.struct)
+        return await self._object(kind, "PATCH", self._path(kind, namespace, name), f"patch {kind.name} {name}", body=body, media=media)
 
     async def delete(self, kind: Kind[T], namespace: str, name: str, *, uid: str = "", grace: int | None = None) -> None:
         options: dict[str, Any] = {"apiVersion": "v1", "kind": "DeleteOptions", "propagationPolicy": "Background"}
@@ -132,12 +123,25 @@ class HttpCluster:
 
     async def find_kind(self, api_version: str, name: str) -> Kind[Other]:
         api = f"{'apis' if '/' in api_version else 'api'}/{api_version}"
-        known = msgspec.json.decode(await self.call("GET", f"/{api}", f"find kind {name}"), type=_Resources)
+        action = f"find kind {name}"
+        known = self._read(await self.call("GET", f"/{api}", action), Resources, action)
         found = next((each for each in known.resources if each.kind == name and each.namespaced and "/" not in each.name), None)
         if found is None:
             message = f"{api_version} has no kind {name} that lives in a namespace"
-            raise NotFound(action=f"find kind {name}", status=404, reason="NotFound", message=message)
+            raise NotFound(action=action, status=404, reason="NotFound", message=message)
         return Kind(api, found.name, name, Other)
+
+    async def may(self, verb: str, kind: Kind[Any], namespace: str, *, subresource: str = "") -> bool | None:
+        what = {"namespace": namespace, "verb": verb, "group": kind.group, "resource": kind.plural, "subresource": subresource}
+        review = {"apiVersion": "authorization.k8s.io/v1", "kind": "SelfSubjectAccessReview", "spec": {"resourceAttributes": what}}
+        action = f"review whether we may {verb} {kind.plural}"
+        try:
+            answer = await self.call("POST", REVIEWS, action, body=msgspec.json.encode(review))
+        except Unauthorized:
+            raise
+        except Rejected:
+            return None
+        return self._read(answer, Review, action).status.allowed
 
     def watch(self, kind: Kind[T], namespace: str, *, labels: str = "", fields: str = "") -> AsyncIterator[Change[T]]:
         return watch(self, kind, namespace, labels, fields)
@@ -179,6 +183,24 @@ class HttpCluster:
 
     # --- one call, one stream ---
 
+    async def _object(self, kind: Kind[T], method: str, path: str, action: str, **more: Any) -> T:
+        """A call that is answered with one object. Renewing a lease is urgent: whoever can't must stop all that it does."""
+        found = self._read(await self.call(method, path, action, urgent=kind.plural == LEASES.plural, **more), kind.struct, action)
+        if not found.metadata.name:
+            raise self._unreadable(action, "it has no name")
+        return found
+
+    def _read(self, answer: bytes, shape: type[Shape], action: str) -> Shape:
+        try:
+            return decode(answer, shape)
+        except Unreadable as error:
+            log.debug("%s: unreadable answer (%s): %.200r", action, error, answer)
+            raise self._unreadable(action, str(error)) from None
+
+    def _unreadable(self, action: str, why: str) -> Unavailable:
+        what = f"answered with something that is no Kubernetes object when it was asked to {action} ({why})"
+        return Unavailable(server=self._shown, what=what, remedy="perhaps a proxy answers in its place; tried again by itself")
+
     def _path(self, kind: Kind[Any], namespace: str, name: str = "") -> str:
         path = f"/{kind.api}/namespaces/{quote(namespace, safe='')}/{kind.plural}"
         return f"{path}/{quote(name, safe='')}" if name else path
@@ -199,24 +221,29 @@ class HttpCluster:
         params: Mapping[str, str] | None = None,
         body: bytes | None = None,
         media: str = "application/json",
+        urgent: bool = False,
     ) -> bytes:
-        """One call to the API, whatever its path; the body of the answer. Raises Rejected or Unavailable."""
+        """One call to the API, whatever its path; the body of the answer. Raises Rejected or Unavailable.
+
+        `urgent`: waits behind no other call, and for no Retry-After that another was answered."""
+        client = self._urgent if urgent else self._calls
         for last in (False, True):
             try:
                 headers, url = await self._headers(media), self.connection.server + path
-                request = self._calls.build_request(method, url, params=params, content=body, headers=headers, extensions=self._extensions)
-                async with self._pace.turn():
+                request = client.build_request(method, url, params=params, content=body, headers=headers, extensions=self._extensions)
+                async with nullcontext() if urgent else self._pace.turn():
                     begun = time.monotonic()
                     with external.call(f"kubernetes: {action}"):
-                        answer = await _send(self._calls, request, stream=False)
+                        answer = await send(client, request, stream=False)
                     asked = answer.headers.get("Retry-After")
                     slow_down = answer.status_code == 429 or (answer.status_code == 503 and asked is not None)
-                    self._pace.note(time.monotonic() - begun, refused=slow_down, retry_after=errors.seconds(asked))
+                    if not urgent:
+                        self._pace.note(time.monotonic() - begun, refused=slow_down, retry_after=errors.seconds(asked))
             except (httpx2.TransportError, OSError) as error:
                 raise self._unavailable(error) from error
-            log.debug("%s: %d in %.0f ms", action, answer.status_code, answer.elapsed.total_seconds() * 1000)
+            log.debug("%s: %d in %.0f ms", action, answer.status_code, (time.monotonic() - begun) * 1000)
             if answer.status_code == 401 and not last:
-                self.connection.credentials.expire()  # it may have been renewed: ask once more
+                self.connection.credentials.expire(headers.get("Authorization"))  # it may have been renewed: ask once more
                 continue
             if answer.status_code >= 400:
                 raise self._error(action, answer.status_code, answer.content, answer.headers.get("Retry-After"))
@@ -230,14 +257,14 @@ class HttpCluster:
             url = self.connection.server + path
             request = self._streams.build_request("GET", url, params=params, headers=headers, extensions=self._extensions)
             with external.call(f"kubernetes: {action}"):
-                answer = await _send(self._streams, request, stream=True)
+                answer = await send(self._streams, request, stream=True)
             try:
                 log.debug("%s: %d", action, answer.status_code)
                 if answer.status_code >= 400:
                     if answer.status_code == 401:
-                        self.connection.credentials.expire()
+                        self.connection.credentials.expire(headers.get("Authorization"))
                     raise self._error(action, answer.status_code, await answer.aread(), answer.headers.get("Retry-After"))
-                yield _lines(answer)
+                yield lines(answer)
             finally:
                 await answer.aclose()
         except (httpx2.TransportError, OSError) as error:
@@ -247,56 +274,16 @@ class HttpCluster:
         return errors.error(server=self._shown, action=action, code=code, body=body, retry_after=retry_after)
 
     def _unavailable(self, error: Exception) -> Unavailable:
-        return Unavailable(server=self._shown, what=_transport_words(error), remedy="check that it runs and that the address is right")
-
-
-async def _send(client: httpx2.AsyncClient, request: httpx2.Request, *, stream: bool) -> httpx2.Response:
-    """Sends a request. A cancellation waits a moment for the answer to begin: httpcore leaves the socket of a TLS handshake that is
-    cancelled open (it cleans up after Exception, and a cancellation is none)."""
-    sending = asyncio.ensure_future(client.send(request, stream=stream))
-    try:
-        return await asyncio.shield(sending)
-    except asyncio.CancelledError:
-        # A second cancellation may end this wait too: what then becomes of the request is seen here, and closed with the client.
-        sending.add_done_callback(lambda late: late.cancelled() or late.exception())
-        done, _ = await asyncio.wait([sending], timeout=_LAST_WORD)
-        if not done:
-            sending.cancel()
-            await asyncio.wait([sending])
-        elif not sending.exception():
-            await sending.result().aclose()
-        raise
-
-
-async def _lines(answer: httpx2.Response) -> AsyncIterator[str]:
-    """The lines of a body as they come. Only \\n ends a line: a log may hold any other character."""
-    rest = b""
-    async for chunk in answer.aiter_bytes():
-        *whole, rest = (rest + chunk).split(b"\n")
-        for line in whole:
-            yield line.decode(errors="replace")
-    if rest:
-        yield rest.decode(errors="replace")
+        return Unavailable(server=self._shown, what=words(error), remedy="check that it runs and that the address is right")
 
 
 def _selectors(labels: str, fields: str) -> dict[str, str]:
     return {**({"labelSelector": labels} if labels else {}), **({"fieldSelector": fields} if fields else {})}
 
 
-def _transport_words(error: Exception) -> str:
-    if isinstance(error, httpx2.ConnectError):
-        detail = str(error) or "no connection"
-        if "CERTIFICATE_VERIFY_FAILED" in detail:
-            return f"shows a certificate that is not trusted ({detail})"
-        return f"can't be reached ({detail})"
-    if isinstance(error, httpx2.TimeoutException):
-        return f"gave no answer in {CALL_TIMEOUT:.0f} s"
-    return f"broke off the connection ({type(error).__name__})"
-
-
 @asynccontextmanager
 async def open_cluster(connection: Connection) -> AsyncIterator[HttpCluster]:
-    """A cluster to talk to; leaving closes its connections. Calls and streams have pools of their own, so neither starves the other."""
+    """A cluster to talk to; leaving closes its connections. Calls, streams and what is urgent have pools of their own: none starves another."""
     tls: Any = False
     if connection.server.startswith("https://"):
         tls = connection.tls()
@@ -311,14 +298,16 @@ async def open_cluster(connection: Connection) -> AsyncIterator[HttpCluster]:
         "trust_env": connection.proxy is None and not _is_loopback(connection.server),
     }
     call_time = httpx2.Timeout(CALL_TIMEOUT, connect=10.0)
+    urgent_time = httpx2.Timeout(URGENT_TIMEOUT, connect=URGENT_TIMEOUT)
     stream_time = httpx2.Timeout(_QUIET_LIMIT, connect=10.0)
     async with (
         httpx2.AsyncClient(timeout=call_time, limits=httpx2.Limits(max_connections=32, max_keepalive_connections=32), **shared) as calls,
         httpx2.AsyncClient(
             timeout=stream_time, limits=httpx2.Limits(max_connections=None, max_keepalive_connections=0), **shared
         ) as streams,
+        httpx2.AsyncClient(timeout=urgent_time, limits=httpx2.Limits(max_connections=16, max_keepalive_connections=1), **shared) as urgent,
     ):
-        yield HttpCluster(connection, calls, streams)
+        yield HttpCluster(connection, calls, streams, urgent)
 
 
 def _is_loopback(server: str) -> bool:

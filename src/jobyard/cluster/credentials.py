@@ -11,25 +11,35 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
-from jobyard.model.errors import InvalidKubeconfig
+from jobyard.model.errors import CredentialsUnavailable, InvalidKubeconfig, JobyardError
+from jobyard.patience import Backoff
 
 PLUGIN_TIMEOUT = 60.0
 """Seconds that a plugin may take; a person may have to log in."""
+_AGAIN = Backoff(first=2.0, longest=30.0)
+"""How long a plugin that failed is left alone."""
+
+
+def _bearer(status: Mapping[str, Any]) -> str | None:
+    token = status.get("token")
+    return f"Bearer {token}" if token else None
 
 
 class Credentials:
     """Nobody in particular; a client certificate may still speak for us."""
 
     async def header(self) -> str | None:
-        """The Authorization header, or None. Raises InvalidKubeconfig when it can't be had."""
+        """The Authorization header, or None.
+
+        Raises InvalidKubeconfig when it can't be had, and CredentialsUnavailable when it can't be had any more: that may pass."""
         return None
 
     async def certificate(self) -> tuple[str, str] | None:
         """A client certificate and its key as PEM text, where the credentials bring one."""
         return None
 
-    def expire(self) -> None:
-        """The server said 401: what was remembered is worth nothing."""
+    def expire(self, used: str | None = None) -> None:
+        """The server said 401: what was remembered is worth nothing. `used`: the header it did not accept; any newer one is kept."""
 
 
 class StaticToken(Credentials):
@@ -59,19 +69,28 @@ class TokenFile(Credentials):
         self._path = path
         self._token = ""
         self._read = datetime.min.replace(tzinfo=UTC)
+        self._expired = False
 
     async def header(self) -> str | None:
         now = datetime.now(UTC)
-        if now - self._read > timedelta(minutes=1):
+        if self._expired or now - self._read > timedelta(minutes=1):
             try:
-                self._token = self._path.read_text().strip()
-            except OSError as error:
-                raise InvalidKubeconfig(file=self._path, what=f"can't be read ({error.strerror})", expected="a token", remedy="") from None
-            self._read = now
+                token = self._path.read_text().strip()
+            except (OSError, UnicodeDecodeError) as error:
+                token, why = "", f"can't be read ({getattr(error, 'strerror', None) or 'it is no text'})"
+            else:
+                why = "is empty"
+            if token:
+                self._token, self._read, self._expired = token, now, False
+            elif not self._token:
+                raise InvalidKubeconfig(file=self._path, what=why, expected="a token", remedy="")
+            elif self._expired:
+                raise CredentialsUnavailable(server="", what=f"the token file {self._path} {why}")
+            # Else the file is just being written: the token that we have was good until now.
         return f"Bearer {self._token}"
 
-    def expire(self) -> None:
-        self._read = datetime.min.replace(tzinfo=UTC)
+    def expire(self, used: str | None = None) -> None:
+        self._expired = used in (None, f"Bearer {self._token}")
 
 
 class ExecPlugin(Credentials):
@@ -83,29 +102,50 @@ class ExecPlugin(Credentials):
         self._cluster = cluster
         self._status: Mapping[str, Any] | None = None
         self._expires: datetime | None = None
-        self._lock = asyncio.Lock()
+        self._renewing: asyncio.Task[None] | None = None
+        self._worked = False
+        self._failures = 0
+        self._failure: JobyardError | None = None
+        self._again = 0.0
 
     async def header(self) -> str | None:
-        token = (await self._credential()).get("token")
-        return f"Bearer {token}" if token else None
+        return _bearer(await self._credential())
 
     async def certificate(self) -> tuple[str, str] | None:
         status = await self._credential()
         certificate, key = status.get("clientCertificateData"), status.get("clientKeyData")
         return (str(certificate), str(key)) if certificate and key else None
 
-    def expire(self) -> None:
-        self._status = None
+    def expire(self, used: str | None = None) -> None:
+        if self._status is not None and used in (None, _bearer(self._status)):
+            self._status = None
 
     async def _credential(self) -> Mapping[str, Any]:
-        async with self._lock:
-            if self._status is None or (self._expires and self._expires - datetime.now(UTC) < timedelta(seconds=10)):
-                self._status = await self._ask()
-                expiry = self._status.get("expirationTimestamp")
-                self._expires = datetime.fromisoformat(expiry) if expiry else None
-            return self._status
+        """What the plugin said last. It is asked by a task of its own: a caller that gives up (a lease's renewal has but a moment) must not
+        end it for all the others."""
+        while self._status is None or (self._expires and self._expires - datetime.now(UTC) < timedelta(seconds=10)):
+            if self._failure is not None and asyncio.get_running_loop().time() < self._again:
+                raise self._failure.with_traceback(None)
+            if self._renewing is None:
+                self._renewing = asyncio.create_task(self._renew(), name="credential plugin")
+            await asyncio.shield(self._renewing)
+            if self._failure is None and self._status is not None:
+                return self._status  # also one that expires at once: it is worth a try
+        return self._status
 
-    async def _ask(self) -> Mapping[str, Any]:
+    async def _renew(self) -> None:
+        try:
+            self._status, self._expires = await self._ask()
+            self._worked, self._failures, self._failure = True, 0, None
+        except InvalidKubeconfig as error:
+            self._failures += 1
+            lost = CredentialsUnavailable(server="", what=str(error).rstrip("."))
+            self._failure = lost if self._worked else error
+            self._again = asyncio.get_running_loop().time() + max(_AGAIN.draw(self._failures), 0.1)
+        finally:
+            self._renewing = None
+
+    async def _ask(self) -> tuple[Mapping[str, Any], datetime | None]:
         command = str(self._entry.get("command") or "")
         if os.sep in command:
             command = str(self._file.parent / command)
@@ -122,7 +162,7 @@ class ExecPlugin(Credentials):
         info = {"apiVersion": self._entry.get("apiVersion"), "kind": "ExecCredential", "spec": spec}
         env = {
             **os.environ,
-            **{each["name"]: each["value"] for each in self._entry.get("env") or []},
+            **{str(each.get("name")): str(each.get("value") or "") for each in self._entry.get("env") or []},
             "KUBERNETES_EXEC_INFO": json.dumps(info),
         }
         try:
@@ -146,10 +186,12 @@ class ExecPlugin(Credentials):
                 f"the credential plugin {command!r} failed with exit code {process.returncode}", "Log in first; its message is above."
             )
         try:
-            status = json.loads(out)["status"]
+            status = dict(json.loads(out)["status"])
+            expiry = status.get("expirationTimestamp")
+            expires = datetime.fromisoformat(expiry) if expiry else None
+            return status, expires.replace(tzinfo=expires.tzinfo or UTC) if expires else None
         except (ValueError, KeyError, TypeError):
             raise self._wrong(f"the credential plugin {command!r} printed no ExecCredential", "Check its version.") from None
-        return dict(status)
 
     def _wrong(self, what: str, remedy: str) -> InvalidKubeconfig:
         return InvalidKubeconfig(file=self._file, what=what, expected="an ExecCredential", remedy=remedy)

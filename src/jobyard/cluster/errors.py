@@ -2,9 +2,18 @@
 
 from __future__ import annotations
 
-import msgspec
-
-from jobyard.model.errors import Conflict, NamespaceTerminating, NoRoom, NotFound, Rejected, Unauthorized, Unavailable, WatchExpired
+from jobyard.cluster.answers import Unreadable, decode
+from jobyard.model.errors import (
+    Conflict,
+    Forbidden,
+    NamespaceTerminating,
+    NoRoom,
+    NotFound,
+    Rejected,
+    Unauthorized,
+    Unavailable,
+    WatchExpired,
+)
 from jobyard.model.objects import Object
 
 _MAYBE = {408, 429, 500, 502, 503, 504}
@@ -32,8 +41,8 @@ class Status(Object, frozen=True, kw_only=True):
 def read_status(body: bytes) -> Status | None:
     """The Status in an answer's body; None when it is something else (a proxy's page)."""
     try:
-        return msgspec.json.decode(body, type=Status)
-    except msgspec.MsgspecError:
+        return decode(body, Status)
+    except Unreadable:
         return None
 
 
@@ -51,7 +60,7 @@ def error(*, server: str, action: str, code: int, body: bytes, retry_after: str 
         asked = seconds(retry_after) if retry_after else details.retry_after_seconds
         what = "asks us to slow down" if code == 429 else f"answered {code} ({message})"
         return Unavailable(server=server, what=what, retry_after=asked)
-    kind: type[Rejected] = {401: Unauthorized, 404: NotFound, 409: Conflict, 410: WatchExpired}.get(code, Rejected)
+    kind: type[Rejected] = {401: Unauthorized, 403: Forbidden, 404: NotFound, 409: Conflict, 410: WatchExpired}.get(code, Rejected)
     if code == 403 and any(cause.reason == "NamespaceTerminating" for cause in (status.details or Details()).causes):
         kind = NamespaceTerminating
     if code == 403 and "exceeded quota" in message:

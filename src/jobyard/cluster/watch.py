@@ -2,6 +2,9 @@
 
 A stream that closes is normal (the server ends each after some minutes), and so is 410: our version is too old, so we list again. What
 vanished in between no event will ever tell: the old list is held against the new, and what is missing is told as gone.
+
+Whatever is answered again and again is met with back-off, by one rule: it counts the turns (a list where needed, then a stream) that
+brought nothing on. Nothing that is answered ends a watch: a token is renewed, a RoleBinding is replaced, a proxy comes back.
 """
 
 from __future__ import annotations
@@ -10,27 +13,32 @@ import asyncio
 import random
 from collections.abc import AsyncIterator
 from contextlib import AbstractAsyncContextManager
-from typing import Any, Protocol
+from typing import Any, Generic, Protocol
 
 import msgspec
 
+from jobyard.cluster.answers import Listing, Named, Unreadable, decode
 from jobyard.cluster.errors import Status
 from jobyard.contracts import Change
-from jobyard.model.errors import Rejected, Unauthorized, Unavailable, WatchExpired
+from jobyard.model.errors import InvalidKubeconfig, JobyardError, Rejected, Unavailable, WatchExpired
 from jobyard.model.objects import Kind, Metadata, Object, T
 from jobyard.patience import Backoff
 
-_BACKOFF = Backoff(first=0.2, longest=30.0)
+BACKOFF = Backoff(first=0.2, longest=30.0)
+STEADY = 5.0
+"""Seconds that a stream lasts which counts as one that works, though nothing happened."""
 
 
 class Source(Protocol):
     """What a watch needs of a client."""
 
-    async def list_at(self, kind: Kind[T], namespace: str, *, labels: str, fields: str) -> tuple[list[T], str]: ...
+    async def list_at(self, kind: Kind[T], namespace: str, *, labels: str, fields: str) -> Listing[T]: ...
 
     def stream_changes(
         self, kind: Kind[Any], namespace: str, labels: str, fields: str, version: str, seconds: int
     ) -> AbstractAsyncContextManager[AsyncIterator[str]]: ...
+
+    def read(self, kind: Kind[T], text: msgspec.Raw) -> T | Named: ...
 
 
 class _Envelope(Object, frozen=True, kw_only=True):
@@ -42,78 +50,106 @@ class _Versioned(Object, frozen=True, kw_only=True):
     metadata: Metadata = Metadata()
 
 
+def failures_after(failures: int, *, told: bool, lasted: float, error: JobyardError | None) -> int:
+    """How many turns in a row have now brought nothing on: 0 when this one did. Pure.
+
+    `told`: the stream told a change or a bookmark; `lasted`: its seconds. What one told that 410 soon ended is no progress: a list follows,
+    which is dear.
+    """
+    if lasted >= STEADY or (told and not isinstance(error, WatchExpired)):
+        return 0 if error is None else 1
+    return failures + 1
+
+
 async def watch(source: Source, kind: Kind[T], namespace: str, labels: str, fields: str) -> AsyncIterator[Change[T]]:
-    """The changes of `kind`, beginning with all that exists. Raises Rejected when the cluster refuses to list or to watch."""
-    known: dict[str, T] = {}
-    version = ""
+    """The changes of `kind`, beginning with all that exists. Never raises: LOST_TOUCH tells what is answered instead."""
+    loop = asyncio.get_running_loop()
+    view: View[T] = View(source, kind)
     failures = 0
+    synced = away = False
     while True:
+        error: JobyardError | None = None
+        told, opened = False, None
         try:
-            if not version:
-                listed, version = await source.list_at(kind, namespace, labels=labels, fields=fields)
-                for change in _diff(known, listed):
+            if not view.version:
+                for change in view.listed(await source.list_at(kind, namespace, labels=labels, fields=fields)):
                     yield change
                 yield Change("SYNCED")
-                failures = 0
+                synced, away = True, False
             # A random length keeps many watchers from coming back in the same second.
             seconds = random.randint(240, 300)  # noqa: S311 - jitter, not a secret
-            async with source.stream_changes(kind, namespace, labels, fields, version, seconds) as lines:
-                if failures:
+            async with source.stream_changes(kind, namespace, labels, fields, view.version, seconds) as lines:
+                opened = loop.time()
+                if away:
                     yield Change("SYNCED")
-                failures = 0
+                    away = False
                 async for line in lines:
-                    version, told = _read(kind, line, known, version)
-                    if told:
-                        yield told
-            # It closed, as streams do. One that closes at once must not be opened in a hot loop.
-            await asyncio.sleep(_BACKOFF.draw(1))
-        except WatchExpired:
-            version = ""
-        except Unauthorized:
-            failures += 1
-            if failures > 3:
-                raise
-        except Rejected:
-            raise
-        except Unavailable as error:
-            failures += 1
-            if failures > 1:
-                yield Change("LOST_TOUCH", why=str(error))
-            await asyncio.sleep(_BACKOFF.draw(failures, error))
+                    if line.strip():
+                        seen = view.read(line)
+                        told = True
+                        if seen is not None:
+                            yield seen
+        except WatchExpired as expired:
+            view.version = ""
+            error = expired
+        except (Rejected, Unavailable, InvalidKubeconfig) as refused:
+            error = refused
+        lasted = 0.0 if opened is None else loop.time() - opened
+        failures = failures_after(failures, told=told, lasted=lasted, error=error)
+        if error is not None and (failures > 1 or not synced):
+            away = True
+            yield Change("LOST_TOUCH", why=str(error), error=error)
+        # Also a stream that closed, as streams do, is not opened again at once.
+        await asyncio.sleep(BACKOFF.draw(max(failures, 1), error))
 
 
-def _diff(known: dict[str, T], listed: list[T]) -> list[Change[T]]:
-    """What a fresh list tells against what was known; `known` becomes the list."""
-    now = {each.metadata.uid: each for each in listed}
-    changes: list[Change[T]] = [Change("GONE", old) for uid, old in known.items() if uid not in now]
-    for uid, new in now.items():
-        old = known.get(uid)
-        if old is None or old.metadata.resource_version != new.metadata.resource_version:
-            changes.append(Change("SEEN", new))
-    known.clear()
-    known.update(now)
-    return changes
+class View(Generic[T]):
+    """What a watch knows: the objects as they were last, and the version that they are of."""
 
+    def __init__(self, source: Source, kind: Kind[T]) -> None:
+        self._source = source
+        self._kind: Kind[T] = kind
+        self._known: dict[str, T] = {}
+        self.version = ""
 
-def _read(kind: Kind[T], line: str, known: dict[str, T], version: str) -> tuple[str, Change[T] | None]:
-    """One line of a watch: the version to go on from, and what it tells."""
-    if not line.strip():
-        return version, None
-    try:
-        envelope = msgspec.json.decode(line, type=_Envelope)
-        if envelope.type == "ERROR":
-            status = msgspec.json.decode(envelope.object, type=Status)
-            if status.code == 410 or status.reason in ("Expired", "Gone"):
-                raise WatchExpired(action=f"watch {kind.plural}", status=410, reason=status.reason, message=status.message)
-            raise Unavailable(server="", what=f"ended a watch ({status.message})")
-        if envelope.type == "BOOKMARK":
-            return msgspec.json.decode(envelope.object, type=_Versioned).metadata.resource_version, None
-        seen = msgspec.json.decode(envelope.object, type=kind.struct)
-    except msgspec.MsgspecError:
-        # Half a line: the connection broke in the middle of it. The stream is opened again from the last whole one.
-        raise Unavailable(server="", what="broke off in the middle of a change") from None
-    if envelope.type == "DELETED":
-        known.pop(seen.metadata.uid, None)
-        return seen.metadata.resource_version, Change("GONE", seen)
-    known[seen.metadata.uid] = seen
-    return seen.metadata.resource_version, Change("SEEN", seen)
+    def listed(self, listing: Listing[T]) -> list[Change[T]]:
+        """What a fresh list tells against what was known. What is there and can't be read stays as it was."""
+        now = {each.metadata.uid: each for each in listing.items}
+        now |= {uid: self._known[uid] for uid in listing.unread if uid in self._known}
+        changes: list[Change[T]] = [Change("GONE", old) for uid, old in self._known.items() if uid not in now]
+        for uid, new in now.items():
+            old = self._known.get(uid)
+            if old is None or old.metadata.resource_version != new.metadata.resource_version:
+                changes.append(Change("SEEN", new))
+        self._known = now
+        self.version = listing.version
+        return changes
+
+    def read(self, line: str) -> Change[T] | None:
+        """What a line of a stream tells; None when that is no change. Raises WatchExpired or Unavailable for one that tells of an error."""
+        try:
+            envelope = decode(line, _Envelope)
+            if envelope.type == "ERROR":
+                self._raise(decode(envelope.object, Status))
+            if envelope.type == "BOOKMARK":
+                self.version = decode(envelope.object, _Versioned).metadata.resource_version or self.version
+                return None
+        except Unreadable:
+            # Half a line: the connection broke in the middle of it. The stream is opened again from the last whole one.
+            raise Unavailable(server="", what="broke off in the middle of a change") from None
+        seen = self._source.read(self._kind, envelope.object)
+        if isinstance(seen, Named):
+            self.version = seen.resource_version or self.version
+            old = self._known.pop(seen.uid or "", None) if envelope.type == "DELETED" else None
+            return Change("GONE", old) if old is not None else None
+        self.version = seen.metadata.resource_version or self.version
+        if envelope.type == "DELETED":
+            self._known.pop(seen.metadata.uid, None)
+            return Change("GONE", seen)
+        self._known[seen.metadata.uid] = seen
+        return Change("SEEN", seen)
+
+    def _raise(self, status: Status) -> None:
+        if status.code == 410 or status.reason in ("Expired", "Gone"):
+            raise WatchExpired(action=f"watch {self._kind.plural}", status=410, reason=status.reason, message=status.message)
+        raise Unavailable(server="", what=f"ended a watch ({status.message})")

@@ -79,5 +79,5 @@ spec:
       - name: {job_name}
         image: {image}
       restartPolicy: Never
-  backoffLimit: 4
+  backoffLimit: 1
 """

@@ -10,7 +10,7 @@ from typing import Any
 
 import msgspec
 
-from jobyard.local import apply, discovery, patches, selectors, status, tables, times
+from jobyard.local import apply, discovery, patches, reviews, selectors, status, tables, times
 from jobyard.local.kubelet import Kubelet
 from jobyard.local.objects import Objects
 from jobyard.local.pod_api import PodApi
@@ -104,6 +104,9 @@ class Api:
         about = self._about(request)
         if about is not None:
             return about
+        match request.path.rstrip("/").split("/")[1:], request.method:
+            case ["apis", reviews.GROUP, reviews.VERSION, plural], "POST":
+                return Answer(reviews.answer(plural, request.tree()), 201)
         what = target(request.path.rstrip("/"))
         if what is None:
             raise ApiError(404, "the server could not find the requested resource", details={})

@@ -6,6 +6,7 @@ import sys
 from typing import Any
 
 from jobyard import schema
+from jobyard.local import reviews
 from jobyard.local.resources import RESOURCES, Resource
 
 Tree = dict[str, Any]
@@ -36,12 +37,12 @@ def core_versions(host: str) -> Tree:
 
 
 def groups() -> Tree:
-    names = sorted({resource.group for resource in RESOURCES if resource.group})
+    names = sorted({reviews.GROUP, *(resource.group for resource in RESOURCES if resource.group)})
     return {"kind": "APIGroupList", "apiVersion": "v1", "groups": [group(name) for name in names]}
 
 
 def group(name: str) -> Tree:
-    versions = sorted({resource.version for resource in RESOURCES if resource.group == name})
+    versions = sorted({resource.version for resource in RESOURCES if resource.group == name}) or [reviews.VERSION]
     listed = [{"groupVersion": f"{name}/{each}", "version": each} for each in versions]
     return {"kind": "APIGroup", "apiVersion": "v1", "name": name, "versions": listed, "preferredVersion": listed[0]}
 
@@ -49,9 +50,9 @@ def group(name: str) -> Tree:
 def resources(group: str, version: str) -> Tree | None:
     """The resources of a group and version; None when there is no such."""
     found = [resource for resource in RESOURCES if (resource.group, resource.version) == (group, version)]
-    if not found:
+    entries = reviews.resources() if (group, version) == (reviews.GROUP, reviews.VERSION) else []
+    if not found and not entries:
         return None
-    entries: list[Tree] = []
     for resource in found:
         entry: Tree = {
             "name": resource.plural,

@@ -159,6 +159,25 @@ class Unavailable(JobyardError):
     retry_after: float | None = None
 
 
+class NoAnswer(Unavailable):
+    """whoever was asked {what}; {remedy}"""
+
+
+class CredentialsUnavailable(Unavailable):
+    """the credentials ran out and can't be renewed: {what}; {remedy}"""
+
+
+class MissingRights(JobyardError):
+    """no right to {rights} in namespace {namespace}. `jobyard manifests --rbac -n {namespace} | kubectl apply -f -` makes an account that has all it takes; or ask the cluster's administrator"""
+
+    exit_code = 3
+    rights: str
+    namespace: str
+
+    def __init__(self, *, rights: str, namespace: str) -> None:
+        super().__init__(rights=rights, namespace=namespace)
+
+
 class Rejected(JobyardError):
     """Never: the cluster understood the call and refuses it. `reason` is Kubernetes' own word, or one of ours."""
 
@@ -174,6 +193,10 @@ class Unauthorized(Rejected):
     """401."""
 
     sentence = "the cluster does not accept the credentials it was given ({action}): {message}. Log in again, or name another context"
+
+
+class Forbidden(Rejected):
+    """the cluster does not allow us to {action}: {message}"""
 
 
 class NotFound(Rejected):

@@ -192,6 +192,11 @@ class Kind(Generic[T]):
     name: str
     struct: type[T]
 
+    @property
+    def group(self) -> str:
+        """Its API group; empty for the core's."""
+        return self.api.split("/")[1] if self.api.startswith("apis/") else ""
+
 
 JOBS: Kind[Job] = Kind("apis/batch/v1", "jobs", "Job", Job)
 PODS: Kind[Pod] = Kind("api/v1", "pods", "Pod", Pod)

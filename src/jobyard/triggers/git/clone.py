@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
-import fcntl
 import os
 import re
 from dataclasses import dataclass
@@ -14,6 +12,7 @@ from jobyard.model.errors import GitFailed, NoRepository
 from jobyard.triggers.git import layout
 from jobyard.triggers.git.command import Git
 from jobyard.triggers.git.layout import BASES, KEEP, Place
+from jobyard.triggers.git.lock import alone
 from jobyard.triggers.git.repository import Commit, Repository, Source, against_rivals
 
 JOBS = "jobs"
@@ -42,11 +41,10 @@ async def open_url(url: str, branch: str | None, identity: tuple[str, str] | Non
     folder = cache / f"{names.slug(shown.rsplit('/', 1)[-1].removesuffix('.git'), 40)}-{names.digest(shown)}.git"
     folder.mkdir(parents=True, exist_ok=True, mode=0o700)
     git = Git(folder, identity)
-    with folder.with_suffix(".lock").open("a") as lock:
-        await asyncio.to_thread(fcntl.flock, lock, fcntl.LOCK_EX)
+    async with alone(folder.with_suffix(".lock")) as lock:
         (folder / "config.lock").unlink(missing_ok=True)  # only whoever was killed under our lock can have left it
-        await git("init", "--quiet", "--bare", ".", keep=lock.fileno())
-        await git("config", "remote.origin.url", url, keep=lock.fileno())
+        await git("init", "--quiet", "--bare", ".", keep=lock)
+        await git("config", "remote.origin.url", url, keep=lock)
     source = Source(folder=folder, branch=branch or await _default_branch(git), remote="origin", identity=identity)
     return Clone(repository=Repository(source), url=shown)
 

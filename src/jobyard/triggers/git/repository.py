@@ -5,8 +5,6 @@ Nothing is checked out: commits are made with git's plumbing on a scratch index,
 
 from __future__ import annotations
 
-import asyncio
-import fcntl
 import os
 import tempfile
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterable, Sequence
@@ -15,11 +13,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
 
-from jobyard.model.errors import GitFailed, Overtaken
+from jobyard.model.errors import GitFailed, NoAnswer, Overtaken
 from jobyard.patience import Backoff, patiently
 from jobyard.triggers.git import layout
 from jobyard.triggers.git.command import Git
 from jobyard.triggers.git.layout import KEEP, Entry, Layout
+from jobyard.triggers.git.lock import alone
 from jobyard.triggers.git.moves import Move
 
 SHALLOW_STEP = 200
@@ -88,11 +87,10 @@ class Repository:
     async def _alone(self) -> AsyncIterator[int]:
         """The right to write our ref, held by this process and by the git that it starts: it outlives us where we are killed."""
         git_folder = Path((await self.git("rev-parse", "--absolute-git-dir")).decode().strip())
-        with (git_folder / "jobyard.lock").open("a") as file:
-            await asyncio.to_thread(fcntl.flock, file, fcntl.LOCK_EX)
+        async with alone(git_folder / "jobyard.lock") as lock:
             # Nobody else writes this ref now: a lock file of git's own is what a kill left behind.
             (git_folder / f"{self._ref}.lock").unlink(missing_ok=True)
-            yield file.fileno()
+            yield lock
 
     async def entries(self, tip: str, folders: Sequence[str] = ()) -> list[Entry]:
         """What a commit holds, in these folders or everywhere."""
@@ -255,6 +253,12 @@ class Repository:
         return head.out.decode().strip() == f"refs/heads/{self.source.branch}"
 
 
+AGAINST_RIVALS = 180.0
+
+
 async def against_rivals(attempt: Callable[[], Awaitable[Answer]]) -> Answer:
     """Makes an attempt that begins with a look at the branch, and again while others push first, for three minutes. Raises Overtaken then."""
-    return await patiently(attempt, over=(Overtaken,), backoff=Backoff(first=0.2, longest=5.0), seconds=180.0)
+    try:
+        return await patiently(attempt, over=(Overtaken,), backoff=Backoff(first=0.2, longest=5.0), seconds=AGAINST_RIVALS)
+    except NoAnswer:
+        raise GitFailed(action="push", message=f"not done within {AGAINST_RIVALS:.0f} s", remedy=": is the remote slow?") from None

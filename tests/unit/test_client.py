@@ -1,0 +1,165 @@
+"""What the client makes of answers, and which call waits behind which. The server stands in this process."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
+from contextlib import asynccontextmanager
+from typing import Any
+
+import httpx2
+import pytest
+
+from jobyard.cluster.client import HttpCluster
+from jobyard.cluster.credentials import Credentials
+from jobyard.cluster.kubeconfig import Connection
+from jobyard.model.errors import Forbidden, Unauthorized, Unavailable
+from jobyard.model.objects import CONFIG_MAPS, JOBS, LEASES, PODS
+from tests.faketime import in_fake_time
+
+Serve = Callable[[httpx2.Request], Coroutine[None, None, httpx2.Response]]
+
+
+@asynccontextmanager
+async def client(serve: Serve, credentials: Credentials | None = None) -> AsyncIterator[HttpCluster]:
+    connection = Connection(server="http://api", credentials=credentials or Credentials())
+    pools = [httpx2.AsyncClient(transport=httpx2.MockTransport(serve)) for _ in range(3)]
+    yield HttpCluster(connection, *pools)
+    for pool in pools:
+        await pool.aclose()
+
+
+def always(code: int, body: Any) -> Serve:
+    async def serve(request: httpx2.Request) -> httpx2.Response:
+        return httpx2.Response(code, content=body if isinstance(body, bytes) else json.dumps(body).encode())
+
+    return serve
+
+
+CALLS: list[Callable[[HttpCluster], Awaitable[object]]] = [
+    lambda c: c.create(JOBS, "n", {"metadata": {"name": "a"}}),
+    lambda c: c.get(JOBS, "n", "a"),
+    lambda c: c.list(JOBS, "n"),
+    lambda c: c.patch(JOBS, "n", "a", {}),
+    lambda c: c.find_kind("batch/v1", "Job"),
+    lambda c: c.may("create", JOBS, "n"),
+]
+
+
+@pytest.mark.parametrize(
+    "body", [b"<html>Sign in</html>", b"", b"\xff", b"[]", b"{}", b"null", b'{"metadata": {"name": "\xff"}}', b"[" * 9000]
+)
+@pytest.mark.parametrize("call", CALLS, ids=["create", "get", "list", "patch", "find_kind", "may"])
+async def test_an_answer_that_is_no_kubernetes_object_is_told_in_words(
+    call: Callable[[HttpCluster], Awaitable[object]], body: bytes
+) -> None:
+    """An empty object is no empty list, either."""
+    async with client(always(200, body)) as cluster:
+        with pytest.raises(Unavailable, match="no Kubernetes object"):
+            await call(cluster)
+
+
+NULLS = {
+    "metadata": {"name": "a", "uid": "u", "labels": None, "annotations": None, "ownerReferences": None, "creationTimestamp": None},
+    "spec": {"template": {"spec": None}, "suspend": None, "nodeName": None},
+    "status": {"conditions": None, "containerStatuses": None, "startTime": None, "phase": None},
+    "data": None,
+    "binaryData": None,
+}
+
+
+@pytest.mark.parametrize("kind", [JOBS, PODS, CONFIG_MAPS, LEASES], ids=str)
+async def test_null_is_as_if_the_field_were_not_there(kind: Any) -> None:
+    async with client(always(200, {"kind": "List", "metadata": {"resourceVersion": "1", "continue": None}, "items": [NULLS]})) as cluster:
+        (found,) = await cluster.list(kind, "n")
+    assert (found.metadata.labels, found.metadata.annotations, found.metadata.owner_references) == ({}, {}, ())
+
+
+async def test_a_list_without_items_is_empty() -> None:
+    async with client(always(200, {"metadata": {"resourceVersion": "1"}, "items": None})) as cluster:
+        assert await cluster.list(JOBS, "n") == []
+
+
+async def test_one_object_that_cannot_be_read_is_left_out_and_named_once(caplog: pytest.LogCaptureFixture) -> None:
+    odd = {"metadata": {"name": "odd", "uid": "o"}, "spec": {"parallelism": "many"}}
+    answer = {"metadata": {"resourceVersion": "1"}, "items": [odd, {"metadata": {"name": "good", "uid": "g"}}, "what?"]}
+    async with client(always(200, answer)) as cluster:
+        with caplog.at_level(logging.WARNING, "jobyard.cluster"):
+            for _ in range(3):
+                assert [each.metadata.name for each in await cluster.list(JOBS, "n")] == ["good"]
+    assert sum("Job odd can't be read" in line for line in caplog.messages) == 1
+    assert len(caplog.messages) == 2
+
+
+@pytest.mark.parametrize(
+    ("code", "body", "may"),
+    [(201, {"status": {"allowed": True}}, True), (201, {"status": {"allowed": False}}, False), (403, {}, None), (404, {}, None)],
+)
+async def test_a_right_is_asked_for(code: int, body: dict[str, Any], may: bool | None) -> None:
+    asked: list[dict[str, Any]] = []
+
+    async def serve(request: httpx2.Request) -> httpx2.Response:
+        asked.append(json.loads(request.content)["spec"]["resourceAttributes"])
+        return httpx2.Response(code, json=body)
+
+    async with client(serve) as cluster:
+        assert await cluster.may("create", JOBS, "n") is may
+    assert asked == [{"namespace": "n", "verb": "create", "group": "batch", "resource": "jobs", "subresource": ""}]
+
+
+async def test_a_refusal_for_want_of_a_right_is_a_class_of_its_own() -> None:
+    async with client(always(403, {"reason": "Forbidden", "message": "no"})) as cluster:
+        with pytest.raises(Forbidden, match="does not allow us to get Job a: no"):
+            await cluster.get(JOBS, "n", "a")
+
+
+async def test_401_is_asked_once_more_with_the_newest_credentials() -> None:
+    class Renewed(Credentials):
+        token = "old"
+
+        async def header(self) -> str | None:
+            return self.token
+
+        def expire(self, used: str | None = None) -> None:
+            self.token = "new"
+
+    seen: list[str] = []
+
+    async def serve(request: httpx2.Request) -> httpx2.Response:
+        seen.append(request.headers["Authorization"])
+        return httpx2.Response(401, json={})
+
+    async with client(serve, Renewed()) as cluster:
+        with pytest.raises(Unauthorized):
+            await cluster.get(JOBS, "n", "a")
+    assert seen == ["old", "new"]
+
+
+def test_a_lease_waits_behind_no_other_call() -> None:
+    """Creates that hang fill the door, and 429 closes it for five minutes: a lease passes all the same."""
+
+    async def serve(request: httpx2.Request) -> httpx2.Response:
+        if "/leases" in request.url.path:
+            return httpx2.Response(200, json={"metadata": {"name": "l"}})
+        if request.method == "GET":
+            return httpx2.Response(429, json={}, headers={"Retry-After": "300"})
+        await asyncio.get_running_loop().create_future()
+        raise AssertionError
+
+    async def main() -> float:
+        loop = asyncio.get_running_loop()
+        async with client(serve) as cluster:
+            with pytest.raises(Unavailable):
+                await cluster.get(JOBS, "n", "a")
+            hanging = [asyncio.create_task(cluster.create(JOBS, "n", {"metadata": {"name": str(n)}})) for n in range(40)]
+            begun = loop.time()
+            await cluster.patch(LEASES, "n", "l", {})
+            waited = loop.time() - begun
+            for each in hanging:
+                each.cancel()
+            await asyncio.gather(*hanging, return_exceptions=True)
+        return waited
+
+    assert in_fake_time(main()) < 1
