@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import msgspec
+from jobyard.engine.loop import open_engine
 
 from bench.raw import IN_FLIGHT, open_raw, pack_and_read
 from jobyard import external
@@ -20,7 +21,6 @@ from jobyard.engine import record as records
 from jobyard.engine.clock import SystemClock
 from jobyard.engine.decide import decide
 from jobyard.engine.decision import Observed
-from jobyard.engine.loop import open_engine
 from jobyard.model import names
 from jobyard.model.objects import JOBS, ConfigMap
 from jobyard.model.run import Role, RunRequest, State, StepResult

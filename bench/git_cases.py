@@ -9,12 +9,13 @@ import subprocess
 import tempfile
 from pathlib import Path
 
+from jobyard.engine.namespaces import open_namespaces
+
 from bench.cases import Case, Place, job, until
 from bench.raw import open_raw
 from jobyard.cluster.client import open_cluster
 from jobyard.cluster.kubeconfig import connect
 from jobyard.engine.clock import SystemClock
-from jobyard.engine.namespaces import open_namespaces
 from jobyard.triggers.git.clone import open_url
 from jobyard.triggers.git.manifests import Policy
 from jobyard.triggers.git.settings import Settings

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import builtins
 from collections.abc import AsyncIterator, Mapping
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
@@ -139,10 +140,13 @@ class Trigger(Protocol):
 
 @dataclass(frozen=True)
 class Change(Generic[T]):
-    """What a watch saw: an object as it now is, or (GONE) as it was last. SYNCED says that all that existed has been told."""
+    """What a watch saw: an object as it now is; or that one is GONE, by its uid, and as it was last where the server says so. SYNCED says
+    that all that existed has been told."""
 
     type: Literal["SEEN", "GONE", "SYNCED", "LOST_TOUCH"]
     object: T | None = None
+    uid: str = ""
+    """SEEN and GONE: of the object."""
     why: str = ""
     """LOST_TOUCH: the reason, for a person."""
     error: JobyardError | None = None
@@ -166,7 +170,7 @@ class Cluster(Protocol):
         """All objects that the selectors match. A failed list is an error, never an empty list."""
         ...
 
-    async def page(self, kind: Kind[T], namespace: str, *, labels: str, size: int, after: str = "") -> tuple[list[T], str]:
+    async def page(self, kind: Kind[T], namespace: str, *, labels: str, size: int, after: str = "") -> tuple[builtins.list[T], str]:
         """At most `size` objects, and what to ask the next with ('' when there are no more). Of a kind whose struct is Other, the server
         sends nothing but metadata. Raises WatchExpired when it forgot where it was."""
         ...

@@ -10,10 +10,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from jobyard.engine.loop import ClusterEngine, open_engine
 
 from jobyard.cluster.client import HttpCluster
 from jobyard.engine.clock import SystemClock
-from jobyard.engine.loop import ClusterEngine, open_engine
 from jobyard.model import names
 from jobyard.model.errors import NoSuchRun, Rejected
 from jobyard.model.objects import CONFIG_MAPS, JOBS, PODS

@@ -15,11 +15,11 @@ from typing import Any, TypeVar
 
 import msgspec
 import pytest
+from jobyard.engine.loop import open_engine
 
 from jobyard.cluster.client import HttpCluster, open_cluster
 from jobyard.cluster.kubeconfig import connect
 from jobyard.engine.clock import SystemClock
-from jobyard.engine.loop import open_engine
 from jobyard.model import names
 from jobyard.model.errors import Unavailable
 from jobyard.model.objects import CONFIG_MAPS, JOBS

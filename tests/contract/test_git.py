@@ -12,10 +12,10 @@ from typing import Any
 
 import pytest
 import yaml
+from jobyard.engine.namespaces import Namespaces, open_namespaces
 
 from jobyard.cluster.client import HttpCluster
 from jobyard.engine.clock import SystemClock
-from jobyard.engine.namespaces import Namespaces, open_namespaces
 from jobyard.model import names
 from jobyard.model.errors import GitFailed
 from jobyard.model.objects import CONFIG_MAPS, JOBS, SECRETS

@@ -10,14 +10,14 @@ from pathlib import Path
 
 import msgspec
 import pytest
+from jobyard.engine.look import look_at_job
+from jobyard.engine.loop import open_engine
 
 from jobyard.cluster.client import HttpCluster, open_cluster
 from jobyard.cluster.kubeconfig import connect
 from jobyard.cluster.lease import Leadership
 from jobyard.cluster.rights import RIGHTS, Right
 from jobyard.engine.clock import SystemClock
-from jobyard.engine.look import look_at_job
-from jobyard.engine.loop import open_engine
 from jobyard.engine.sweep import sweep
 from jobyard.model import names
 from jobyard.model.errors import JobyardError

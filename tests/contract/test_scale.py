@@ -7,12 +7,12 @@ import random
 from pathlib import Path
 
 import pytest
+from jobyard.engine.look import look
+from jobyard.engine.loop import open_engine
 
 from jobyard import external
 from jobyard.cluster.client import HttpCluster
 from jobyard.engine.clock import SystemClock
-from jobyard.engine.look import look
-from jobyard.engine.loop import open_engine
 from jobyard.engine.rerun import rerun
 from jobyard.model import names
 from jobyard.model.objects import CONFIG_MAPS, JOBS

@@ -11,13 +11,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from jobyard.engine.look import look
+from jobyard.engine.loop import ClusterEngine, open_engine
 
 from jobyard.cluster.client import HttpCluster
 from jobyard.engine.clock import SystemClock
 from jobyard.engine.limiter import look as look_at_limits
 from jobyard.engine.limiter import set_limit
-from jobyard.engine.look import look
-from jobyard.engine.loop import ClusterEngine, open_engine
 from jobyard.engine.rerun import rerun
 from jobyard.engine.sweep import find_expired, sweep
 from jobyard.model import names

@@ -11,12 +11,13 @@ import uuid
 from pathlib import Path
 from typing import Any, Literal
 
+from jobyard.engine.loop import ClusterEngine, open_engine
+
 from jobyard import external
 from jobyard.cluster.client import open_cluster
 from jobyard.cluster.kubeconfig import connect
 from jobyard.engine import act
 from jobyard.engine.clock import SystemClock
-from jobyard.engine.loop import ClusterEngine, open_engine
 from jobyard.model import names
 from jobyard.model.job import render
 from jobyard.model.objects import Manifest

@@ -5,8 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from jobyard.cluster.client import HttpCluster
 from jobyard.engine.loop import ClusterEngine
+
+from jobyard.cluster.client import HttpCluster
 
 
 @dataclass(frozen=True)

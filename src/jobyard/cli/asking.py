@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from jobyard.engine.home import job_labels
 from jobyard.files.reading import Reading
+from jobyard.model import names
 from jobyard.model.errors import InvalidParameter, JobyardError, NoCluster, NotFound, PlaceholderUnknown, Rejected
 from jobyard.model.finding import Finding, Position
-from jobyard.model.job import Owner, render
+from jobyard.model.job import render
 from jobyard.model.objects import JOBS
 from jobyard.model.parameters import resolve
 from jobyard.model.run import Role
@@ -52,9 +54,9 @@ async def _dry_run(target: Target, workflow: Workflow, reading: Reading) -> list
             manifest = template.fill(lookup(values, {}))
         except PlaceholderUnknown:
             continue  # it needs outputs that only a run has
-        owner = Owner(run="check", uid="00000000-0000-0000-0000-000000000000", trigger="cli")
-        job = render(manifest, owner=owner, role=Role.STEP, step=step.name, attempt=1, env=[], owns_retries=False)
-        job["metadata"] = {key: value for key, value in job["metadata"].items() if key != "ownerReferences"}
+        labels = job_labels("check", "cli", Role.STEP, step.name, 1)
+        name = names.job_name("check", Role.STEP, step.name, 1)
+        job = render(manifest, name=name, labels=labels, annotations={names.STEP: step.name}, pod_labels=labels)
         try:
             await target.cluster.create(JOBS, target.namespace, job, dry_run=True)
         except NotFound as refused:

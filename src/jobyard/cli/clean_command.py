@@ -51,5 +51,7 @@ async def _clean(options: TargetOptions, age: object, keep: int, dry_run: bool) 
     default = age if isinstance(age, timedelta) else None
     async with open_target(options) as target:
         if dry_run:
-            return list(await find_expired(target.cluster, SystemClock(), target.namespace, default, keep))
-        return await sweep(target.cluster, SystemClock(), target.namespace, default, keep)
+            going = await find_expired(target.cluster, SystemClock(), target.namespace, default, keep)
+        else:
+            going = await sweep(target.cluster, SystemClock(), target.namespace, default, keep)
+        return [run.name for run in going]

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from jobyard.cli.screens import Screen
 from jobyard.cli.tails import Tails
 from jobyard.contracts import Clock
-from jobyard.engine.loop import ClusterEngine
+from jobyard.engine.engine import ClusterEngine
 from jobyard.engine.signals import Signal
 from jobyard.model.run import Outcome, Run
 from jobyard.service.target import Target
@@ -90,7 +90,7 @@ async def _draw(engine: ClusterEngine, run: Run, tails: Tails, screen: Screen, c
     async with engine.changes(run) as changed:
         while True:
             await changed.wait(screen.every)
-            view = engine.view(run)
+            view = engine.driven(run)
             if view is None:
                 continue
             if screen.wants_logs:

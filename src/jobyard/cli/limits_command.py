@@ -63,11 +63,12 @@ def unset(name: str, target: TargetOptions) -> None:
 
 
 async def _list(options: TargetOptions) -> list[tuple[str, int | None, list[str]]]:
-    from jobyard.engine.limiter import look
+    from jobyard.engine.clock import SystemClock
+    from jobyard.engine.limiter import list_limits
     from jobyard.service.target import open_target
 
     async with open_target(options) as target:
-        return await look(target.cluster, target.namespace)
+        return await list_limits(target.cluster, SystemClock(), target.namespace)
 
 
 async def _set(options: TargetOptions, name: str, number: str | None) -> None:

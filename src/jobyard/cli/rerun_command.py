@@ -30,13 +30,12 @@ async def _rerun(options: TargetOptions, run: str, failed: bool, output: str) ->
 
     from jobyard.cli.watch_run import watch_run
     from jobyard.engine.clock import SystemClock
-    from jobyard.engine.look import look
-    from jobyard.engine.loop import open_engine
-    from jobyard.engine.rerun import rerun as again
+    from jobyard.engine.engine import open_engine
     from jobyard.service.target import open_target
 
-    async with open_target(options) as target:
-        view = (await look(target.cluster, SystemClock(), target.namespace, run))[0]
-        async with open_engine(target.cluster, SystemClock(), target.namespace) as engine:
-            request = again(await engine.find(run), view, uuid.uuid4().hex, failed_only=failed)
-            return await watch_run(engine, await engine.submit(request), target, options, output)
+    async with (
+        open_target(options) as target,
+        open_engine(target.cluster, SystemClock(), target.namespace) as engine,
+    ):
+        started = await engine.again(await engine.find(run), uuid.uuid4().hex, failed_only=failed)
+        return await watch_run(engine, started, target, options, output)

@@ -97,7 +97,7 @@ async def _run_file(options: RunOptions) -> int:
     from jobyard.cli.watch_run import watch_run
     from jobyard.cluster.access import demand
     from jobyard.engine.clock import SystemClock
-    from jobyard.engine.loop import open_engine
+    from jobyard.engine.engine import open_engine
     from jobyard.files import plain
     from jobyard.files.manifest import without_command
     from jobyard.model.errors import InvalidFiles
@@ -127,7 +127,9 @@ async def _run_file(options: RunOptions) -> int:
         else:
             await demand(target.cluster, target.namespace)
         async with open_engine(target.cluster, SystemClock(), target.namespace) as engine:
-            request = RunRequest(trigger="cli", key=uuid.uuid4().hex, workflow=workflow, inputs=options.given, waits=False)
+            request = RunRequest(
+                trigger="cli", key=uuid.uuid4().hex, workflow=workflow, inputs=options.given, waits=False, key_names_workflow=True
+            )
             started = await engine.submit(request)
             return await watch_run(engine, started, target, options.target, options.output)
 
@@ -135,7 +137,7 @@ async def _run_file(options: RunOptions) -> int:
 async def _resume(options: RunOptions) -> int:
     from jobyard.cli.watch_run import watch_run
     from jobyard.engine.clock import SystemClock
-    from jobyard.engine.loop import open_engine
+    from jobyard.engine.engine import open_engine
     from jobyard.service.target import open_target
 
     async with (

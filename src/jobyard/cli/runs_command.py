@@ -9,52 +9,75 @@ from typing import TYPE_CHECKING
 import rich_click as click
 
 from jobyard.cli.options import cluster_options, complete_run, output_option
+from jobyard.model import duration
 from jobyard.service.options import TargetOptions
 
 if TYPE_CHECKING:
-    from jobyard.model.run import RunView
+    from jobyard.model.run import Run, RunView
     from jobyard.service.reasons import Answer
 
 
-async def _look(options: TargetOptions, run: str = "") -> list[RunView]:
+async def _view(options: TargetOptions, run: str) -> RunView:
+    from jobyard.engine import face
     from jobyard.engine.clock import SystemClock
-    from jobyard.engine.look import look
     from jobyard.service.target import open_target
 
     async with open_target(options) as target:
-        return await look(target.cluster, SystemClock(), target.namespace, run)
+        return await face.view(target.cluster, SystemClock(), target.namespace, run)
 
 
 @click.command()
+@click.option("--limit", type=click.IntRange(min=1), default=50, show_default=True, metavar="N", help="How many at most.")
+@click.option("--all", "all_", is_flag=True, help="All of them.")
 @cluster_options
 @output_option
-def runs(target: TargetOptions, output: str) -> None:
-    """List the runs of a namespace, the newest first."""
+def runs(limit: int, all_: bool, target: TargetOptions, output: str) -> None:
+    """List the runs of a namespace: those that go on, then those that ended, the newest day first."""
     from jobyard.cli import render
     from jobyard.engine.clock import SystemClock
-    from jobyard.service.shapes import run_json
+    from jobyard.service.shapes import listed_json
 
-    views, now = asyncio.run(_look(target)), SystemClock().now()
+    found, more = asyncio.run(_list(target, None if all_ else limit))
+    now = SystemClock().now()
     if output == "json":
-        for view in views:
-            click.echo(json.dumps(run_json(view)))
+        for run in found:
+            click.echo(json.dumps(listed_json(run)))
         return
-    if not views:
+    if not found:
         click.echo("No runs yet. `jobyard run FILE` starts one.", err=True)
         return
     rows = [
         (
-            view.id,
-            view.workflow,
-            str(view.state),
-            view.started.astimezone().strftime("%Y-%m-%d %H:%M:%S"),
-            render.lasted(view, now),
-            view.reason,
+            run.name,
+            run.workflow,
+            str(run.state),
+            run.created.astimezone().strftime("%Y-%m-%d %H:%M:%S"),
+            duration.show((run.finished or now) - run.created),
+            run.reason,
         )
-        for view in views
+        for run in found
     ]
     for line in render.plain_table(("RUN", "WORKFLOW", "STATE", "STARTED", "DURATION", "REASON"), rows):
         click.echo(line)
+    if more:
+        click.echo(f"The first {len(found)}; --limit N shows more, --all all of them.", err=True)
+
+
+async def _list(options: TargetOptions, limit: int | None) -> tuple[list[Run], bool]:
+    from jobyard.engine import face
+    from jobyard.engine.clock import SystemClock
+    from jobyard.service.target import open_target
+
+    found: list[Run] = []
+    async with open_target(options) as target:
+        after = ""
+        while True:
+            size = 500 if limit is None else limit - len(found)
+            page = await face.page(target.cluster, SystemClock(), target.namespace, after, size)
+            found += page.runs
+            after = page.following
+            if not after or (limit is not None and len(found) >= limit):
+                return found, bool(after)
 
 
 @click.command()
@@ -68,11 +91,11 @@ def show(run: str, target: TargetOptions, output: str) -> None:
     from jobyard.model.run import State
     from jobyard.service.shapes import run_json
 
-    view, now = asyncio.run(_look(target, run))[0], SystemClock().now()
+    view, now = asyncio.run(_view(target, run)), SystemClock().now()
     if output == "json":
         click.echo(json.dumps(run_json(view)))
         return
-    click.echo(f"{view.id}  {render.summary(view)}  {render.lasted(view, now)}")
+    click.echo(f"{view.name}  {render.summary(view)}  {render.lasted(view, now)}")
     started = view.started.astimezone().strftime("%Y-%m-%d %H:%M:%S %Z")
     click.echo(f"workflow {view.workflow}, namespace {view.namespace}, started {started}")
     for name, value in view.origin.items():
@@ -121,12 +144,12 @@ def cancel(run: str, target: TargetOptions, output: str) -> None:
     if output == "json":
         click.echo(json.dumps(run_json(view)))
     else:
-        click.echo(f"{view.id}  {render.summary(view)}")
+        click.echo(f"{view.name}  {render.summary(view)}")
 
 
 async def _cancel(options: TargetOptions, run: str) -> RunView:
     from jobyard.engine.clock import SystemClock
-    from jobyard.engine.loop import open_engine
+    from jobyard.engine.engine import open_engine
     from jobyard.service.target import open_target
 
     async with open_target(options) as target, open_engine(target.cluster, SystemClock(), target.namespace) as engine:
@@ -156,18 +179,18 @@ def why(name: str, target: TargetOptions, output: str) -> None:
 
 
 async def _why(options: TargetOptions, name: str) -> list[Answer]:
+    from jobyard.engine import face
     from jobyard.engine.clock import SystemClock
-    from jobyard.engine.look import look, look_at_job
     from jobyard.model.errors import NoSuchRun
     from jobyard.service import reasons
     from jobyard.service.target import open_target
 
     async with open_target(options) as target:
         try:
-            views = await look(target.cluster, SystemClock(), target.namespace, name)
+            view = await face.view(target.cluster, SystemClock(), target.namespace, name)
         except NoSuchRun:
-            found = await look_at_job(target.cluster, target.namespace, name)
+            found = await face.look_at_job(target.cluster, target.namespace, name)
             if found is None:
                 raise
             return [reasons.of_job(*found)]
-        return reasons.of_run(views[0])
+        return reasons.of_run(view)

@@ -132,7 +132,7 @@ class LiveTree:
                 note = Text.assemble(note, (render.outputs(step), "dim"))
             grid.add_row(Text(name, style=style), Text(render.lasted(step, now), style="dim"), note)
         head = Text.assemble(
-            (view.id, "bold"), "  ", (render.summary(view), render.STYLES[view.state]), "  ", (render.lasted(view, now), "dim")
+            (view.name, "bold"), "  ", (render.summary(view), render.STYLES[view.state]), "  ", (render.lasted(view, now), "dim")
         )
         whole = Table.grid()
         whole.add_row(head)

@@ -13,8 +13,8 @@ from jobyard.cli.options import as_words
 from jobyard.cli.screens import JsonLines, Lines, LiveTree, Screen
 from jobyard.cli.tails import TAIL, Tails
 from jobyard.engine.clock import SystemClock
+from jobyard.engine.engine import ClusterEngine
 from jobyard.engine.logs import last_lines
-from jobyard.engine.loop import ClusterEngine
 from jobyard.model.run import Outcome, Run, State
 from jobyard.service.options import TargetOptions
 from jobyard.service.target import Target
@@ -22,12 +22,10 @@ from jobyard.service.target import Target
 
 async def watch_run(engine: ClusterEngine, started: Run, target: Target, options: TargetOptions, output: str) -> int:
     """Shows a run live until it ends or the user leaves; then how it ended. Returns the exit code."""
-    come_back = f"jobyard run --resume {started.id}{as_words(replace(options, namespace=target.namespace))}"
+    come_back = f"jobyard run --resume {started.name}{as_words(replace(options, namespace=target.namespace))}"
     screen = _screen(output)
     if output == "text":
-        screen.say(
-            f"Run {started.id}: {len(started.workflow.jobs)} step{'s' if len(started.workflow.jobs) != 1 else ''} in namespace {target.namespace}"
-        )
+        screen.say(f"Run {started.name} in namespace {target.namespace}")
     try:
         session = await follow(engine, started, target, screen, SystemClock(), come_back)
     finally:
@@ -68,6 +66,6 @@ async def _tell_end(outcome: Outcome, tails: Tails, target: Target) -> None:
     click.echo()
     mark = render.MARKS[outcome.state]
     click.secho(
-        f"{mark} Run {view.id} {render.summary(view)}, in {render.lasted(view, now)}",
+        f"{mark} Run {view.name} {render.summary(view)}, in {render.lasted(view, now)}",
         fg="green" if outcome.state is State.SUCCEEDED else "red",
     )

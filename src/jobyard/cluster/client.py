@@ -29,6 +29,8 @@ from jobyard.model.objects import LEASES, Kind, Manifest, Other, T
 log = logging.getLogger("jobyard.cluster")
 
 PAGE = 500
+METADATA_LIST = "application/json;as=PartialObjectMetadataList;g=meta.k8s.io;v=v1,application/json"
+"""Asks for nothing but the metadata of what is listed; what can't do that sends the whole."""
 REVIEWS = "/apis/authorization.k8s.io/v1/selfsubjectaccessreviews"
 LIST_TRIES = 3
 URGENT_TIMEOUT = 5.0
@@ -101,6 +103,15 @@ class HttpCluster:
             if not page.metadata.continue_:
                 return Listing(items=items, version=page.metadata.resource_version, unread=frozenset(unread))
             params["continue"] = page.metadata.continue_
+
+    async def page(self, kind: Kind[T], namespace: str, *, labels: str, size: int, after: str = "") -> tuple[builtins.list[T], str]:
+        params = {"limit": str(size), **_selectors(labels, ""), **({"continue": after} if after else {})}
+        action = f"list {kind.plural}"
+        accept = METADATA_LIST if kind.struct is Other else "application/json"
+        answer = await self.call("GET", self._path(kind, namespace), action, params=params, accept=accept)
+        page = self._read(answer, Page, action)
+        read = [self.read(kind, each) for each in page.items or ()]
+        return [each for each in read if not isinstance(each, Named)], page.metadata.continue_ or ""
 
     def read(self, kind: Kind[T], text: msgspec.Raw) -> T | Named:
         """One object of a list or a watch; what it is known by, where no more can be read."""
@@ -205,8 +216,8 @@ class HttpCluster:
         path = f"/{kind.api}/namespaces/{quote(namespace, safe='')}/{kind.plural}"
         return f"{path}/{quote(name, safe='')}" if name else path
 
-    async def _headers(self, media: str = "application/json") -> dict[str, str]:
-        headers = {"Accept": "application/json", "Content-Type": media}
+    async def _headers(self, media: str = "application/json", accept: str = "application/json") -> dict[str, str]:
+        headers = {"Accept": accept, "Content-Type": media}
         authorization = await self.connection.credentials.header()
         if authorization:
             headers["Authorization"] = authorization
@@ -221,6 +232,7 @@ class HttpCluster:
         params: Mapping[str, str] | None = None,
         body: bytes | None = None,
         media: str = "application/json",
+        accept: str = "application/json",
         urgent: bool = False,
     ) -> bytes:
         """One call to the API, whatever its path; the body of the answer. Raises Rejected or Unavailable.
@@ -229,7 +241,7 @@ class HttpCluster:
         client = self._urgent if urgent else self._calls
         for last in (False, True):
             try:
-                headers, url = await self._headers(media), self.connection.server + path
+                headers, url = await self._headers(media, accept), self.connection.server + path
                 request = client.build_request(method, url, params=params, content=body, headers=headers, extensions=self._extensions)
                 async with nullcontext() if urgent else self._pace.turn():
                     begun = time.monotonic()

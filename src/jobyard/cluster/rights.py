@@ -18,17 +18,20 @@ VERBS = ("create", "get", "list", "watch", "patch", "delete")
 
 
 class UnknownKind(WrongInput):
-    """kind {kind} is none that a namespace holds{hint}; one that the cluster was taught is named PLURAL.GROUP, as rayclusters.ray.io"""
+    """A kind that we have not heard of. `hint` follows it."""
 
-    def __init__(self, *, kind: str, hint: str) -> None:
-        super().__init__(kind=kind, hint=hint)
+    sentence = (
+        "kind {kind} is none that a namespace holds{hint}; one that the cluster was taught is named PLURAL.GROUP, as rayclusters.ray.io"
+    )
+    kind: str
+    hint: str
 
 
 class KindRefused(WrongInput):
-    """objects of kind {kind} beside a Job are refused: apply them first"""
+    """A kind that no run may bring with it."""
 
-    def __init__(self, *, kind: str) -> None:
-        super().__init__(kind=kind)
+    sentence = "objects of kind {kind} beside a Job are refused: apply them first"
+    kind: str
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -104,23 +104,22 @@ async def watch(source: Source, kind: Kind[T], namespace: str, labels: str, fiel
 
 
 class View(Generic[T]):
-    """What a watch knows: the objects as they were last, and the version that they are of."""
+    """What a watch knows: which objects there are, in which version, and the version of the whole. The objects are kept by whoever wants them."""
 
     def __init__(self, source: Source, kind: Kind[T]) -> None:
         self._source = source
         self._kind: Kind[T] = kind
-        self._known: dict[str, T] = {}
+        self._known: dict[str, str] = {}
         self.version = ""
 
     def listed(self, listing: Listing[T]) -> list[Change[T]]:
         """What a fresh list tells against what was known. What is there and can't be read stays as it was."""
-        now = {each.metadata.uid: each for each in listing.items}
+        now = {each.metadata.uid: each.metadata.resource_version for each in listing.items}
         now |= {uid: self._known[uid] for uid in listing.unread if uid in self._known}
-        changes: list[Change[T]] = [Change("GONE", old) for uid, old in self._known.items() if uid not in now]
-        for uid, new in now.items():
-            old = self._known.get(uid)
-            if old is None or old.metadata.resource_version != new.metadata.resource_version:
-                changes.append(Change("SEEN", new))
+        changes: list[Change[T]] = [Change("GONE", uid=uid) for uid in self._known if uid not in now]
+        for new in listing.items:
+            if self._known.get(new.metadata.uid) != new.metadata.resource_version:
+                changes.append(Change("SEEN", new, uid=new.metadata.uid))
         self._known = now
         self.version = listing.version
         return changes
@@ -140,14 +139,14 @@ class View(Generic[T]):
         seen = self._source.read(self._kind, envelope.object)
         if isinstance(seen, Named):
             self.version = seen.resource_version or self.version
-            old = self._known.pop(seen.uid or "", None) if envelope.type == "DELETED" else None
-            return Change("GONE", old) if old is not None else None
+            gone = envelope.type == "DELETED" and self._known.pop(seen.uid or "", None) is not None
+            return Change("GONE", uid=seen.uid or "") if gone else None
         self.version = seen.metadata.resource_version or self.version
         if envelope.type == "DELETED":
             self._known.pop(seen.metadata.uid, None)
-            return Change("GONE", seen)
-        self._known[seen.metadata.uid] = seen
-        return Change("SEEN", seen)
+            return Change("GONE", seen, uid=seen.metadata.uid)
+        self._known[seen.metadata.uid] = seen.metadata.resource_version
+        return Change("SEEN", seen, uid=seen.metadata.uid)
 
     def _raise(self, status: Status) -> None:
         if status.code == 410 or status.reason in ("Expired", "Gone"):

@@ -43,7 +43,9 @@ Attempted = tuple[Role, str, int]
 class Actor:
     """Carries out the actions of one run, and remembers what the cluster refused."""
 
-    def __init__(self, cluster: Cluster, clock: Clock, namespace: str, sight: Sight, limiter: Limiter, run: RunSight, workflow: Workflow) -> None:
+    def __init__(
+        self, cluster: Cluster, clock: Clock, namespace: str, sight: Sight, limiter: Limiter, run: RunSight, workflow: Workflow
+    ) -> None:
         self._cluster = cluster
         self._clock = clock
         self._namespace = namespace

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 
-from jobyard.model.run import Reason, Role, State, StepResult, StepView
+from jobyard.model.run import Role, State, StepResult, StepView
 
 Slot = tuple[Role, str]
 """A step, or the revert of a step."""

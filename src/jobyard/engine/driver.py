@@ -293,7 +293,8 @@ class Driver:
 
     async def _explain(self, now: datetime) -> set[str]:
         """The Jobs that have ended and whose pods are still to be seen. After a while they are asked for, once: perhaps they are gone."""
-        waiting, tools = set(), self._tools
+        waiting: set[str] = set()
+        tools = self._tools
         if self.outcome.done():
             return waiting
         for job in self.seen.unexplained():

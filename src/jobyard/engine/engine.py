@@ -8,7 +8,7 @@ from contextlib import asynccontextmanager
 
 from jobyard.contracts import Clock, Cluster, Page
 from jobyard.engine import face
-from jobyard.engine.namespace import Namespace, Options, open_namespace
+from jobyard.engine.namespace import COMMAND, Namespace, Options, open_namespace
 from jobyard.engine.signals import Signal
 from jobyard.model.errors import innermost
 from jobyard.model.run import Outcome, Run, RunRequest, RunView, StepView
@@ -111,7 +111,7 @@ class ClusterEngine:
 
 
 @asynccontextmanager
-async def open_engine(cluster: Cluster, clock: Clock, namespace: str, options: Options = Options()) -> AsyncIterator[ClusterEngine]:
+async def open_engine(cluster: Cluster, clock: Clock, namespace: str, options: Options = COMMAND) -> AsyncIterator[ClusterEngine]:
     """An engine whose `namespace` is open from the start, and others when they are asked for. Leaving ends its tasks; the runs' Jobs go on."""
     async with asyncio.TaskGroup() as tasks:
         engine = ClusterEngine(cluster, clock, namespace, tasks, options)

@@ -57,6 +57,12 @@ async def page(cluster: Cluster, clock: Clock, namespace: str, after: str = "", 
     place = _Place(**json.loads(after)) if after else _Place(first=today.isoformat())
     found: list[Run] = []
     while place.part:
+        if place.part == next(_days(place)) and not (place.kind or place.after):
+            few = await _ended(cluster, namespace, size - len(found))
+            if few is not None:
+                found += few
+                place = replace(place, part="")
+                break
         seen: list[Any] = []
         kind = _KINDS[place.kind]
         with contextlib.suppress(Forbidden):
@@ -71,6 +77,19 @@ async def page(cluster: Cluster, clock: Clock, namespace: str, after: str = "", 
     order = sorted(found, key=lambda run: run.finished or run.created, reverse=True)
     order.sort(key=lambda run: run.released)
     return Page(runs=tuple(order), following=json.dumps(vars(place)) if place.part else "")
+
+
+async def _ended(cluster: Cluster, namespace: str, size: int) -> list[Run] | None:
+    """All runs that have ended and are released; None when there are more than `size`, to be looked through day by day."""
+    found: list[Run] = []
+    for kind in _KINDS:
+        with contextlib.suppress(Forbidden):
+            selector = f"{names.RECORD_SELECTOR},{names.ENDED}"
+            seen, token = await cluster.page(metadata_of(kind), namespace, labels=selector, size=size - len(found) + 1)
+            found += [home.read(each, namespace) for each in seen if home.is_record(each)]
+            if token or len(found) > size:
+                return None
+    return found
 
 
 def _selector(place: _Place) -> str:
@@ -118,7 +137,8 @@ async def _gather(cluster: Cluster, namespace: str, run: str) -> RunSight:
     config_maps: list[ConfigMap] = []
     with contextlib.suppress(Forbidden):
         config_maps = await cluster.list(CONFIG_MAPS, namespace, labels=selector)
-    found: list[Record] = [each for each in (*config_maps, *jobs) if home.is_record(each)]
+    candidates: list[Record] = [*config_maps, *jobs]
+    found = [each for each in candidates if home.is_record(each)]
     if not found:
         raise NoSuchRun(run=run, namespace=namespace, hint=await _hint(cluster, namespace, run))
     seen = RunSight(min(found, key=lambda each: str(each.metadata.creation_timestamp)))

@@ -97,7 +97,9 @@ class Ledger:
         found = await self._elsewhere(request, ("Job", request.prefix))
         if found is not None and not isinstance(found, Job):
             return None
-        made, existed = (found, True) if found is not None else await self._take_name(JOBS, request, lambda run: home.write_job(request, run))
+        made, existed = (
+            (found, True) if found is not None else await self._take_name(JOBS, request, lambda run: home.write_job(request, run))
+        )
         if names.ENDED not in made.metadata.labels:
             for each in request.objects:
                 await patiently(functools.partial(self._make_object, each, request, made))
@@ -142,7 +144,12 @@ class Ledger:
             if not existed or home.same_request(made, request):
                 return made, existed
         message = f"{kind.name}s of its name are there already and are not its own: they are left alone"
-        raise Rejected(action=f"create {kind.name} {names.record(request.prefix, request.run_id)}", status=409, reason=Reason.NAME_TAKEN, message=message)
+        raise Rejected(
+            action=f"create {kind.name} {names.record(request.prefix, request.run_id)}",
+            status=409,
+            reason=Reason.NAME_TAKEN,
+            message=message,
+        )
 
     async def _create_or_get(self, kind: Kind[Any], manifest: Manifest) -> tuple[Any, bool]:
         """Creates an object, or finds it there. Raises Conflict when it was deleted between the two."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from jobyard.contracts import Cluster
-from jobyard.engine.observe import JOB_NAME_LABEL
+from jobyard.engine.sight import JOB_NAME_LABEL
 from jobyard.model.errors import JobyardError
 from jobyard.model.objects import PODS, Pod
 from jobyard.model.run import StepView

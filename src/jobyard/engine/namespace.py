@@ -57,6 +57,10 @@ class Options:
     """Is called with each run that is driven here whenever its view may have changed."""
 
 
+COMMAND = Options(gives_up=timedelta(minutes=1))
+"""How a command works, that somebody waits for."""
+
+
 class Namespace:
     """One namespace's part of an engine. Made by `open_namespace`."""
 

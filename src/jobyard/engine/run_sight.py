@@ -241,9 +241,7 @@ class RunSight:
     def created(self) -> datetime:
         return self.record.metadata.creation_timestamp or _EPOCH
 
-    def _begun(
-        self, attempts: Mapping[Slot, list[Attempt]], recorded: Mapping[Slot, StepResult], needs_place: bool
-    ) -> datetime | None:
+    def _begun(self, attempts: Mapping[Slot, list[Attempt]], recorded: Mapping[Slot, StepResult], needs_place: bool) -> datetime | None:
         begun = moment(self.record.metadata.annotations.get(names.BEGUN)) or self.created
         if not needs_place:
             return begun
@@ -286,9 +284,7 @@ class RunSight:
             return None
         pods = self.pods.get(job.metadata.uid, {})
         result = read(job)
-        if result.reason == Reason.WAITING_FOR_POD and any(
-            pod.status.phase in ("Running", "Succeeded", "Failed") for pod in pods.values()
-        ):
+        if result.reason == Reason.WAITING_FOR_POD and any(pod.status.phase in ("Running", "Succeeded", "Failed") for pod in pods.values()):
             result = replace(result, state=State.RUNNING, reason="")  # the pod says so before its Job does
         stopping = annotations.get(names.STOP, "")
         facts = result.facts() | {"job": job.metadata.name, "attempt": int(number)}

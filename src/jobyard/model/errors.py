@@ -160,22 +160,29 @@ class Unavailable(JobyardError):
 
 
 class NoAnswer(Unavailable):
-    """whoever was asked {what}; {remedy}"""
+    """A call took longer than there was time for, whoever was called."""
+
+    sentence = "whoever was asked {what}; {remedy}"
+    server: str = ""
 
 
 class CredentialsUnavailable(Unavailable):
-    """the credentials ran out and can't be renewed: {what}; {remedy}"""
+    """What gave us credentials before can't renew them now."""
+
+    sentence = "the credentials ran out and can't be renewed: {what}; {remedy}"
+    server: str = ""
 
 
 class MissingRights(JobyardError):
-    """no right to {rights} in namespace {namespace}. `jobyard manifests --rbac -n {namespace} | kubectl apply -f -` makes an account that has all it takes; or ask the cluster's administrator"""
+    """A review of our rights says that some are missing, before anything was begun."""
 
+    sentence = (
+        "no right to {rights} in namespace {namespace}. `jobyard manifests --rbac -n {namespace} | kubectl apply -f -` makes an account "
+        "that has all it takes; or ask the cluster's administrator"
+    )
     exit_code = 3
     rights: str
     namespace: str
-
-    def __init__(self, *, rights: str, namespace: str) -> None:
-        super().__init__(rights=rights, namespace=namespace)
 
 
 class Rejected(JobyardError):
@@ -196,7 +203,9 @@ class Unauthorized(Rejected):
 
 
 class Forbidden(Rejected):
-    """the cluster does not allow us to {action}: {message}"""
+    """403, and neither a quota nor a namespace that goes: a missing right, or an admission hook."""
+
+    sentence = "the cluster does not allow us to {action}: {message}"
 
 
 class NotFound(Rejected):

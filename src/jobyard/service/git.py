@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from jobyard.engine.clock import SystemClock
-from jobyard.engine.namespaces import Namespaces, open_namespaces
+from jobyard.engine.engine import ClusterEngine, open_engine
+from jobyard.engine.namespace import Options
 from jobyard.service.obstacles import Obstacles
 from jobyard.service.options import GitOptions, ServeOptions, TargetOptions
 from jobyard.service.target import open_target
@@ -36,14 +37,14 @@ async def open_trigger(
     *,
     in_cluster: bool | None = None,
     **more: Any,
-) -> AsyncIterator[tuple[GitTrigger, Namespaces]]:
+) -> AsyncIterator[tuple[GitTrigger, ClusterEngine]]:
     """A trigger and the engine to run it with; `more` are further settings. Every namespace that is named is open: what was left there
     is seen to as well. `say` is told each transition, `warn` in words what keeps a run from running. Raises NoRepository, GitFailed, NoCluster."""
     found = await open_repository(git)
-    obstacles = Obstacles(lambda run: run.origin.get("file", run.id).rpartition("/")[2], warn)
+    obstacles = Obstacles(lambda run: run.origin.get("file", run.name).rpartition("/")[2], warn)
     async with (
         open_target(options, in_cluster=in_cluster) as target,
-        open_namespaces(target.cluster, SystemClock(), target.namespace, obstacles.note) as engine,
+        open_engine(target.cluster, SystemClock(), target.namespace, Options(told=obstacles.note)) as engine,
         obstacles.said(engine),
     ):
         settings = _settings(git, serve, target.namespace, **more)

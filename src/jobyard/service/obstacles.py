@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 
-from jobyard.engine.namespaces import Namespaces
+from jobyard.engine.engine import ClusterEngine
 from jobyard.engine.signals import Signal
 from jobyard.model.run import Run, RunView
 from jobyard.service.reasons import as_text, held_up
@@ -28,7 +28,7 @@ class Obstacles:
         self._news.set()
 
     @asynccontextmanager
-    async def said(self, engine: Namespaces) -> AsyncIterator[None]:
+    async def said(self, engine: ClusterEngine) -> AsyncIterator[None]:
         """Says them as long as the context lasts."""
         async with asyncio.TaskGroup() as tasks:
             telling = tasks.create_task(self._keep_telling(engine), name="obstacles")
@@ -37,12 +37,12 @@ class Obstacles:
             finally:
                 telling.cancel()
 
-    async def _keep_telling(self, engine: Namespaces) -> None:
+    async def _keep_telling(self, engine: ClusterEngine) -> None:
         while True:
             await self._news.wait()
             changed, self._changed = self._changed, {}
             for run in changed.values():
-                view = (await engine.of(run.namespace)).view(run)
+                view = engine.driven(run)
                 if view is None or view.state.is_end:
                     self._said.pop(run.id, None)
                     continue

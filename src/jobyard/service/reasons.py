@@ -39,19 +39,19 @@ def of_run(view: RunView) -> list[Answer]:
     if failed:
         return [_of_step(step, view) for step in failed]
     if view.state is State.SUCCEEDED:
-        return [Answer(about=view.id, sentence=f"Run {view.id} succeeded: all its steps did.")]
+        return [Answer(about=view.name, sentence=f"Run {view.name} succeeded: all its steps did.")]
     if view.state is State.CANCELLED:
-        return [Answer(about=view.id, sentence=f"Run {view.id} was cancelled.", remedy="Run the workflow again to start over.")]
+        return [Answer(about=view.name, sentence=f"Run {view.name} was cancelled.", remedy="Run the workflow again to start over.")]
     if view.state is State.FAILED:
-        return [Answer(about=view.id, sentence=f"Run {view.id} failed: {_run_reason(view.reason)}.")]
+        return [Answer(about=view.name, sentence=f"Run {view.name} failed: {_run_reason(view.reason)}.")]
     if stuck := held_up(view):
         return stuck
     running = [step for step in view.steps if step.state is State.RUNNING]
     if running:
         names = ", ".join(title(step) for step in running[:5]) + (f" and {len(running) - 5} more" if len(running) > 5 else "")
-        return [Answer(about=view.id, sentence=f"Run {view.id} is running: {names}.")]
+        return [Answer(about=view.name, sentence=f"Run {view.name} is running: {names}.")]
     waiting = [step for step in view.steps if step.state is State.PENDING]
-    return [_of_step(step, view) for step in waiting[:1]] or [Answer(about=view.id, sentence=f"Run {view.id} has only just begun.")]
+    return [_of_step(step, view) for step in waiting[:1]] or [Answer(about=view.name, sentence=f"Run {view.name} has only just begun.")]
 
 
 def held_up(view: RunView) -> list[Answer]:
@@ -65,7 +65,7 @@ def _run_reason(reason: str) -> str:
 
 
 def _of_step(step: StepView, view: RunView) -> Answer:
-    about = f"{view.id}/{step.name}"
+    about = f"{view.name}/{step.name}"
     head = f"Step {title(step)} "
     if step.state in (State.FAILED, State.LOST):
         sentence = step.diagnosis.sentence if step.diagnosis else step.message or f"it is {step.state} ({step.reason})"
@@ -93,7 +93,7 @@ def _of_step(step: StepView, view: RunView) -> Answer:
         head + words.get(Reason(step.reason), f"waits ({step.reason}).") if step.reason in list(Reason) else f"{head}waits ({step.reason})."
     )
     return Answer(
-        about=about, sentence=sentence, detail=step.message, remedy=f"If nothing drives the run any more: jobyard run --resume {view.id}"
+        about=about, sentence=sentence, detail=step.message, remedy=f"If nothing drives the run any more: jobyard run --resume {view.name}"
     )
 
 

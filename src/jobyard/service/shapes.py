@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from jobyard.model.diagnosis import Diagnosis
 from jobyard.model.finding import Finding
-from jobyard.model.run import Role, RunView, StepView
+from jobyard.model.run import Role, Run, RunView, StepView
 from jobyard.service.reasons import Answer
 
 if TYPE_CHECKING:
@@ -20,10 +20,27 @@ def time(moment: datetime | None) -> str | None:
     return moment.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ") if moment else None
 
 
+def listed_json(run: Run) -> dict[str, Any]:
+    """A run in a list: what its record says without its workflow being read."""
+    return {
+        "id": run.id,
+        "name": run.name,
+        "workflow": run.workflow,
+        "namespace": run.namespace,
+        "trigger": run.trigger,
+        **({"origin": dict(run.origin)} if run.origin else {}),
+        "state": run.state,
+        "reason": run.reason,
+        "started": time(run.created),
+        "finished": time(run.finished),
+    }
+
+
 def run_json(view: RunView) -> dict[str, Any]:
-    """A run as one JSON object: the same shape in `run`, `runs` and `show`."""
+    """A run as one JSON object: the same shape in `run` and `show`."""
     return {
         "id": view.id,
+        "name": view.name,
         "workflow": view.workflow,
         "namespace": view.namespace,
         "trigger": view.trigger,

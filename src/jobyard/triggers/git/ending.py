@@ -36,7 +36,7 @@ async def summarize(engine: Engine, run: Run, outcome: Outcome, lines: int) -> S
     view = outcome.view
     jobs = [step.job for step in view.steps if step.job]
     bad = [step for step in view.steps if step.state in (State.FAILED, State.LOST)]
-    facts = [("Job", _some(jobs)), ("Namespace", run.namespace), ("Run", run.id)]
+    facts = [("Job", _some(jobs)), ("Namespace", run.namespace), ("Run", run.name)]
     if outcome.view.finished is not None:
         facts.append(("Duration", f"{(outcome.view.finished - outcome.view.started).total_seconds():.0f} s"))
     codes = [step.diagnosis.exit_code for step in bad if step.diagnosis and step.diagnosis.exit_code is not None]
@@ -74,7 +74,7 @@ def leave(file: QueueFile, text: bytes, summary: Summary) -> Move:
     return Move(
         file=file,
         target=TARGETS[summary.state],
-        run=summary.run.id,
+        run=summary.run.name,
         namespace=summary.run.namespace,
         reason=hide(summary.reason, hidden),
         facts=tuple((name, hide(value, hidden)) for name, value in summary.facts),

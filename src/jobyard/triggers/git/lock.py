@@ -18,10 +18,15 @@ _LOOK = Backoff(first=0.02, longest=0.5)
 
 
 class Locked(GitFailed):
-    """another process has locked {file} for {seconds:.0f} s: {who}. It is waited for again; end it if it hangs"""
+    """Another process had the lock for all the time that we wait."""
 
-    def __init__(self, *, file: Path, seconds: float, who: str) -> None:
-        super().__init__(file=file, seconds=seconds, who=who)
+    sentence = "another process has locked {file} for {seconds:.0f} s: {who}. It is waited for again; end it if it hangs"
+    action: str = "lock"
+    message: str = ""
+    remedy: str = ""
+    file: Path
+    seconds: float
+    who: str
 
 
 @asynccontextmanager

@@ -24,7 +24,7 @@ from jobyard.triggers.git.claims import Claims
 from jobyard.triggers.git.following import Following
 from jobyard.triggers.git.layout import ENDS, Layout, Place, QueueFile
 from jobyard.triggers.git.moves import Move, Trailers
-from jobyard.triggers.git.preparation import Preparation
+from jobyard.triggers.git.preparation import Preparation, Prepared
 from jobyard.triggers.git.repository import Commit, Repository, against_rivals
 from jobyard.triggers.git.settings import Settings
 from jobyard.triggers.git.together import QUIET, at_once
@@ -109,7 +109,7 @@ class _Serving:
         self._claims = Claims(trigger.repository)
         self._following = Following(engine, trigger.name, trigger.repository, trigger.settings, tasks, trigger.wanted.set)
         self._preparation = Preparation(trigger.repository, engine, trigger.settings, trigger.name, trigger.url)
-        self._prepared: dict[str, Run | str] = {}
+        self._prepared: dict[str, Prepared | str] = {}
         """From key to the run that is held for it, or why there can be none."""
         self._before: list[Run] | None = None
         """The runs that somebody cared for before our first look at the branch: read before it, or we might forget what another is just
@@ -157,7 +157,7 @@ class _Serving:
             found += self._start(look, file, self._prepared.get(key))
         return found, set(keyed)
 
-    def _start(self, look: Layout, file: QueueFile, prepared: Run | str | None) -> list[Move]:
+    def _start(self, look: Layout, file: QueueFile, prepared: Prepared | str | None) -> list[Move]:
         older = tuple(place for place in look.places(file.name) if place in ENDS)
         if prepared is None:
             return []  # there is no room for it yet
@@ -165,9 +165,9 @@ class _Serving:
             lines = tuple(prepared.splitlines())
             replaces = tuple(place for place in older if place is not Place.FAILED)
             return [Move(file=file, target=Place.FAILED, reason=lines[0], lines=lines[1:], replaces=replaces)]
-        jobs = ", ".join(step.name for step in prepared.workflow.jobs[:5])
-        facts = (("Job", jobs), ("Namespace", prepared.namespace), ("Run", prepared.id))
-        return [Move(file=file, target=Place.PROCESSING, run=prepared.id, namespace=prepared.namespace, facts=facts, replaces=older)]
+        run = prepared.run
+        facts = (("Job", ", ".join(prepared.steps)), ("Namespace", run.namespace), ("Run", run.name))
+        return [Move(file=file, target=Place.PROCESSING, run=run.name, namespace=run.namespace, facts=facts, replaces=older)]
 
     # --- what is being processed ---
 
@@ -213,7 +213,7 @@ class _Serving:
         """After the push: what was claimed begins, what has ended is released, what nobody wants any more is forgotten."""
         claimed = {move.run: move for move in moves_ if move.target is Place.PROCESSING}
         over = {move.run for move in moves_ if move.target is not Place.PROCESSING}
-        held = {run.id: run for run in self._prepared.values() if isinstance(run, Run)}
+        held = {each.run.name: each.run for each in self._prepared.values() if isinstance(each, Prepared)}
         await at_once(self._engine.begin(held[run]) for run in claimed)
         for run, move in claimed.items():
             claim = Trailers(file=move.name, state=Place.PROCESSING, run=run, namespace=move.namespace)
@@ -223,11 +223,12 @@ class _Serving:
         # A person may have taken the file of a run away: the run goes on, and is released when it ends.
         await self._following.see_off(lambda run: run in over or run not in in_use)
         for key, prepared in list(self._prepared.items()):
-            if key in keys and not (isinstance(prepared, Run) and prepared.id in claimed):
+            run_ = prepared.run if isinstance(prepared, Prepared) else None
+            if key in keys and not (run_ and run_.name in claimed):
                 continue
             del self._prepared[key]
-            if isinstance(prepared, Run) and prepared.id not in in_use:  # a person was faster: it is queued no more, or is another file now
-                await self._engine.abandon(prepared)
+            if run_ and run_.name not in in_use:  # a person was faster: it is queued no more, or is another file now
+                await self._engine.abandon(run_)
         if self._before:
             await self._tidy(tip, self._before, in_use, keys)
             self._before = []
@@ -239,12 +240,12 @@ class _Serving:
         """
         for run in before:
             origin = run.origin
-            if run.id in in_use or _key(*(origin.get(part, "") for part in ("file", "blob", "commit"))) in keys:
+            if run.name in in_use or _key(*(origin.get(part, "") for part in ("file", "blob", "commit"))) in keys:
                 continue
             if run.held:
                 await self._engine.abandon(run)
             else:
-                self._following.follow(Trailers(file="", state="", run=run.id, namespace=run.namespace), tip)
+                self._following.follow(Trailers(file="", state="", run=run.name, namespace=run.namespace), tip)
         await self._following.settle_others(in_use, QUIET)
         await self._following.see_off(lambda run: run not in in_use)
 
