@@ -6,8 +6,10 @@ import asyncio
 from collections.abc import Callable
 
 from jobyard.cluster.client import HttpCluster
+from jobyard.model import names
 from jobyard.model.job import read
 from jobyard.model.objects import JOBS, PODS, Job, Kind, Pod, T
+from jobyard.model.run import Role, Run
 
 BOUND = 60.0
 
@@ -42,6 +44,18 @@ async def until_pod(cluster: HttpCluster, namespace: str, job: str, holds: Calla
         async for change in cluster.watch(PODS, namespace, labels=f"batch.kubernetes.io/job-name={job}"):
             if change.type == "SEEN" and change.object is not None and holds(change.object):
                 return change.object
+    raise AssertionError
+
+
+async def until_job(cluster: HttpCluster, namespace: str, run: Run, step: str = "a", role: Role = Role.STEP, attempt: int = 1) -> str:
+    """The name of the Job of a run's step, as soon as there is one, whichever home the run has."""
+    async with asyncio.timeout(BOUND):
+        async for change in cluster.watch(JOBS, namespace, labels=f"{names.RUN}={run.id},{names.ATTEMPT}={attempt}"):
+            if change.type == "SEEN" and change.object is not None:
+                job = change.object
+                roles = ("step", "run") if role is Role.STEP else (role,)
+                if job.metadata.annotations.get(names.STEP) == step and job.metadata.labels[names.ROLE] in roles:
+                    return job.metadata.name
     raise AssertionError
 
 

@@ -8,9 +8,9 @@ from typing import Any
 
 import msgspec
 import pytest
-from jobyard.engine.look import look_at_job
 
 from jobyard.cluster.client import HttpCluster
+from jobyard.engine.face import look_at_job
 from jobyard.model.diagnosis import Diagnosis
 from jobyard.model.objects import EVENTS, JOBS, PODS, Kind
 from tests.conftest import KUBERNETES, ClusterUnderTest

@@ -10,18 +10,18 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from jobyard.engine.loop import ClusterEngine, open_engine
 
 from jobyard.cluster.client import HttpCluster
 from jobyard.engine.clock import SystemClock
+from jobyard.engine.engine import ClusterEngine, open_engine
 from jobyard.model import names
-from jobyard.model.errors import NoSuchRun, Rejected
+from jobyard.model.errors import NoSuchRun
 from jobyard.model.objects import CONFIG_MAPS, JOBS, PODS
 from jobyard.model.run import Outcome, Reason, Role, RunRequest, State
 from jobyard.model.workflow import Workflow
 from tests.flows import read
 from tests.manifests import job, step, workflow
-from tests.waiting import BOUND, is_running, until, until_gone, until_pod
+from tests.waiting import BOUND, is_running, until_gone, until_job, until_pod
 
 
 @pytest.fixture
@@ -142,7 +142,7 @@ async def test_cancel_stops_what_runs_and_starts_nothing_more(
     engine: ClusterEngine, tmp_path: Path, cluster: HttpCluster, namespace: str
 ) -> None:
     started = await engine.submit(request(read(workflow("w", step("a", "sleep 60"), step("b", "true", "a")), tmp_path)))
-    name = names.job_name(started.id, Role.STEP, "a", 1)
+    name = await until_job(cluster, namespace, started, "a")
     await until_pod(cluster, namespace, name, is_running)
     await engine.cancel(started)
     async with asyncio.timeout(BOUND):
@@ -176,9 +176,7 @@ async def test_a_ttl_waits_for_the_release(engine: ClusterEngine, tmp_path: Path
 
 async def test_a_job_deleted_by_hand_is_lost(engine: ClusterEngine, tmp_path: Path, cluster: HttpCluster, namespace: str) -> None:
     started = await engine.submit(request(read(workflow("w", step("a", "sleep 60")), tmp_path)))
-    key = names.record_key(Role.STEP, "a")
-    await until(cluster, CONFIG_MAPS, namespace, started.id, lambda record: key in record.data)
-    await cluster.delete(JOBS, namespace, names.job_name(started.id, Role.STEP, "a", 1))
+    await cluster.delete(JOBS, namespace, await until_job(cluster, namespace, started, "a"))
     async with asyncio.timeout(BOUND):
         outcome = await engine.outcome(started)
     assert states(outcome) == {"a": "lost"}
@@ -188,7 +186,7 @@ async def test_a_job_deleted_by_hand_is_lost(engine: ClusterEngine, tmp_path: Pa
 async def test_a_foreign_job_of_the_same_name_is_left_alone(
     engine: ClusterEngine, tmp_path: Path, cluster: HttpCluster, namespace: str
 ) -> None:
-    asked = request(read(workflow("w", step("a")), tmp_path), key="k")
+    asked = request(read(workflow("w", step("a"), step("b", "true", "a")), tmp_path), key="k")
     name = names.job_name(asked.run_id, Role.STEP, "a", 1)
     await cluster.create(JOBS, namespace, job(name, "sleep 60"))
     async with asyncio.timeout(BOUND):
@@ -213,10 +211,10 @@ async def test_an_output_that_was_not_given_fails_the_step_that_asks(engine: Clu
 async def test_a_run_whose_record_is_deleted_is_lost_and_its_jobs_go(
     engine: ClusterEngine, tmp_path: Path, cluster: HttpCluster, namespace: str
 ) -> None:
-    started = await engine.submit(request(read(workflow("w", step("a", "sleep 60")), tmp_path)))
-    name = names.job_name(started.id, Role.STEP, "a", 1)
+    started = await engine.submit(request(read(workflow("w", step("a", "sleep 60"), step("b", "true", "a")), tmp_path)))
+    name = await until_job(cluster, namespace, started, "a")
     await until_pod(cluster, namespace, name, is_running)
-    await cluster.delete(CONFIG_MAPS, namespace, started.id)
+    await cluster.delete(CONFIG_MAPS, namespace, started.name)
     async with asyncio.timeout(BOUND):
         assert (await engine.outcome(started)).state is State.LOST
     await until_gone(cluster, JOBS, namespace, name)
@@ -232,7 +230,7 @@ async def test_another_process_goes_on_where_one_stopped(cluster: HttpCluster, n
 
     async with other() as first:
         started = await first.submit(request(flow))
-        await until_pod(cluster, namespace, names.job_name(started.id, Role.STEP, "a", 1), is_running)
+        await until_pod(cluster, namespace, await until_job(cluster, namespace, started, "a"), is_running)
     async with other() as second, other() as third:
         assert [each.id for each in await second.runs("test")] == [started.id]
         found = await second.find(started.id)
@@ -249,14 +247,26 @@ async def test_there_are_runs_that_are_not(engine: ClusterEngine, cluster: HttpC
     with pytest.raises(NoSuchRun):
         await engine.find("nothing")
     await cluster.create(CONFIG_MAPS, namespace, {"metadata": {"name": "other"}})
-    with pytest.raises(NoSuchRun, match="no run's record"):
+    with pytest.raises(NoSuchRun):
         await engine.find("other")
 
 
-async def test_a_record_s_name_taken_by_something_else_is_refused(
-    engine: ClusterEngine, tmp_path: Path, cluster: HttpCluster, namespace: str
+@pytest.mark.parametrize("steps", [1, 2])
+async def test_a_record_s_name_that_something_else_has_is_left_to_it(
+    engine: ClusterEngine, tmp_path: Path, cluster: HttpCluster, namespace: str, steps: int
 ) -> None:
-    asked = request(read(workflow("w", step("a")), tmp_path), key="k")
-    await cluster.create(CONFIG_MAPS, namespace, {"metadata": {"name": asked.run_id}})
-    with pytest.raises(Rejected, match="is not a run's record"):
-        await engine.submit(asked)
+    asked = request(read(workflow("w", *(step(name) for name in "ab"[:steps])), tmp_path), key="k")
+    name = names.record(asked.prefix, asked.run_id)
+    if steps == 1:
+        await cluster.create(JOBS, namespace, job(name, "sleep 60"))
+    else:
+        await cluster.create(CONFIG_MAPS, namespace, {"metadata": {"name": name}})
+    started = await engine.submit(asked)
+    assert (started.name, started.existed) == (f"{name}-2", False)
+    again = await engine.submit(asked)
+    assert (again.uid, again.existed) == (started.uid, True)
+    async with asyncio.timeout(BOUND):
+        assert (await engine.outcome(started)).state is State.SUCCEEDED
+    foreign = await (cluster.get(JOBS, namespace, name) if steps == 1 else cluster.get(CONFIG_MAPS, namespace, name))
+    assert foreign.metadata.deletion_timestamp is None
+    assert (await engine.find(started.name)).uid == started.uid

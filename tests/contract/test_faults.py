@@ -15,11 +15,11 @@ from typing import Any, TypeVar
 
 import msgspec
 import pytest
-from jobyard.engine.loop import open_engine
 
 from jobyard.cluster.client import HttpCluster, open_cluster
 from jobyard.cluster.kubeconfig import connect
 from jobyard.engine.clock import SystemClock
+from jobyard.engine.engine import open_engine
 from jobyard.model import names
 from jobyard.model.errors import Unavailable
 from jobyard.model.objects import CONFIG_MAPS, JOBS
@@ -102,9 +102,10 @@ async def test_random_faults_cost_nothing(proxy: Proxy, cluster: HttpCluster, na
     assert len(made) == 3 * 4, said
 
 
+@pytest.mark.parametrize("home", ["Job", "ConfigMap"])
 @pytest.mark.parametrize("fault", [Fault.CUT_AFTER, Fault.ERROR_AFTER, Fault.HALF, Fault.CONFLICT, Fault.SLOW_DOWN, Fault.PAGE])
 async def test_a_create_whose_answer_is_lost_makes_one_job(
-    proxy: Proxy, cluster: HttpCluster, namespace: str, tmp_path: Path, fault: Fault
+    proxy: Proxy, cluster: HttpCluster, namespace: str, tmp_path: Path, fault: Fault, home: str
 ) -> None:
     hit: list[str] = []
 
@@ -116,11 +117,12 @@ async def test_a_create_whose_answer_is_lost_makes_one_job(
 
     proxy.rule = first_of_each
     async with through(proxy, tmp_path) as client, open_engine(client, SystemClock(), namespace) as engine, asyncio.timeout(60):
-        run = await engine.submit(RunRequest(trigger="test", key="k", workflow=read(workflow("w", step("a")), tmp_path)))
+        flow = read(workflow("w", step("a", retry={"limit": 1}) if home == "ConfigMap" else step("a")), tmp_path)
+        run = await engine.submit(RunRequest(trigger="test", key="k", workflow=flow))
         assert (await engine.outcome(run)).state is State.SUCCEEDED
-    assert len(hit) == 2
+    assert len(hit) == len(await cluster.list(CONFIG_MAPS, namespace, labels=names.RECORD_SELECTOR)) + 1
     assert len(await cluster.list(JOBS, namespace)) == 1
-    assert len(await cluster.list(CONFIG_MAPS, namespace, labels=names.RECORD_SELECTOR)) == 1
+    assert len(await cluster.list(CONFIG_MAPS, namespace, labels=names.RECORD_SELECTOR)) == (home == "ConfigMap")
 
 
 async def test_an_outage_is_told_as_reconnecting_and_the_run_goes_on(proxy: Proxy, namespace: str, tmp_path: Path) -> None:
@@ -133,12 +135,12 @@ async def test_an_outage_is_told_as_reconnecting_and_the_run_goes_on(proxy: Prox
             proxy.cut_all()
             while not said:
                 await changed.wait()
-                view = engine.view(run)
+                view = engine.driven(run)
                 said += [view.unreachable] if view and view.unreachable else []
             proxy.down = False
             assert (await engine.outcome(run)).state is State.SUCCEEDED
         assert "127.0.0.1" in said[0]
-        view = engine.view(run)
+        view = engine.driven(run)
         assert view is not None
         assert view.unreachable == ""
 
@@ -206,7 +208,7 @@ async def test_a_server_that_is_away_for_an_hour_leaves_a_correct_backlog(
             put(f"meanwhile-{number}.json")
         async with engine.changes(run) as changed:
             clock.ahead = timedelta(hours=1)
-            while not (view := engine.view(run)) or not view.unreachable:
+            while not (view := engine.driven(run)) or not view.unreachable:
                 await changed.wait()
         proxy.down = False
         while len(list((tmp_path / "done").glob("[!.]*"))) < 6 or any((tmp_path / "taken").iterdir()):  # noqa: ASYNC110

@@ -12,10 +12,10 @@ from typing import Any
 
 import pytest
 import yaml
-from jobyard.engine.namespaces import Namespaces, open_namespaces
 
 from jobyard.cluster.client import HttpCluster
 from jobyard.engine.clock import SystemClock
+from jobyard.engine.engine import ClusterEngine, open_engine
 from jobyard.model import names
 from jobyard.model.errors import GitFailed
 from jobyard.model.objects import CONFIG_MAPS, JOBS, SECRETS
@@ -59,8 +59,8 @@ def own_configuration(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture
-async def engine(cluster: HttpCluster, namespace: str) -> AsyncIterator[Namespaces]:
-    async with open_namespaces(cluster, SystemClock(), namespace) as opened:
+async def engine(cluster: HttpCluster, namespace: str) -> AsyncIterator[ClusterEngine]:
+    async with open_engine(cluster, SystemClock(), namespace) as opened:
         yield opened
 
 
@@ -78,13 +78,13 @@ def of(found: Clone, namespace: str, **told: Any) -> GitTrigger:
     return GitTrigger(found.repository, Settings(policy=policy, **told), found.url)
 
 
-async def until_idle(serving: GitTrigger, engine: Namespaces) -> Pass:
+async def until_idle(serving: GitTrigger, engine: ClusterEngine) -> Pass:
     async with asyncio.timeout(BOUND):
         return await serving.run_until_idle(engine)
 
 
 async def test_each_file_goes_to_the_folder_of_its_end(
-    engine: Namespaces, cluster: HttpCluster, namespace: str, remote: Path, person: Person
+    engine: ClusterEngine, cluster: HttpCluster, namespace: str, remote: Path, person: Person
 ) -> None:
     secret = {"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "pw"}, "stringData": {"password": "hunter2-secret"}}
     good = job("good", "echo the password is $PASSWORD; sleep 0.5")
@@ -114,7 +114,7 @@ async def test_each_file_goes_to_the_folder_of_its_end(
         assert git(remote, "ls-tree", "--name-only", "main", f"{folder}/").strip() == f"{folder}/.gitkeep"
 
 
-async def test_goji_s_own_words_and_layout(engine: Namespaces, namespace: str, remote: Path, person: Person) -> None:
+async def test_goji_s_own_words_and_layout(engine: ClusterEngine, namespace: str, remote: Path, person: Person) -> None:
     person.write("jobs/queued/one.yaml", text(job("one")))
     person.write("jobs/queued/two.yaml", text(job("two")))
     person.write("README.md", "hello")
@@ -132,7 +132,7 @@ async def test_goji_s_own_words_and_layout(engine: Namespaces, namespace: str, r
 
 
 async def test_odd_files_each_have_a_clear_end_and_stop_no_other(
-    engine: Namespaces, cluster: HttpCluster, namespace: str, remote: Path, person: Person
+    engine: ClusterEngine, cluster: HttpCluster, namespace: str, remote: Path, person: Person
 ) -> None:
     person.write("queued/good.yaml", text(job("good")))
     person.write("queued/empty.yaml", "")
@@ -171,7 +171,7 @@ async def test_odd_files_each_have_a_clear_end_and_stop_no_other(
     assert [each.metadata.name for each in await cluster.list(JOBS, namespace)] == ["good"]
 
 
-async def test_a_workflow_may_name_manifests_of_its_repository(engine: Namespaces, namespace: str, remote: Path, person: Person) -> None:
+async def test_a_workflow_may_name_manifests_of_its_repository(engine: ClusterEngine, namespace: str, remote: Path, person: Person) -> None:
     person.write("manifests/a.yaml", text(job("a")))
     person.write("queued/flow.yaml", text(workflow("flow", {"name": "a", "manifest": "../manifests/a.yaml"})))
     person.push()
@@ -180,7 +180,7 @@ async def test_a_workflow_may_name_manifests_of_its_repository(engine: Namespace
 
 
 async def test_requeued_files_run_again_and_a_foreign_job_is_left_alone(
-    engine: Namespaces, cluster: HttpCluster, namespace: str, remote: Path, person: Person
+    engine: ClusterEngine, cluster: HttpCluster, namespace: str, remote: Path, person: Person
 ) -> None:
     await cluster.create(JOBS, namespace, job("theirs", "sleep 300"))
     person.write("queued/mine.yaml", text(job("mine", "exit 1")))
@@ -225,7 +225,7 @@ async def test_many_who_requeue_at_once_all_have_their_way(remote: Path, person:
 
 
 async def test_processing_is_watched_and_what_is_not_there_is_unknown(
-    engine: Namespaces, cluster: HttpCluster, namespace: str, remote: Path, person: Person
+    engine: ClusterEngine, cluster: HttpCluster, namespace: str, remote: Path, person: Person
 ) -> None:
     person.write("queued/long.yaml", text(job("long", "sleep 300")))
     person.write("processing/by-hand.yaml", text(job("by-hand")))
@@ -240,14 +240,14 @@ async def test_processing_is_watched_and_what_is_not_there_is_unknown(
         # Its run is deleted, Job and all: nobody knows what became of it, and it is not started anew.
         (record,) = await cluster.list(CONFIG_MAPS, namespace, labels=names.RECORD_SELECTOR)
         await cluster.delete(CONFIG_MAPS, namespace, record.metadata.name)
-    async with open_namespaces(cluster, SystemClock(), namespace) as later:
+    async with open_engine(cluster, SystemClock(), namespace) as later:
         await until_idle(await trigger(remote, namespace), later)
     assert tree(remote)["long.yaml"] == "unknown"
     assert await cluster.list(CONFIG_MAPS, namespace, labels=names.RECORD_SELECTOR) == []
 
 
 async def test_what_never_starts_has_failed_in_the_end_and_says_why(
-    engine: Namespaces, namespace: str, remote: Path, person: Person, under_test: ClusterUnderTest
+    engine: ClusterEngine, namespace: str, remote: Path, person: Person, under_test: ClusterUnderTest
 ) -> None:
     missing = {"envFrom": [{"secretRef": {"name": "nobody-made-it"}}]}
     person.write("queued/config.yaml", text(job("config", container=missing)))
@@ -264,7 +264,7 @@ async def test_what_never_starts_has_failed_in_the_end_and_says_why(
 
 
 async def test_a_commit_that_claims_another_s_run_is_not_told_its_log(
-    engine: Namespaces, cluster: HttpCluster, namespace: str, remote: Path, person: Person, tmp_path: Path
+    engine: ClusterEngine, cluster: HttpCluster, namespace: str, remote: Path, person: Person, tmp_path: Path
 ) -> None:
     flow = read(workflow("theirs", step("a", "echo what-nobody-here-may-read")), tmp_path)
     theirs = await engine.submit(RunRequest(trigger="cli", key="k", workflow=flow))
@@ -278,7 +278,9 @@ async def test_a_commit_that_claims_another_s_run_is_not_told_its_log(
     assert "what-nobody-here-may-read" not in git(remote, "log", "--format=%B", "main")
 
 
-async def test_the_same_name_in_two_folders(engine: Namespaces, cluster: HttpCluster, namespace: str, remote: Path, person: Person) -> None:
+async def test_the_same_name_in_two_folders(
+    engine: ClusterEngine, cluster: HttpCluster, namespace: str, remote: Path, person: Person
+) -> None:
     person.write("queued/a.yaml", text(job("a")))
     person.write("succeeded/a.yaml", text(job("older")))
     person.push()
@@ -293,7 +295,9 @@ async def test_the_same_name_in_two_folders(engine: Namespaces, cluster: HttpClu
     assert [each.metadata.name for each in await cluster.list(JOBS, namespace)] == ["a"]
 
 
-async def test_a_person_who_is_faster_wins(engine: Namespaces, cluster: HttpCluster, namespace: str, remote: Path, person: Person) -> None:
+async def test_a_person_who_is_faster_wins(
+    engine: ClusterEngine, cluster: HttpCluster, namespace: str, remote: Path, person: Person
+) -> None:
     """Between our look and our push a file is deleted, another edited: what was deleted never runs, and the edited one runs as it is."""
     for name in ("gone", "edited", "kept"):
         person.write(f"queued/{name}.yaml", text(job(name, "echo first")))
@@ -321,7 +325,7 @@ async def test_a_person_who_is_faster_wins(engine: Namespaces, cluster: HttpClus
 
 
 async def test_a_file_that_a_person_takes_out_of_processing_stays_where_they_put_it(
-    engine: Namespaces, cluster: HttpCluster, namespace: str, remote: Path, person: Person
+    engine: ClusterEngine, cluster: HttpCluster, namespace: str, remote: Path, person: Person
 ) -> None:
     person.write("queued/a.yaml", text(job("a", "sleep 1")))
     person.push()
@@ -339,7 +343,7 @@ async def test_a_file_that_a_person_takes_out_of_processing_stays_where_they_put
 
 
 async def test_history_that_is_pushed_anew_and_folders_that_vanish_are_survived(
-    engine: Namespaces, cluster: HttpCluster, namespace: str, remote: Path, person: Person
+    engine: ClusterEngine, cluster: HttpCluster, namespace: str, remote: Path, person: Person
 ) -> None:
     person.write("queued/a.yaml", text(job("a")))
     person.push()
@@ -362,7 +366,7 @@ async def test_history_that_is_pushed_anew_and_folders_that_vanish_are_survived(
 
 
 async def test_a_remote_that_goes_away_and_comes_back(
-    engine: Namespaces, namespace: str, remote: Path, person: Person, tmp_path: Path
+    engine: ClusterEngine, namespace: str, remote: Path, person: Person, tmp_path: Path
 ) -> None:
     person.write("queued/a.yaml", text(job("a")))
     person.push()
@@ -402,7 +406,7 @@ async def test_two_that_serve_one_branch_make_one_job_each(
     async def serve(number: int, address: str) -> None:
         monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / f"cache-{number}"))
         serving = await trigger(address, namespace)
-        async with open_namespaces(cluster, SystemClock(), namespace) as engine:
+        async with open_engine(cluster, SystemClock(), namespace) as engine:
             await until_idle(serving, engine)
 
     # Two know it by the same address, one by another: its runs have other names, and still each file is one Job.
@@ -423,7 +427,7 @@ def ssh_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, 
 
 
 async def test_over_ssh(
-    engine: Namespaces,
+    engine: ClusterEngine,
     namespace: str,
     remote: Path,
     person: Person,
@@ -454,7 +458,7 @@ async def test_over_ssh(
 
 
 async def test_over_https_by_a_credential_helper_and_by_a_program_that_is_asked(
-    engine: Namespaces, namespace: str, remote: Path, person: Person, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    engine: ClusterEngine, namespace: str, remote: Path, person: Person, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     git(remote, "config", "http.receivepack", "true")
     person.write("queued/a.yaml", text(job("a")))
@@ -486,7 +490,7 @@ async def test_over_https_by_a_credential_helper_and_by_a_program_that_is_asked(
 
 
 async def test_over_http_with_a_password(
-    engine: Namespaces, cluster: HttpCluster, namespace: str, remote: Path, person: Person, monkeypatch: pytest.MonkeyPatch
+    engine: ClusterEngine, cluster: HttpCluster, namespace: str, remote: Path, person: Person, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     git(remote, "config", "http.receivepack", "true")
     person.write("queued/a.yaml", text(job("a")))
@@ -515,7 +519,7 @@ async def test_over_http_with_a_password(
 
 
 async def test_shallow_and_partial_clones_and_signed_commits(
-    engine: Namespaces, namespace: str, remote: Path, person: Person, tmp_path: Path
+    engine: ClusterEngine, namespace: str, remote: Path, person: Person, tmp_path: Path
 ) -> None:
     git(remote, "config", "uploadpack.allowFilter", "true")
     person.write("queued/a.yaml", text(job("a", "sleep 2")))
@@ -555,7 +559,7 @@ async def _sign(folder: Path, found: Clone) -> None:
         git(found.repository.source.folder, "config", name, value)
 
 
-async def test_a_repository_without_a_remote(engine: Namespaces, namespace: str, tmp_path: Path) -> None:
+async def test_a_repository_without_a_remote(engine: ClusterEngine, namespace: str, tmp_path: Path) -> None:
     git(tmp_path, "init", "--quiet", "--initial-branch", "main", "alone")
     folder = tmp_path / "alone"
     (folder / "queued").mkdir()
@@ -571,7 +575,7 @@ async def test_a_repository_without_a_remote(engine: Namespaces, namespace: str,
 
 
 async def test_limits_keep_files_in_the_queue(
-    engine: Namespaces, cluster: HttpCluster, namespace: str, remote: Path, person: Person, under_test: ClusterUnderTest
+    engine: ClusterEngine, cluster: HttpCluster, namespace: str, remote: Path, person: Person, under_test: ClusterUnderTest
 ) -> None:
     for number in range(3):
         person.write(f"queued/{number}.yaml", text(workflow("one-at-a-time", step("a", "sleep 0.5"), maxRuns=1)))

@@ -8,12 +8,12 @@ from pathlib import Path
 
 import msgspec
 import pytest
-from jobyard.engine.loop import open_engine
 
 from jobyard.cluster.client import HttpCluster, open_cluster
 from jobyard.cluster.kubeconfig import connect
 from jobyard.contracts import Change
 from jobyard.engine.clock import SystemClock
+from jobyard.engine.engine import open_engine
 from jobyard.model.errors import WatchExpired
 from jobyard.model.objects import CONFIG_MAPS, JOBS, ConfigMap
 from jobyard.model.run import RunRequest, State

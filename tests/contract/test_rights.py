@@ -10,24 +10,25 @@ from pathlib import Path
 
 import msgspec
 import pytest
-from jobyard.engine.look import look_at_job
-from jobyard.engine.loop import open_engine
 
 from jobyard.cluster.client import HttpCluster, open_cluster
 from jobyard.cluster.kubeconfig import connect
 from jobyard.cluster.lease import Leadership
 from jobyard.cluster.rights import RIGHTS, Right
 from jobyard.engine.clock import SystemClock
+from jobyard.engine.engine import open_engine
+from jobyard.engine.face import look_at_job
 from jobyard.engine.sweep import sweep
 from jobyard.model import names
 from jobyard.model.errors import JobyardError
 from jobyard.model.objects import JOBS, PODS
-from jobyard.model.run import Role, RunRequest, State
+from jobyard.model.run import RunRequest, State
 from jobyard.model.workflow import Workflow
 from jobyard.service.reading import read_file
 from tests.conftest import KUBERNETES, ClusterUnderTest
 from tests.manifests import step, workflow
 from tests.restricted import restricted_kubeconfig
+from tests.waiting import until_job
 
 LESS = [(right, verb) for right in RIGHTS for verb in right.verbs]
 
@@ -68,7 +69,7 @@ async def tour(kubeconfig: Path, namespace: str, folder: Path) -> str:
             for outcome in (await engine.outcome(run), await engine.outcome(other)):
                 if outcome.state is not State.SUCCEEDED:
                     return f"{outcome.reason}: {outcome.view.steps[0].message}"
-            found = await look_at_job(cluster, namespace, names.job_name(run.id, Role.STEP, "a", 1))
+            found = await look_at_job(cluster, namespace, await until_job(cluster, namespace, run, "a"))
             assert found is not None
             pods = await cluster.list(PODS, namespace, labels=f"batch.kubernetes.io/job-name={found[0].metadata.name}")
             assert [line async for line in cluster.logs(namespace, pods[0].metadata.name)] == ["hi"]
@@ -80,7 +81,7 @@ async def tour(kubeconfig: Path, namespace: str, folder: Path) -> str:
             await second.resign()
             for pod in pods:
                 await cluster.delete(PODS, namespace, pod.metadata.name, grace=0)
-            assert await sweep(cluster, SystemClock(), namespace, timedelta(0)) == [run.id]
+            assert [each.uid for each in await sweep(cluster, SystemClock(), namespace, timedelta(0))] == [run.uid]
     except (JobyardError, ExceptionGroup, TimeoutError, AssertionError) as error:
         return str(error) or type(error).__name__
     return ""

@@ -7,21 +7,19 @@ import random
 from pathlib import Path
 
 import pytest
-from jobyard.engine.look import look
-from jobyard.engine.loop import open_engine
 
 from jobyard import external
 from jobyard.cluster.client import HttpCluster
 from jobyard.engine.clock import SystemClock
-from jobyard.engine.rerun import rerun
+from jobyard.engine.engine import open_engine
 from jobyard.model import names
 from jobyard.model.objects import CONFIG_MAPS, JOBS
-from jobyard.model.run import Reason, Role, RunRequest, State
+from jobyard.model.run import Reason, RunRequest, State
 from jobyard.model.workflow import Workflow
 from tests.conftest import ClusterUnderTest
 from tests.flows import read
 from tests.manifests import Tree, step, workflow
-from tests.waiting import until_gone
+from tests.waiting import until_gone, until_job
 
 
 def large(folder: Path) -> Workflow:
@@ -55,16 +53,17 @@ async def test_a_record_in_parts_and_pages_survives_a_restart_and_a_rerun(cluste
             assert roles.count("page") == 3
             assert outcome.state is State.FAILED
             assert [each.state for each in outcome.view.steps].count(State.SKIPPED) == 300
-            (seen,) = await look(cluster, SystemClock(), namespace, run.id)
+            seen = await engine.view(run.name)
             assert [(each.name, each.state) for each in seen.steps] == [(each.name, each.state) for each in outcome.view.steps]
-            once_more = await engine.submit(rerun(again, outcome.view, "second", failed_only=True))
+            once_more = await engine.again(again, "second", failed_only=True)
             second = await engine.outcome(once_more)
             first = next(each for each in second.view.steps if each.name == "first")
             assert (first.state, first.reason) == (State.SUCCEEDED, Reason.REUSED)
-            await cluster.delete(CONFIG_MAPS, namespace, run.id, uid=run.uid)
+            job = await until_job(cluster, namespace, run, "first")
+            await cluster.delete(CONFIG_MAPS, namespace, run.name, uid=run.uid)
             for name in [names.part(run.id, 1), *(names.page(run.id, number) for number in range(3))]:
                 await until_gone(cluster, CONFIG_MAPS, namespace, name)
-            await until_gone(cluster, JOBS, namespace, names.job_name(run.id, Role.STEP, "first", 1))
+            await until_gone(cluster, JOBS, namespace, job)
     assert len(await cluster.list(JOBS, namespace)) == 1, "the second run's last Job; the first run's went with its record"
 
 
@@ -97,5 +96,5 @@ async def test_many_runs_at_once_need_no_list_after_the_first(
             outcomes = await asyncio.gather(*(engine.outcome(run) for run in runs))
     assert {outcome.state for outcome in outcomes} == {State.SUCCEEDED}
     lists = {call: number - opened.get(call, 0) for call, number in seen.calls.items() if " list " in f" {call}"}
-    assert sum(lists.values()) == 0, lists
+    assert sum(lists.values()) <= 2, "whether the trigger has runs elsewhere is asked once"
     assert len(await cluster.list(JOBS, namespace)) == count * 2

@@ -11,23 +11,21 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from jobyard.engine.look import look
-from jobyard.engine.loop import ClusterEngine, open_engine
 
 from jobyard.cluster.client import HttpCluster
+from jobyard.engine import face
 from jobyard.engine.clock import SystemClock
-from jobyard.engine.limiter import look as look_at_limits
-from jobyard.engine.limiter import set_limit
-from jobyard.engine.rerun import rerun
+from jobyard.engine.engine import ClusterEngine, open_engine
+from jobyard.engine.limiter import list_limits, set_limit
 from jobyard.engine.sweep import find_expired, sweep
 from jobyard.model import names
 from jobyard.model.errors import NotEnded, NothingFailed
 from jobyard.model.objects import CONFIG_MAPS, JOBS
-from jobyard.model.run import Reason, Role, Run, RunRequest, State
+from jobyard.model.run import Reason, Run, RunRequest, State
 from jobyard.model.workflow import Workflow
 from tests.flows import read
 from tests.manifests import job, step, workflow
-from tests.waiting import BOUND, is_running, until_gone, until_pod
+from tests.waiting import BOUND, is_running, until_gone, until_job, until_pod
 
 
 @pytest.fixture
@@ -45,7 +43,7 @@ async def waits(engine: ClusterEngine, run: Run, reason: str) -> str:
     async with asyncio.timeout(BOUND), engine.changes(run) as changed:
         while True:
             await changed.wait()
-            view = engine.view(run)
+            view = engine.driven(run)
             for each in view.steps if view else ():
                 if each.reason == reason:
                     return each.message
@@ -108,8 +106,8 @@ async def test_a_step_s_limit_counts_jobs(engine: ClusterEngine, cluster: HttpCl
     flow = read(workflow("w", step("a", "sleep 2", limits=["licence"]), step("b", limits=["licence"]), step("free")), tmp_path)
     run = await engine.submit(request(flow))
     assert "The only place of limit licence is taken, by a-" in await waits(engine, run, Reason.WAITING_FOR_LIMIT)
-    name, number, held = (await look_at_limits(cluster, namespace))[0]
-    assert (name, number, held) == ("licence", 1, [names.job_name(run.id, Role.STEP, "a", 1)])
+    name, number, held = (await list_limits(cluster, SystemClock(), namespace))[0]
+    assert (name, number, held) == ("licence", 1, [await until_job(cluster, namespace, run, "a")])
     async with asyncio.timeout(BOUND):
         outcome = await engine.outcome(run)
     assert outcome.state is State.SUCCEEDED
@@ -126,13 +124,13 @@ async def test_submit_waits_for_room_and_raising_the_limit_makes_some(
     again = await engine.submit(request(flow, key="second", waits=False))
     await waits(engine, again, Reason.WAITING_FOR_LIMIT)
     third = asyncio.create_task(engine.submit(request(flow, key="third")))
-    await until_pod(cluster, namespace, names.job_name(first.id, Role.STEP, "a", 1), is_running)
+    await until_pod(cluster, namespace, await until_job(cluster, namespace, first, "a"), is_running)
     assert not third.done()
     await set_limit(cluster, namespace, "gpu", None)
     async with asyncio.timeout(BOUND):
         run = await third
-        await until_pod(cluster, namespace, names.job_name(run.id, Role.STEP, "a", 1), is_running)
-        await until_pod(cluster, namespace, names.job_name(again.id, Role.STEP, "a", 1), is_running)
+        await until_pod(cluster, namespace, await until_job(cluster, namespace, run, "a"), is_running)
+        await until_pod(cluster, namespace, await until_job(cluster, namespace, again, "a"), is_running)
         for each in (first, again, run):
             await engine.cancel(each)
         for each in (first, again, run):
@@ -164,16 +162,15 @@ async def test_a_finished_run_runs_once_more_from_where_it_failed(
     async with asyncio.timeout(BOUND):
         failed = (await engine.outcome(run)).view
     assert [str(each.state) for each in failed.steps] == ["succeeded", "failed", "skipped"]
-    asked = rerun(run, failed, "again", failed_only=True)
     async with asyncio.timeout(BOUND):
-        second = await engine.submit(asked)
+        second = await engine.again(run, "again", failed_only=True)
         view = (await engine.outcome(second)).view
     assert second.id != run.id
     assert (view.steps[0].state, view.steps[0].reason) == (State.SUCCEEDED, Reason.REUSED)
     assert view.steps[0].outputs == {"rows": 7}
     made = {each.metadata.annotations[names.STEP] for each in await cluster.list(JOBS, namespace, labels=f"{names.RUN}={second.id}")}
     assert made == {"check"}, "what succeeded does not run again"
-    whole = rerun(run, failed, "whole", failed_only=False)
+    whole = await face.again(cluster, SystemClock(), run, "whole", failed_only=False)
     assert whole.carried == {}
     assert whole.inputs == {"good": "no"}
 
@@ -181,11 +178,11 @@ async def test_a_finished_run_runs_once_more_from_where_it_failed(
 async def test_nothing_to_run_again_is_said(engine: ClusterEngine, cluster: HttpCluster, namespace: str, tmp_path: Path) -> None:
     run = await engine.submit(request(read(workflow("w", step("a", "sleep 2")), tmp_path)))
     with pytest.raises(NotEnded, match="has not ended"):
-        rerun(run, (await look(cluster, SystemClock(), namespace, run.id))[0], "k", failed_only=False)
+        await engine.again(run, "k", failed_only=False)
     async with asyncio.timeout(BOUND):
-        view = (await engine.outcome(run)).view
+        await engine.outcome(run)
     with pytest.raises(NothingFailed, match="leave --failed out"):
-        rerun(run, view, "k", failed_only=True)
+        await engine.again(run, "k", failed_only=True)
 
 
 async def test_retention_deletes_runs_with_all_that_is_theirs(
@@ -202,11 +199,12 @@ async def test_retention_deletes_runs_with_all_that_is_theirs(
     for run in runs:
         await engine.release(run)
     assert list(await find_expired(cluster, SystemClock(), namespace, timedelta(0), 1)) != []
-    assert await sweep(cluster, SystemClock(), namespace) == [runs[1].id]
-    await until_gone(cluster, JOBS, namespace, names.job_name(runs[1].id, Role.STEP, "a", 1))
-    assert await sweep(cluster, SystemClock(), namespace, timedelta(0)) == [runs[0].id]
-    left = {each.metadata.name for each in await cluster.list(CONFIG_MAPS, namespace, labels=names.RECORD_SELECTOR)}
-    assert left == {going.id}
+    jobs = [await until_job(cluster, namespace, run) for run in runs]
+    assert [run.uid for run in await sweep(cluster, SystemClock(), namespace)] == [runs[1].uid]
+    await until_gone(cluster, JOBS, namespace, jobs[1])
+    assert [run.uid for run in await sweep(cluster, SystemClock(), namespace, timedelta(0))] == [runs[0].uid]
+    await until_gone(cluster, JOBS, namespace, jobs[0])
+    assert [run.uid for run in (await engine.page()).runs] == [going.uid]
     assert (await cluster.get(JOBS, namespace, "foreign")).metadata.deletion_timestamp is None
 
 
@@ -237,7 +235,7 @@ async def test_a_namespace_that_is_going_says_so(engine: ClusterEngine, cluster:
     blocker = {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "blocker", "finalizers": ["test.jobyard.dev/hold"]}}
     await cluster.create(CONFIG_MAPS, namespace, blocker)
     run = await engine.submit(request(read(workflow("w", step("a", "sleep 2"), step("b", "true", "a")), tmp_path)))
-    await until_pod(cluster, namespace, names.job_name(run.id, Role.STEP, "a", 1), is_running)
+    await until_pod(cluster, namespace, await until_job(cluster, namespace, run, "a"), is_running)
     await cluster.call("DELETE", f"/api/v1/namespaces/{namespace}", "delete the namespace")
     async with asyncio.timeout(BOUND):
         outcome = await engine.outcome(run)

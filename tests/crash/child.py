@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 import json
 import os
 import signal
@@ -11,13 +12,12 @@ import uuid
 from pathlib import Path
 from typing import Any, Literal
 
-from jobyard.engine.loop import ClusterEngine, open_engine
-
 from jobyard import external
 from jobyard.cluster.client import open_cluster
 from jobyard.cluster.kubeconfig import connect
-from jobyard.engine import act
+from jobyard.engine import act, home
 from jobyard.engine.clock import SystemClock
+from jobyard.engine.engine import ClusterEngine, open_engine
 from jobyard.model import names
 from jobyard.model.job import render
 from jobyard.model.objects import Manifest
@@ -51,6 +51,7 @@ def break_on_purpose(how: str) -> None:
     """A build that breaks a promise: the harness must catch it."""
     if how == "generate-name":  # names that are not derived from the key
 
+        @functools.cache
         def random_name(run: str, role: str, step: str, attempt: int) -> str:
             return f"{names.slug(step, 40)}-{uuid.uuid4().hex[:8]}"
 
@@ -62,7 +63,7 @@ def break_on_purpose(how: str) -> None:
             ttl = job["metadata"]["annotations"].pop(names.TTL, None)
             return {**job, "spec": {**job["spec"], "ttlSecondsAfterFinished": int(ttl)}} if ttl else job
 
-        vars(act)["render"] = keep_ttl
+        vars(act)["render"] = vars(home)["render"] = keep_ttl
     elif how == "let-go-first":  # the source lets go before the run's record is there
         submit = ClusterEngine.submit
 

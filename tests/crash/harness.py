@@ -23,7 +23,8 @@ from jobyard.cluster.client import HttpCluster, open_cluster
 from jobyard.cluster.kubeconfig import connect
 from jobyard.model import names
 from jobyard.model.errors import JobyardError
-from jobyard.model.objects import CONFIG_MAPS, JOBS, Job
+from jobyard.model.job import read
+from jobyard.model.objects import CONFIG_MAPS, JOBS, ConfigMap, Job
 from tests.crash.child import Side
 from tests.crash.scenarios import SCENARIOS, Scenario
 
@@ -62,6 +63,10 @@ class Seen:
 
     jobs: defaultdict[tuple[str, str, str, str], set[str]] = field(default_factory=lambda: defaultdict(set))
     """From run, role, step and attempt to the Job objects (uids) that there have been."""
+    active: set[str] = field(default_factory=set)
+    """The Jobs (uids) that have not ended."""
+    most: int = 0
+    """How many of them there were at once at most."""
     exits: list[int] = field(default_factory=list)
     calls: int = 0
     hung: bool = False
@@ -72,12 +77,16 @@ class Seen:
         if names.RUN in labels:
             slot = (labels[names.RUN], labels[names.ROLE], job.metadata.annotations[names.STEP], labels[names.ATTEMPT])
             self.jobs[slot].add(job.metadata.uid)
+            (self.active.discard if read(job).state.is_end else self.active.add)(job.metadata.uid)
+            self.most = max(self.most, len(self.active))
 
 
 def judge(scenario: Scenario, seen: Seen, source: Sequence[str], done: Mapping[str, str], left: Sequence[str], where: str) -> Verdict:
     """What it cost. Pure."""
     twice = [f"{len(uids)} Jobs for {' '.join(slot)}" for slot, uids in seen.jobs.items() if len(uids) > 1]
     made = len(seen.jobs)
+    if scenario.most is not None and seen.most > scenario.most:
+        twice.append(f"{seen.most} Jobs at once instead of {scenario.most}")
     if scenario.jobs is not None and made > scenario.jobs:
         twice.append(f"{made} Jobs instead of {scenario.jobs}")
     lost = [
@@ -132,7 +141,7 @@ async def try_point(name: str, kubeconfig: Path, point: Point, broken: str = "")
                 seen.hung = True
             for job in await cluster.list(JOBS, namespace):
                 seen.see(job)
-            left = await _left(cluster, namespace)
+            left = await _left(cluster, namespace, keeps=scenario.keeps)
             for other in others:
                 other.cancel()
             await asyncio.gather(*others, return_exceptions=True)
@@ -179,6 +188,8 @@ async def _watch(cluster: HttpCluster, namespace: str, seen: Seen) -> None:
     async for change in cluster.watch(JOBS, namespace):
         if change.object is not None:
             seen.see(change.object)
+        if change.type == "GONE":
+            seen.active.discard(change.uid)
 
 
 async def _meanwhile(scenario: Scenario, cluster: HttpCluster, namespace: str) -> None:
@@ -187,12 +198,14 @@ async def _meanwhile(scenario: Scenario, cluster: HttpCluster, namespace: str) -
         await scenario.meanwhile(cluster, namespace)
 
 
-async def _left(cluster: HttpCluster, namespace: str) -> list[str]:
+async def _left(cluster: HttpCluster, namespace: str, *, keeps: bool) -> list[str]:
     """What nobody will remove: runs that were not released, and objects that no run owns."""
     found: list[str] = []
-    records = {each.metadata.uid for each in await cluster.list(CONFIG_MAPS, namespace, labels=names.RECORD_SELECTOR)}
-    for record in await cluster.list(CONFIG_MAPS, namespace, labels=names.RECORD_SELECTOR):
-        if names.RELEASED not in record.metadata.annotations:
+    homes: list[ConfigMap | Job] = [*await cluster.list(CONFIG_MAPS, namespace, labels=names.RECORD_SELECTOR)]
+    homes += await cluster.list(JOBS, namespace, labels=names.RECORD_SELECTOR)
+    records = {each.metadata.uid for each in homes}
+    for record in homes:
+        if names.ENDED not in record.metadata.labels and not keeps:
             found.append(f"run {record.metadata.name} was not released")
     for path in ("api/v1", "apis/coordination.k8s.io/v1"):
         for plural in ("configmaps", "secrets") if path == "api/v1" else ("leases",):
@@ -200,7 +213,8 @@ async def _left(cluster: HttpCluster, namespace: str) -> list[str]:
             for each in answer["items"]:
                 metadata = each["metadata"]
                 owned = any(owner["uid"] in records for owner in metadata.get("ownerReferences") or [])
-                if not owned and metadata["uid"] not in records and metadata["name"] != "kube-root-ca.crt":
+                is_limit = metadata.get("labels", {}).get(names.ROLE) in ("limit", "limits")  # the namespace's own
+                if not owned and not is_limit and metadata["uid"] not in records and metadata["name"] != "kube-root-ca.crt":
                     found.append(f"{plural}/{metadata['name']} is left")
     return found
 

@@ -6,12 +6,11 @@ import asyncio
 import sys
 from pathlib import Path
 
-from jobyard.engine.loop import open_engine
-
 from jobyard.cluster.client import open_cluster
 from jobyard.cluster.kubeconfig import connect
 from jobyard.cluster.lease import open_leadership
 from jobyard.engine.clock import SystemClock
+from jobyard.engine.engine import open_engine
 from jobyard.supervise import LeaderOnly, Report, Supervised
 from tests.toy.folder import FolderTrigger
 

@@ -5,9 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from jobyard.engine.loop import ClusterEngine
-
 from jobyard.cluster.client import HttpCluster
+from jobyard.engine.engine import ClusterEngine
 
 
 @dataclass(frozen=True)

@@ -11,13 +11,19 @@ from pathlib import Path
 import msgspec
 
 from jobyard.cluster.client import HttpCluster
+from jobyard.engine import limits
+from jobyard.engine.clock import SystemClock
+from jobyard.engine.limiter import set_limit
 from jobyard.model import names
 from jobyard.model.objects import CONFIG_MAPS, JOBS, PODS
-from jobyard.model.run import Role
+from jobyard.model.run import Role, RunRequest
+from jobyard.service.reading import read_file
 from tests.crash import git
 from tests.crash.place import Place
+from tests.flows import read
 from tests.manifests import Tree, job, step, workflow
-from tests.toy.folder import FolderTrigger
+from tests.toy.counter import CounterTrigger
+from tests.toy.folder import LOOK_EVERY, FolderTrigger, move
 
 
 @dataclass(frozen=True)
@@ -39,6 +45,14 @@ def look_at_folders(folder: Path) -> tuple[list[str], dict[str, str]]:
     return left, {file.name: file.read_text() for file in (folder / "done").glob("[!.]*")}
 
 
+def fill_units(folder: Path, files: Mapping[str, Tree]) -> None:
+    (folder / "units").write_text(str(len(files)))
+
+
+def look_at_units(folder: Path) -> tuple[list[str], dict[str, str]]:
+    return [], {file.name: "done" for file in (folder / "done").glob("*")}
+
+
 @dataclass(frozen=True, kw_only=True)
 class Scenario:
     """A source with something in it, what serves it, and what must have become of it, wherever it was killed."""
@@ -55,13 +69,54 @@ class Scenario:
     """Somebody else, at work in the namespace all the while."""
     processes: int = 1
     """How many serve the same source at once."""
-    only: frozenset[str] = field(default_factory=frozenset)
-    """Clusters that it makes sense on; empty for all."""
+    most: int | None = None
+    """How many Jobs may be active at once, where something limits them."""
+    keeps: bool = False
+    """Its source keeps runs that have ended, for a time or until there are newer ones."""
 
 
 async def folder(place: Place) -> None:
     """Serves the inbox until it is empty."""
     await FolderTrigger(place.folder).run_once(place.engine)
+
+
+async def limited(place: Place) -> None:
+    """Serves the inbox where one run at a time may be active."""
+    await set_limit(place.cluster, place.namespace, limits.NAMESPACE, "1")
+    async for change in place.cluster.watch(CONFIG_MAPS, place.namespace, fields=f"metadata.name={limits.LIMITS}"):
+        if change.type == "SEEN":
+            break
+    await FolderTrigger(place.folder).run_once(place.engine)
+
+
+async def counted(place: Place) -> None:
+    """Runs while there are units of work."""
+    trigger = CounterTrigger(place.folder, read(workflow("counted", step("unit")), place.folder), SystemClock())
+    while await trigger.run_once(place.engine):
+        pass
+
+
+async def adopted(place: Place) -> None:
+    """One process submits as a person would, and leaves; another drives whatever is open until nothing is left to drive."""
+    if place.process == 0:
+        for file in sorted((place.folder / "inbox").iterdir()):
+            flow = read_file(file).require()
+            await place.engine.submit(RunRequest(trigger="cli", key=file.name, workflow=flow, waits=False, key_names_workflow=True))
+            move(file, None)
+        return
+    (place.folder / "done").mkdir(exist_ok=True)
+    adopting = asyncio.create_task(place.engine.adopt())
+    try:
+        while True:
+            waiting, runs = list((place.folder / "inbox").iterdir()), (await place.engine.page()).runs
+            if not waiting and all(run.released for run in runs):
+                break
+            await asyncio.sleep(LOOK_EVERY)
+        for run in runs:
+            (place.folder / "done" / run.key).write_text(str(run.state))
+    finally:
+        adopting.cancel()
+        await asyncio.gather(adopting, return_exceptions=True)
 
 
 async def cancelled(place: Place) -> None:
@@ -88,7 +143,7 @@ async def vandal(cluster: HttpCluster, namespace: str) -> None:
         async for change in cluster.watch(CONFIG_MAPS, namespace, labels=names.RECORD_SELECTOR):
             record = change.object
             if change.type == "SEEN" and record is not None and names.record_key(Role.STEP, "victim") in record.data:
-                await cluster.delete(JOBS, namespace, names.job_name(record.metadata.name, Role.STEP, "victim", 1))
+                await cluster.delete(JOBS, namespace, names.job_name(record.metadata.labels[names.RUN], Role.STEP, "victim", 1))
 
     async def pods() -> None:
         async for change in cluster.watch(PODS, namespace, labels=f"{names.STEP}=pods"):
@@ -147,6 +202,42 @@ SCENARIOS: dict[str, Scenario] = {
         jobs=2,
         serve=folder,
     ),
+    "single": Scenario(
+        files={"a.json": workflow("one", step("a", spec={"ttlSecondsAfterFinished": 0})), "b.json": workflow("bad", step("b", "exit 1"))},
+        ends={"a.json": SUCCEEDED, "b.json": FAILED},
+        jobs=2,
+        serve=folder,
+    ),
+    "stopped": Scenario(
+        files={"a.json": workflow("stopped", step("long", "sleep 300", spec={"ttlSecondsAfterFinished": 600}))},
+        ends={"a.json": CANCELLED},
+        jobs=1,
+        serve=cancelled,
+    ),
+    "limited": Scenario(
+        files={f"{name}.json": workflow("limited", step("a", "sleep 0.2")) for name in "abc"},
+        ends={f"{name}.json": SUCCEEDED for name in "abc"},
+        jobs=3,
+        most=1,
+        serve=limited,
+        processes=2,
+    ),
+    "counter": Scenario(
+        files={"1": {}, "2": {}, "3": {}},
+        ends={number: frozenset(["done"]) for number in "123"},
+        jobs=3,
+        serve=counted,
+        source=Source(fill=fill_units, look=look_at_units),
+        processes=2,
+        keeps=True,
+    ),
+    "adopted": Scenario(
+        files={"a.json": workflow("one", step("a", spec={"ttlSecondsAfterFinished": 600})), "b.json": DIAMOND},
+        ends={"a.json": SUCCEEDED, "b.json": SUCCEEDED},
+        jobs=5,
+        serve=adopted,
+        processes=2,
+    ),
     "large": Scenario(files={"a.json": large()}, ends={"a.json": SUCCEEDED}, jobs=2, serve=folder),
     "git": Scenario(
         files={"good.json": job("good"), "bad.json": job("bad", "exit 1"), "wrong.json": {"kind": "Jop"}, "old.json": job("good")},
@@ -165,7 +256,7 @@ SCENARIOS: dict[str, Scenario] = {
     ),
     "vandal": Scenario(
         files={
-            "jobs.json": workflow("robbed", step("victim", "sleep 300")),
+            "jobs.json": workflow("robbed", step("victim", "sleep 300"), step("after", "true", "victim")),
             "pods.json": workflow("disturbed", step("pods", "sleep 1", spec={"backoffLimit": 6})),
         },
         ends={"jobs.json": frozenset(["lost", "failed"]), "pods.json": SUCCEEDED},

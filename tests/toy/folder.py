@@ -13,7 +13,7 @@ import os
 from pathlib import Path
 
 from jobyard import external
-from jobyard.contracts import Engine
+from jobyard.contracts import Runs
 from jobyard.model.errors import Rejected, WrongInput
 from jobyard.model.run import RunRequest
 from jobyard.service.reading import read_file
@@ -32,12 +32,12 @@ class FolderTrigger:
         for each in (self._inbox, self._taken, self._done):
             each.mkdir(parents=True, exist_ok=True)
 
-    async def run(self, engine: Engine) -> None:
+    async def run(self, engine: Runs) -> None:
         while True:
             await self.run_once(engine)
             await asyncio.sleep(LOOK_EVERY)
 
-    async def run_once(self, engine: Engine) -> int:
+    async def run_once(self, engine: Runs) -> int:
         """Takes everything that is there to its end; says how many files that was."""
         # What was taken before a crash is served again by the very same lines: submit says that the run is there already.
         names = sorted({file.name for folder in (self._taken, self._inbox) for file in folder.iterdir()})
@@ -46,7 +46,7 @@ class FolderTrigger:
                 group.create_task(self._serve(engine, name))
         return len(names)
 
-    async def _serve(self, engine: Engine, name: str) -> None:
+    async def _serve(self, engine: Runs, name: str) -> None:
         inbox, taken = self._inbox / name, self._taken / name
         source = taken if taken.exists() else inbox
         reading = read_file(source)

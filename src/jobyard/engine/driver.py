@@ -271,6 +271,11 @@ class Driver:
                 # Somebody deleted the record: its Jobs go with it. There is nothing left to drive, and nothing to write on.
                 steps = self._decision.steps if self._decision else ()
                 finished = tools.clock.now()
+                if not seen.keeps:
+                    message = f"Its Job {seen.record.metadata.name} was there and is gone, and nobody saw it end."
+                    steps = tuple(
+                        replace(step, state=State.LOST, reason=Reason.JOB_VANISHED, message=message, finished=finished) for step in steps
+                    )
                 self._decision = Decision(
                     actions=(), state=State.LOST, reason=Reason.JOB_VANISHED, finished=finished, steps=steps, wake_at=None
                 )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import functools
 from collections import defaultdict
@@ -41,6 +42,9 @@ class Ledger:
         self._homes: defaultdict[str, dict[Home, bool]] = defaultdict(dict)
         """From a trigger's label to the homes that its requests had, and whether it had runs elsewhere when that was asked."""
 
+        self._asking: defaultdict[str, asyncio.Lock] = defaultdict(asyncio.Lock)
+        """By a trigger's label: many that submit at once ask once."""
+
     # --- found ---
 
     async def find(self, run: str) -> Record | None:
@@ -66,8 +70,9 @@ class Ledger:
             return None
         label = names.label_value(request.trigger)
         homes = self._homes[label]
-        if where not in homes:
-            homes[where] = await self._has_runs_elsewhere(label, where)
+        async with self._asking[label]:
+            if where not in homes:
+                homes[where] = await self._has_runs_elsewhere(label, where)
         if not homes[where] and len(homes) == 1:
             return None
         for run in home.ids(request):
