@@ -43,10 +43,11 @@ class Runs(Protocol):
         and what its cool-downs, budgets and generations are counted from."""
         ...
 
-    async def release(self, run: Run) -> None:
+    async def release(self, run: Run, until: datetime | None = None) -> None:
         """The source has let go of a run that has ended: Kubernetes may now delete its Jobs by their own TTL. Safe to repeat.
 
-        Raises NotEnded.
+        With `until`, the run is kept as it is until then, for something still counts it; whoever drives every run of the namespace
+        releases it. Raises NotEnded.
         """
         ...
 

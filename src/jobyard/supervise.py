@@ -10,14 +10,14 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections import deque
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import Protocol
 
 from jobyard.contracts import Clock, Engine, Trigger
-from jobyard.model.errors import innermost
+from jobyard.model.errors import WrongInput, innermost
 from jobyard.model.run import Outcome, Run, RunRequest, State, StepView
 from jobyard.patience import Backoff
 
@@ -199,23 +199,36 @@ class Paused(_Gated):
     shut = Stage.PAUSED
 
 
+class BudgetWrong(WrongInput):
+    """A budget that nothing could keep to."""
+
+    sentence = "a failure budget of {failures} failures within {within}; expected at least 1, within more than no time"
+    failures: int
+    within: timedelta
+
+
 @dataclass(frozen=True, kw_only=True)
 class Budget:
-    """How many runs of a trigger may fail within a time before it takes a rest."""
+    """How many runs of a trigger may fail within a time before it takes a rest. Raises BudgetWrong."""
 
     failures: int
     within: timedelta
 
-    def rest(self, failed: list[datetime], now: datetime) -> datetime | None:
-        """Until when to rest, given when runs failed (the oldest first); None to go on. The rest lasts until the budget has room again."""
-        recent = [each for each in failed if each > now - self.within]
+    def __post_init__(self) -> None:
+        if self.failures < 1 or self.within <= timedelta(0):
+            raise BudgetWrong(failures=self.failures, within=self.within)
+
+    def rest(self, failed: Iterable[datetime], now: datetime) -> datetime | None:
+        """Until when to rest, given when runs failed; None to go on. The rest lasts until the budget has room again."""
+        recent = sorted(each for each in failed if each > now - self.within)
         return recent[-self.failures] + self.within if len(recent) >= self.failures else None
 
 
 class FailureBudget:
     """Submits nothing more while too many of the trigger's runs failed of late: a broken image should not burn a whole queue.
 
-    The trigger itself goes on: its `submit` waits, so its source keeps what it has.
+    The trigger itself goes on: its `submit` waits, so its source keeps what it has. What failed when is read from the cluster, so a restart
+    forgets nothing: a failed run that still counts is not released before it does no more.
     """
 
     def __init__(self, trigger: Trigger, budget: Budget, report: Report, clock: Clock) -> None:
@@ -226,32 +239,26 @@ class FailureBudget:
         self.name = trigger.name
 
     async def run(self, engine: Engine) -> None:
-        await self._trigger.run(_Budgeted(engine, self._budget, self._report, self._clock))
+        await self._trigger.run(_Budgeted(engine, self.name, self._budget, self._report, self._clock))
 
 
-class _Budgeted:
-    """An engine that counts failed outcomes, and lets submit wait."""
+class Through:
+    """An engine that hands everything on: for those that change one thing."""
 
-    def __init__(self, engine: Engine, budget: Budget, report: Report, clock: Clock) -> None:
+    def __init__(self, engine: Engine) -> None:
         self._engine = engine
-        self._budget = budget
-        self._report = report
-        self._clock = clock
-        self._failed: deque[datetime] = deque(maxlen=budget.failures)
 
     async def submit(self, request: RunRequest) -> Run:
-        while (until := self._budget.rest(list(self._failed), self._clock.now())) is not None:
-            why = f"{self._budget.failures} of its runs failed within {self._budget.within}"
-            self._report.set(Stage.PAUSED, error=why, until=until)
-            await asyncio.sleep((until - self._clock.now()).total_seconds())
-            self._report.set(Stage.RUNNING)
         return await self._engine.submit(request)
 
     async def outcome(self, run: Run) -> Outcome:
-        outcome = await self._engine.outcome(run)
-        if outcome.state in (State.FAILED, State.LOST):
-            self._failed.append(self._clock.now())
-        return outcome
+        return await self._engine.outcome(run)
+
+    async def runs(self, trigger: str) -> list[Run]:
+        return await self._engine.runs(trigger)
+
+    async def release(self, run: Run, until: datetime | None = None) -> None:
+        await self._engine.release(run, until)
 
     async def begin(self, run: Run) -> None:
         await self._engine.begin(run)
@@ -259,14 +266,39 @@ class _Budgeted:
     async def abandon(self, run: Run) -> None:
         await self._engine.abandon(run)
 
-    async def find(self, run_id: str, namespace: str = "") -> Run:
-        return await self._engine.find(run_id, namespace)
-
-    async def runs(self, trigger: str) -> list[Run]:
-        return await self._engine.runs(trigger)
+    async def find(self, run: str, namespace: str = "") -> Run:
+        return await self._engine.find(run, namespace)
 
     async def last_lines(self, run: Run, step: StepView, count: int) -> list[str]:
         return await self._engine.last_lines(run, step, count)
 
-    async def release(self, run: Run) -> None:
-        await self._engine.release(run)
+
+class _Budgeted(Through):
+    """An engine whose submit waits while the budget is used up."""
+
+    def __init__(self, engine: Engine, trigger: str, budget: Budget, report: Report, clock: Clock) -> None:
+        super().__init__(engine)
+        self._trigger = trigger
+        self._budget = budget
+        self._report = report
+        self._clock = clock
+
+    async def submit(self, request: RunRequest) -> Run:
+        while (until := self._budget.rest(await self._failed(), self._clock.now())) is not None:
+            why = f"{self._budget.failures} of its runs failed within {self._budget.within}"
+            self._report.set(Stage.PAUSED, error=why, until=until)
+            await asyncio.sleep((until - self._clock.now()).total_seconds())
+            self._report.set(Stage.RUNNING)
+        return await super().submit(request)
+
+    async def release(self, run: Run, until: datetime | None = None) -> None:
+        failed = next((each.finished for each in await self.runs(self._trigger) if each.uid == run.uid and _failed(each)), None)
+        counts = failed + self._budget.within if failed is not None else None
+        await super().release(run, max(filter(None, (until, counts)), default=None))
+
+    async def _failed(self) -> list[datetime]:
+        return [run.finished for run in await self.runs(self._trigger) if _failed(run) and run.finished is not None]
+
+
+def _failed(run: Run) -> bool:
+    return run.state in (State.FAILED, State.LOST)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from datetime import datetime
 
 from jobyard.contracts import Clock, Cluster, Page
 from jobyard.engine import face
@@ -70,8 +71,8 @@ class ClusterEngine:
         found = [run for name in list(self._opened) for run in (await self.of(name)).runs(trigger)]
         return sorted(found, key=lambda run: (run.created, run.name))
 
-    async def release(self, run: Run) -> None:
-        await (await self.of(run.namespace)).release(run)
+    async def release(self, run: Run, until: datetime | None = None) -> None:
+        await (await self.of(run.namespace)).release(run, until)
 
     async def begin(self, run: Run) -> None:
         await (await self.of(run.namespace)).begin(run)

@@ -17,6 +17,7 @@ from jobyard.model.errors import Conflict, Forbidden, NotFound
 from jobyard.model.job import read
 from jobyard.model.objects import CONFIG_MAPS, JOBS, ConfigMap
 from jobyard.model.workflow import Step, Workflow
+from jobyard.patience import patiently
 
 TRIES = 20
 """How often a claim is tried again because another process took or gave a place of the same scope at the same moment."""
@@ -228,13 +229,17 @@ class Limiter:
 async def set_limit(cluster: Cluster, namespace: str, name: str, number: str | None) -> None:
     """Sets a limit of the namespace, or with None removes it."""
     change = {"data": {name: number}}
-    try:
-        await cluster.patch(CONFIG_MAPS, namespace, limits.LIMITS, change)
-    except NotFound:
-        if number is not None:
-            labels = {names.MANAGED_BY: names.JOBYARD, names.ROLE: "limits"}
-            metadata = {"name": limits.LIMITS, "labels": labels}
-            await cluster.create(CONFIG_MAPS, namespace, {"apiVersion": "v1", "kind": "ConfigMap", "metadata": metadata, **change})
+
+    async def once() -> None:
+        try:
+            await cluster.patch(CONFIG_MAPS, namespace, limits.LIMITS, change)
+        except NotFound:
+            if number is not None:
+                labels = {names.MANAGED_BY: names.JOBYARD, names.ROLE: "limits"}
+                metadata = {"name": limits.LIMITS, "labels": labels}
+                await cluster.create(CONFIG_MAPS, namespace, {"apiVersion": "v1", "kind": "ConfigMap", "metadata": metadata, **change})
+
+    await patiently(once, over=(Conflict,))  # somebody else may make it in the same moment
 
 
 async def list_limits(cluster: Cluster, clock: Clock, namespace: str) -> list[tuple[str, int | None, list[str]]]:

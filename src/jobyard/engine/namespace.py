@@ -9,7 +9,7 @@ import logging
 from collections.abc import AsyncIterator, Callable, Collection
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import TypeVar
 
 from jobyard.contracts import Change, Clock, Cluster
@@ -26,7 +26,7 @@ from jobyard.engine.signals import Signal
 from jobyard.engine.sweep import delete_stopped, sweep
 from jobyard.model import names
 from jobyard.model.errors import Forbidden, JobyardError, NoSuchRun, NotEnded, NotFound, Rejected, Unavailable
-from jobyard.model.job import hand_back_ttl
+from jobyard.model.job import hand_back_ttl, moment
 from jobyard.model.objects import CONFIG_MAPS, EVENTS, JOBS, PODS, ConfigMap, Event, Job, Kind, Pod
 from jobyard.model.parameters import resolve
 from jobyard.model.run import Outcome, Reason, Run, RunRequest, RunView, StepView
@@ -196,7 +196,7 @@ class Namespace:
             raise NoSuchRun(run=run, namespace=self._name, hint="")
         return home.read(record, self._name)
 
-    async def release(self, run: Run) -> None:
+    async def release(self, run: Run, until: datetime | None = None) -> None:
         try:
             seen = await self._seen(run)
         except NoSuchRun:
@@ -207,6 +207,11 @@ class Namespace:
         if end is None:
             raise NotEnded(run=run.name, state=home.read(seen.record, self._name).state)
         now = self._clock.now()
+        if until is not None and until > now:
+            kept = {"metadata": {"annotations": {names.KEPT_UNTIL: until.isoformat()}}}
+            with contextlib.suppress(NotFound):
+                self._see(await patiently(lambda: self.ledger.change(seen.record, kept)))
+            return
         for job in list(seen.jobs.values()) if seen.keeps else ():
             change = hand_back_ttl(job, end.finished, now)
             if change is not None:
@@ -321,11 +326,19 @@ class Namespace:
         if not seen.is_gone and names.HELD not in seen.record.metadata.annotations:
             self._drive(seen)
 
+    async def _release_kept(self) -> None:
+        """Releases the runs whose sources have let go, and that are counted no more."""
+        for seen in list(self.sight.runs.values()):
+            until = moment(seen.record.metadata.annotations.get(names.KEPT_UNTIL))
+            if until is not None and until <= self._clock.now() and not seen.is_gone:
+                await self.release(seen.run(self._name))
+
     async def _tidy(self) -> None:
         count = 0
         cared_for = {names.label_value(trigger) for trigger in self._options.triggers}
         while True:
             try:
+                await self._release_kept()
                 await delete_stopped(self._cluster, self._clock, self._name)
                 if count % SWEEP_EVERY == 0:
                     await sweep(self._cluster, self._clock, self._name, self._options.retention, cared_for=cared_for)
