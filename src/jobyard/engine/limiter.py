@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import itertools
 from collections import defaultdict
 from collections.abc import Collection, Sequence
 
@@ -40,6 +41,7 @@ class Limiter:
         self._workflows: dict[str, int] = {}
         """The limits that workflows set themselves (`maxRuns`), by scope."""
         self.lines = Lines(self._free)
+        self._tickets = itertools.count(1)
         self.looks = 0
         """How often it was looked whether a run may come in."""
 
@@ -67,18 +69,18 @@ class Limiter:
 
     async def enter(self, run: str, workflow: Workflow) -> None:
         """Waits until a run may begin, and promises it a place in each of its limits (until `keep_promise`)."""
-        waited = ""
+        waited, who = "", f"{run} {next(self._tickets)}"  # two may wait for the same run, and one of them may give up
         while True:
             claims = limits.of_run(workflow, run, self._numbers())
             full = self._look(claims, waited)
             if waited:
-                self.lines.looked(waited, run, served=full is None or full.scope != waited)
+                self.lines.looked(waited, who, served=full is None or full.scope != waited)
             if full is None:
                 for claim in claims:
                     self._promised[claim.scope].add(run)
                 return
             waited = full.scope
-            await self.lines.wait(waited, run)
+            await self.lines.wait(waited, who)
 
     def keep_promise(self, run: str) -> None:
         """The run's record was seen, or there will be none: it is counted by what is seen from now on."""
