@@ -165,21 +165,6 @@ def test_a_limit_that_is_raised_lets_in_as_many_more() -> None:
     in_fake_time(scene())
 
 
-def test_one_that_is_told_by_a_call_is_told_once_and_its_place_goes_to_the_next_when_it_leaves() -> None:
-    free, told = {"gpu": 0}, []
-    lines = Lines(lambda scope: free[scope])
-    for who in ("a", "b"):
-        lines.join("gpu", who, lambda who=who: told.append(who))  # type: ignore[misc]
-    free["gpu"] = 1
-    lines.settle("gpu")
-    lines.settle("gpu")
-    assert told == ["a"]
-    lines.leave("gpu", "a")
-    assert told == ["a", "b"]
-    lines.looked("gpu", "b", served=True)
-    assert not lines.has("gpu")
-
-
 def test_the_first_in_line_looks_again_by_itself_after_a_while() -> None:
     async def scene() -> None:
         free = {"gpu": 0}
