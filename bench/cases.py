@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Any
 
 import msgspec
-from jobyard.engine.loop import open_engine
 
 from bench.raw import IN_FLIGHT, open_raw, pack_and_read
 from jobyard import external
@@ -21,6 +20,7 @@ from jobyard.engine import record as records
 from jobyard.engine.clock import SystemClock
 from jobyard.engine.decide import decide
 from jobyard.engine.decision import Observed
+from jobyard.engine.engine import open_engine
 from jobyard.model import names
 from jobyard.model.objects import JOBS, ConfigMap
 from jobyard.model.run import Role, RunRequest, State, StepResult
@@ -120,7 +120,7 @@ async def fill(place: Place) -> None:
         jobs = []
         for number in range(place.size // RUN_STEPS):
             request = RunRequest(trigger="bench", key=str(number), workflow=workflow)
-            await raw.create("configmaps", records.write(request, records.pack(request)))
+            await raw.create("configmaps", records.write(request, request.run_id, records.pack(request)))
             for step in workflow.steps:
                 labels = {names.MANAGED_BY: names.JOBYARD, names.RUN: request.run_id, names.ROLE: "step", names.ATTEMPT: "1"}
                 name = names.job_name(request.run_id, Role.STEP, step.name, 1)
@@ -207,21 +207,21 @@ async def runs_raw(place: Place) -> str:
 async def record_ours(place: Place) -> str:
     request = RunRequest(trigger="bench", key="k", workflow=flow(place.size))
     packed = records.pack(request)
-    tree = records.write(request, packed)
+    tree = records.write(request, request.run_id, packed)
     tree["metadata"] |= {"uid": "u", "creationTimestamp": "2026-01-01T00:00:00Z"}
     known = msgspec.convert(tree, ConfigMap)
     parts = {
         each["metadata"]["name"]: msgspec.convert(each, ConfigMap)
-        for each in (records.part(request.run_id, "u", number, part) for number, part in enumerate(packed[1:], start=1))
+        for each in (records.part(known, number, part) for number, part in enumerate(packed[1:], start=1))
     }
-    asked = records.asked(known, parts)
-    assert asked is not None
+    stored = records.stored(known, parts)
+    assert stored is not None
     now = datetime.now(UTC)
     ended = StepResult(state=State.SUCCEEDED, attempt=1, job="j" * 40, started=now, finished=now)
-    results = {(Role.STEP, step.name): ended for step in asked.workflow.steps}
-    pages = records.pages(results, known, asked.workflow)
-    observed = Observed(created=now, recorded=results)
-    assert decide(asked.workflow, observed, now).state is State.SUCCEEDED
+    results = {(Role.STEP, step.name): ended for step in stored.workflow.steps}
+    pages = records.pages(results, known, stored.workflow)
+    observed = Observed(created=now, begun=now, recorded=results)
+    assert decide(stored.workflow, observed, now).state is State.SUCCEEDED
     biggest = max(sum(map(len, page.values())) for page in pages.values())
     return f"{sum(map(len, packed)):,} bytes in {len(packed)} parts, {len(pages)} pages of up to {biggest:,} bytes"
 

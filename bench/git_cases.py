@@ -9,13 +9,12 @@ import subprocess
 import tempfile
 from pathlib import Path
 
-from jobyard.engine.namespaces import open_namespaces
-
 from bench.cases import Case, Place, job, until
 from bench.raw import open_raw
 from jobyard.cluster.client import open_cluster
 from jobyard.cluster.kubeconfig import connect
 from jobyard.engine.clock import SystemClock
+from jobyard.engine.engine import open_engine
 from jobyard.triggers.git.clone import open_url
 from jobyard.triggers.git.manifests import Policy
 from jobyard.triggers.git.settings import Settings
@@ -49,7 +48,7 @@ async def serve(place: Place, remote: Path, folder: Path) -> int:
     settings = Settings(policy=Policy(default_namespace=place.namespace))
     async with (
         open_cluster(connect(kubeconfig=str(place.kubeconfig))) as cluster,
-        open_namespaces(cluster, SystemClock(), place.namespace) as engine,
+        open_engine(cluster, SystemClock(), place.namespace) as engine,
     ):
         await GitTrigger(found.repository, settings, found.url).run_until_idle(engine)
     left = git(remote, "ls-tree", "-r", "--name-only", "main", "queued/", "processing/", "failed/", "unknown/").stdout.decode().split()

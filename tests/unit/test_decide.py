@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from jobyard.engine.decide import decide
-from jobyard.engine.decision import Attempt, Create, Decision, Delete, Kill, Observed, Record, Refusal, Slot, Stop
+from jobyard.engine.decision import Attempt, Create, Decision, Delete, Kill, Observed, Refusal, Slot, Stop, Write
 from jobyard.model.run import Reason, Role, State, StepResult
 from jobyard.model.template import Template
 from jobyard.model.workflow import Cleanup, OnFailure, Retry, Step, When, Workflow
@@ -40,7 +40,7 @@ class World:
     def __init__(self, workflow: Workflow) -> None:
         self.workflow = workflow
         self.now = START
-        self.observed = Observed(created=START)
+        self.observed = Observed(created=START, begun=START)
         self.created: list[tuple[Role, str, int]] = []
         self.completed: list[tuple[Role, str]] = []
 
@@ -55,9 +55,9 @@ class World:
                         action.job,
                         state=State.CANCELLED if action.reason is Reason.CANCELLED else State.FAILED,
                         reason=str(action.reason),
-                        stopping=True,
+                        stopping=action.reason,
                     )
-                case Record():
+                case Write():
                     known = {**self.observed.recorded, **action.results}
                     self.observed = replace(self.observed, recorded=known)
                     if action.state:
@@ -74,11 +74,11 @@ class World:
         attempts = self.observed.attempts.get(slot, ())
         assert action.attempt == len(attempts) + 1, "attempts are counted without gaps, and none is made twice"
         job = f"{action.role}-{action.step}-{action.attempt}"
-        attempt = Attempt(role=action.role, step=action.step, number=action.attempt, job=job, state=State.PENDING, created=self.now)
+        attempt = Attempt(role=action.role, step=action.step, attempt=action.attempt, job=job, state=State.PENDING, created=self.now)
         self.observed = replace(self.observed, attempts={**self.observed.attempts, slot: (*attempts, attempt)})
         self.created.append((action.role, action.step, action.attempt))
 
-    def _change(self, job: str, *, state: State, reason: str = "", stopping: bool = False) -> None:
+    def _change(self, job: str, *, state: State, reason: str = "", stopping: str = "") -> None:
         changed = {}
         for slot, attempts in self.observed.attempts.items():
             changed[slot] = tuple(
@@ -185,7 +185,7 @@ def test_any_run_keeps_its_order_and_its_limits_and_comes_to_an_end(workflow: Wo
     again = world.look()
     assert again.state is decision.state
     assert again.reason == decision.reason, "what has ended stays as it ended"
-    assert not any(isinstance(action, Create | Stop | Record) for action in again.actions)
+    assert not any(isinstance(action, Create | Stop | Write) for action in again.actions)
 
 
 @settings(max_examples=100, deadline=None)
@@ -268,7 +268,7 @@ def test_a_job_that_vanishes_is_lost_and_never_made_again() -> None:
 def test_a_job_that_vanishes_after_its_end_was_recorded_keeps_its_end() -> None:
     result = StepResult(state=State.SUCCEEDED, attempt=1, job="j", finished=START)
     workflow = Workflow(name="w", steps=(step("a"), step("b", "a")))
-    decision = decide(workflow, Observed(created=START, recorded={(Role.STEP, "a"): result}), START)
+    decision = decide(workflow, Observed(created=START, begun=START, recorded={(Role.STEP, "a"): result}), START)
     assert [action.step for action in decision.actions if isinstance(action, Create)] == ["b"]
 
 
@@ -304,12 +304,14 @@ def test_the_run_timeout_ends_the_run() -> None:
 def test_a_refused_create_fails_the_step_and_a_full_quota_waits() -> None:
     workflow = Workflow(name="w", steps=(step("a"),))
     refused = {(Role.STEP, "a", 1): Refusal(reason="Refused", message="no")}
-    decision = decide(workflow, Observed(created=START, refusals=refused), START)
+    decision = decide(workflow, Observed(created=START, begun=START, refusals=refused), START)
     assert (decision.state, decision.steps[0].message) == (State.FAILED, "no")
     full = {(Role.STEP, "a", 1): Refusal(reason=Reason.QUOTA_EXCEEDED, message="full", until=START + 5 * SECOND)}
-    waiting = decide(workflow, Observed(created=START, refusals=full), START)
+    waiting = decide(workflow, Observed(created=START, begun=START, refusals=full), START)
     assert (waiting.state, waiting.reason, waiting.wake_at) == (State.PENDING, Reason.QUOTA_EXCEEDED, START + 5 * SECOND)
-    assert [type(action) for action in decide(workflow, Observed(created=START, refusals=full), START + 5 * SECOND).actions] == [Create]
+    assert [
+        type(action) for action in decide(workflow, Observed(created=START, begun=START, refusals=full), START + 5 * SECOND).actions
+    ] == [Create]
 
 
 def test_a_limit_is_waited_for_and_said() -> None:
@@ -328,7 +330,7 @@ def test_cleanup_deletes_the_jobs_once_the_end_is_recorded() -> None:
         decision = world.run(failing=frozenset({"a"} if failing else ()))
         kinds = [type(action) for action in decision.actions]
         assert (Delete in kinds) is deleted
-        assert not deleted or kinds.index(Record) < kinds.index(Delete)
+        assert not deleted or kinds.index(Write) < kinds.index(Delete)
 
 
 def test_phases_are_barriers_by_gates() -> None:
@@ -343,9 +345,16 @@ def test_phases_are_barriers_by_gates() -> None:
 
 def test_pods_that_outlive_a_stop_are_deleted_by_force_and_the_run_ends() -> None:
     stuck = Attempt(
-        role=Role.STEP, step="a", number=1, job="a-1", state=State.RUNNING, created=START, stopping=True, stop_deadline=START + 90 * SECOND
+        role=Role.STEP,
+        step="a",
+        attempt=1,
+        job="a-1",
+        state=State.RUNNING,
+        created=START,
+        stopping=Reason.CANCELLED,
+        stop_deadline=START + 90 * SECOND,
     )
-    observed = Observed(created=START, cancelled=True, attempts={(Role.STEP, "a"): (stuck,)})
+    observed = Observed(created=START, begun=START, cancelled=True, attempts={(Role.STEP, "a"): (stuck,)})
     flow = Workflow(name="w", steps=(step("a"), step("b", "a")))
     early = decide(flow, observed, START + 89 * SECOND)
     assert early.wake_at == START + 90 * SECOND
@@ -359,10 +368,10 @@ def test_pods_that_outlive_a_stop_are_deleted_by_force_and_the_run_ends() -> Non
 
 def test_a_step_that_has_not_started_in_time_is_stopped_and_one_that_runs_is_not() -> None:
     flow = Workflow(name="w", steps=(replace(step("a"), start_timeout=10 * SECOND),))
-    waiting = Attempt(role=Role.STEP, step="a", number=1, job="a-1", state=State.PENDING, created=START)
+    waiting = Attempt(role=Role.STEP, step="a", attempt=1, job="a-1", state=State.PENDING, created=START)
 
     def look(attempt: Attempt, seconds: int) -> Decision:
-        return decide(flow, Observed(created=START, attempts={(Role.STEP, "a"): (attempt,)}), START + seconds * SECOND)
+        return decide(flow, Observed(created=START, begun=START, attempts={(Role.STEP, "a"): (attempt,)}), START + seconds * SECOND)
 
     assert look(waiting, 9).wake_at == START + 10 * SECOND
     assert look(waiting, 10).actions[0] == Stop(job="a-1", reason=Reason.START_TIMEOUT)
@@ -371,6 +380,42 @@ def test_a_step_that_has_not_started_in_time_is_stopped_and_one_that_runs_is_not
 
 def test_a_job_that_was_seen_to_vanish_is_lost_though_nothing_was_recorded() -> None:
     flow = Workflow(name="w", steps=(step("a", retries=3),))
-    decision = decide(flow, Observed(created=START, vanished={(Role.STEP, "a"): 1}), START)
+    decision = decide(flow, Observed(created=START, begun=START, vanished={(Role.STEP, "a"): 1}), START)
     assert (decision.state, decision.steps[0].state, decision.steps[0].reason) == (State.FAILED, State.LOST, Reason.JOB_VANISHED)
     assert not any(isinstance(action, Create) for action in decision.actions)
+
+
+def test_the_timeout_of_a_run_counts_from_when_it_may_begin() -> None:
+    flow = Workflow(name="w", steps=(step("a"),), timeout=timedelta(minutes=1))
+    late = START + timedelta(hours=1)
+    for begun in (None, late):
+        decision = decide(flow, Observed(created=START, begun=begun), late)
+        assert decision.state is State.PENDING
+        assert [type(action) for action in decision.actions] == [Create]
+    assert decide(flow, Observed(created=START, begun=START), late).reason == Reason.TIMEOUT
+
+
+def test_a_run_that_is_held_or_incomplete_starts_nothing_but_can_be_cancelled() -> None:
+    flow = Workflow(name="w", steps=(step("a"),), timeout=timedelta(minutes=1))
+    late = START + timedelta(hours=1)
+    for why in (Reason.HELD, Reason.INCOMPLETE):
+        observed = Observed(created=START, begun=START, waits=why)
+        decision = decide(flow, observed, late)
+        assert (decision.state, decision.reason, decision.actions) == (State.PENDING, why, ())
+        assert decide(flow, replace(observed, cancelled=True), late).state is State.CANCELLED
+
+
+def test_a_job_that_we_stopped_and_somebody_resumed_is_stopped_again() -> None:
+    resumed = Attempt(
+        role=Role.STEP, step="a", attempt=1, job="a-1", state=State.RUNNING, created=START, stopping=Reason.TIMEOUT, resumed=True
+    )
+    observed = Observed(created=START, begun=START, attempts={(Role.STEP, "a"): (resumed,)})
+    decision = decide(Workflow(name="w", steps=(step("a"),)), observed, START)
+    assert decision.actions == (Stop(job="a-1", reason=Reason.TIMEOUT),)
+
+
+def test_nothing_is_written_of_a_run_that_is_one_job() -> None:
+    done = Attempt(role=Role.STEP, step="a", attempt=1, job="a-1", state=State.SUCCEEDED, created=START, finished=START + SECOND)
+    observed = Observed(created=START, begun=START, keeps=False, attempts={(Role.STEP, "a"): (done,)})
+    decision = decide(Workflow(name="w", steps=(step("a"),)), observed, START + timedelta(hours=1))
+    assert (decision.state, decision.finished, decision.actions) == (State.SUCCEEDED, START + SECOND, ())

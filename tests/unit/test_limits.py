@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from jobyard.engine import limits
-from jobyard.engine.limits import Claim, Full
+from jobyard.engine.limits import Claim, Full, Place
 from jobyard.model.objects import ConfigMap, Metadata
 from jobyard.model.retention import UNRELEASED, Candidate, expired
 from jobyard.model.workflow import Step, Workflow
@@ -20,17 +20,35 @@ DAY = timedelta(days=1)
 
 def test_a_place_is_taken_once_however_often_it_is_asked_for() -> None:
     claim = Claim(scope="gpu", limit=2, holder="a")
-    held = limits.take(claim, "run", {}, [])
-    assert held == {"a": "run"}
-    assert limits.take(claim, "run", held, []) == held
+    held = limits.take(claim, "run", {}, [], NOW)
+    assert held == {"a": Place(run="run", at=NOW)}
+    assert limits.take(claim, "run", held, [], NOW) == held
 
 
 def test_who_is_over_makes_room() -> None:
     claim = Claim(scope="gpu", limit=1, holder="b")
-    full = limits.take(claim, "run b", {"a": "run a"}, [])
+    held = {"a": Place(run="run a", at=NOW)}
+    full = limits.take(claim, "run b", held, [], NOW)
     assert full == Full(scope="gpu", limit=1, holders=("a",))
     assert str(full) == "The only place of limit gpu is taken, by a."
-    assert limits.take(claim, "run b", {"a": "run a"}, ["a"]) == {"b": "run b"}
+    assert limits.take(claim, "run b", held, ["a"], NOW) == {"b": Place(run="run b", at=NOW)}
+
+
+def test_a_place_that_is_taken_anew_bears_the_new_time_and_is_good_for_a_minute() -> None:
+    claim = Claim(scope="gpu", limit=1, holder="a")
+    held = limits.take(claim, "a", {}, [], NOW)
+    assert isinstance(held, dict)
+    later = NOW + limits.LAUNCH
+    assert limits.is_good(held["a"], later - timedelta(seconds=1))
+    assert not limits.is_good(held["a"], later)
+    assert limits.take(claim, "a", held, ["a"], later) == {"a": Place(run="a", at=later)}
+    assert limits.UNUSED >= 2 * limits.LAUNCH, "who still launches by its place must be counted"
+
+
+def test_what_is_written_of_places_is_read_again() -> None:
+    claim = Claim(scope="gpu", limit=1, holder="a")
+    held = {"a": Place(run="a", at=NOW)}
+    assert limits.holders(ConfigMap(metadata=Metadata(), data=limits.write(claim, held)["data"])) == held
 
 
 @pytest.mark.parametrize(
@@ -47,7 +65,7 @@ def test_a_full_limit_says_who_has_it(limit: int, holders: tuple[str, ...], word
 
 @given(st.lists(st.tuples(st.sampled_from("abcdef"), st.booleans()), max_size=30), st.integers(0, 4))
 def test_no_order_of_claims_and_ends_gives_more_places_than_there_are(events: list[tuple[str, bool]], limit: int) -> None:
-    held: dict[str, str] = {}
+    held: dict[str, Place] = {}
     over: set[str] = set()
     for holder, ends in events:
         if ends:
@@ -55,7 +73,7 @@ def test_no_order_of_claims_and_ends_gives_more_places_than_there_are(events: li
             continue
         if holder in over:
             continue
-        granted = limits.take(Claim(scope="s", limit=limit, holder=holder), holder, held, over)
+        granted = limits.take(Claim(scope="s", limit=limit, holder=holder), holder, held, over, NOW)
         if not isinstance(granted, Full):
             held = granted
         assert len(set(held) - over) <= limit
@@ -73,6 +91,7 @@ def test_what_people_wrote_by_hand_is_read_with_care() -> None:
     config = ConfigMap(metadata=Metadata(), data={"gpu": " 2 ", "bad": "many", "negative": "-1"})
     assert limits.numbers(config) == {"gpu": 2}
     assert limits.holders(ConfigMap(metadata=Metadata(), data={"holders": "nonsense"})) == {}
+    assert limits.holders(ConfigMap(metadata=Metadata(), data={"holders": '{"a": "run"}'})) == {}, "written by an older Jobyard"
     assert limits.holders(None) == {}
 
 

@@ -14,12 +14,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from jobyard.engine import home
 from jobyard.engine import record as records
-from jobyard.engine.decision import Record
+from jobyard.engine.decision import Write
 from jobyard.model import duration, names
 from jobyard.model.errors import InvalidParameter, PlaceholderUnknown
 from jobyard.model.finding import did_you_mean
-from jobyard.model.job import Owner, outputs, read, render
+from jobyard.model.job import outputs, owner_reference, read, render
 from jobyard.model.objects import ConfigMap, Job, Pod
 from jobyard.model.parameters import Parameter, ParameterType, resolve
 from jobyard.model.run import Role, RunRequest, State, StepResult
@@ -74,11 +75,19 @@ MANIFEST = {
 def test_rendering_adds_and_takes_away_only_what_it_says() -> None:
     before = copy.deepcopy(MANIFEST)
     env = [{"name": "JOBYARD_PARAM_A", "value": "v"}, {"name": "OWN", "value": "never"}]
+    labels = home.job_labels("r-1", "cli", Role.STEP, "load it", 2)
     made = render(
-        MANIFEST, owner=Owner(run="r-1", uid="u", trigger="cli"), role=Role.STEP, step="load it", attempt=2, env=env, owns_retries=True
+        MANIFEST,
+        name="load-it-2",
+        labels=labels,
+        annotations={names.STEP: "load it"},
+        pod_labels=labels,
+        owner=owner_reference("r-1", "u"),
+        env=env,
+        owns_retries=True,
     )
     assert before == MANIFEST, "the author's tree is not touched"
-    assert made["metadata"]["name"] == names.job_name("r-1", "step", "load it", 2)
+    assert made["metadata"]["name"] == "load-it-2"
     assert "generateName" not in made["metadata"]
     assert made["metadata"]["labels"] == {**made["spec"]["template"]["metadata"]["labels"], "app": "y"}
     assert made["metadata"]["annotations"] == {names.STEP: "load it", names.TTL: "5"}
@@ -126,8 +135,32 @@ def test_names_are_always_valid_short_enough_and_apart(run: str, step: str, atte
 
 
 def test_the_same_key_gives_the_same_names_also_tomorrow() -> None:
-    assert names.run_id("etl", "git", "k") == names.run_id("etl", "git", "k")
-    assert names.run_id("etl", "git", "k") != names.run_id("etl", "amqp", "k")
+    assert names.run_id("git", "k") == "itmvwtdlahzi6q4x"
+    assert names.run_id("git", "k") != names.run_id("amqp", "k")
+    assert names.run_id("a", "bc") != names.run_id("ab", "c")
+    assert names.key_sha256("a", "bc") != names.key_sha256("ab", "c")
+
+
+def test_a_run_is_the_same_whatever_its_workflow_is_called() -> None:
+    one, other = (RunRequest(trigger="git", key="k", workflow=Workflow(name=name, steps=())) for name in ("etl", "renamed"))
+    assert one.run_id == other.run_id
+    assert one.prefix != other.prefix
+
+
+@given(st.text(max_size=100), st.text(max_size=100), st.text(max_size=100))
+def test_a_run_is_known_by_its_id_and_by_the_name_of_its_record(workflow: str, trigger: str, key: str) -> None:
+    run = names.run_id(trigger, key)
+    assert re.fullmatch(r"[a-z2-7]{16}", run)
+    for each in (run, f"{run}-2"):
+        name = names.record(names.prefix(workflow), each)
+        assert len(name) <= names.JOB_NAME_LIMIT
+        assert re.fullmatch(r"[a-z0-9]([-a-z0-9]*[a-z0-9])?", name)
+        assert names.id_of(name) == names.id_of(each) == each
+
+
+def test_triggers_whose_names_look_alike_do_not_share_a_label() -> None:
+    assert names.label_value("orders-eu") == "orders-eu"
+    assert names.label_value("orders/eu") not in ("orders-eu", names.label_value("orders eu"))
 
 
 # --- durations, parameters, placeholders ---
@@ -245,8 +278,8 @@ def test_hints() -> None:
 
 
 def _flow(record: ConfigMap, parts: Mapping[str, ConfigMap] | None = None) -> Workflow | None:
-    asked = records.asked(record, parts)
-    return asked.workflow if asked else None
+    stored = records.stored(record, parts)
+    return stored.workflow if stored else None
 
 
 def test_a_record_says_what_was_written_and_survives_damage() -> None:
@@ -256,23 +289,26 @@ def test_a_record_says_what_was_written_and_survives_damage() -> None:
         values={"d": "1"},
     )
     request = RunRequest(trigger="cli", key="k", workflow=flow)
-    tree = records.write(request, records.pack(RunRequest(trigger="t", key="k", workflow=flow)))
+    tree = records.write(request, request.run_id, records.pack(request))
     tree["metadata"] |= {"creationTimestamp": "2026-01-01T00:00:00Z", "uid": "u"}
     result = StepResult(state=State.SUCCEEDED, attempt=2, job="j", finished=datetime(2026, 1, 1, tzinfo=UTC), outputs={"n": 1})
     both = {(Role.STEP, "a b"): result, (Role.REVERT, "a b"): result}
     known = msgspec.convert(tree, ConfigMap)
-    own = records.pages(both, known, flow)[request.run_id]
-    patch = records.change(Record(results=both, state=State.FAILED, reason="StepFailed"), own, known)
+    own = records.pages(both, known, flow)[known.metadata.name]
+    end = datetime(2026, 1, 2, tzinfo=UTC)
+    patch = records.change(Write(results=both, state=State.FAILED, reason="StepFailed", finished=end), own, known)
     assert patch is not None
+    assert patch["metadata"]["resourceVersion"] == known.metadata.resource_version
     tree["data"] = patch["data"]
+    tree["metadata"]["labels"] |= patch["metadata"]["labels"]
+    tree["metadata"]["annotations"] |= patch["metadata"]["annotations"]
     stored = msgspec.convert(tree, ConfigMap)
     assert _flow(stored) == flow
     assert records.results(stored) == {(Role.STEP, "a b"): result, (Role.REVERT, "a b"): result}
-    end = records.end(stored)
-    assert end is not None
-    assert (end.state, end.reason) == (State.FAILED, "StepFailed")
+    assert home.end(stored) == home.End(state=State.FAILED, reason="StepFailed", finished=end)
+    tree["metadata"]["labels"] |= {names.STATE: "done"}
     damaged = msgspec.convert({**tree, "binaryData": {"workflow": "AAAA"}, "data": {"run": "{", "step.x": "?"}}, ConfigMap)
-    assert (_flow(damaged), records.end(damaged), dict(records.results(damaged))) == (None, None, {})
+    assert (_flow(damaged), home.end(damaged), dict(records.results(damaged))) == (None, None, {})
 
 
 def test_a_thousand_steps_fit_a_record_and_too_many_are_refused() -> None:
@@ -304,11 +340,11 @@ def test_a_record_is_spread_when_it_is_large() -> None:
     assert len(packed) > 1
     request = RunRequest(trigger="t", key="k", workflow=flow)
     stamp = {"uid": "u", "creationTimestamp": "2026-01-01T00:00:00Z"}
-    tree = records.write(request, packed)
+    tree = records.write(request, request.run_id, packed)
     known = msgspec.convert({**tree, "metadata": tree["metadata"] | stamp}, ConfigMap)
     parts = {
         each["metadata"]["name"]: msgspec.convert(each, ConfigMap)
-        for each in (records.part(request.run_id, "u", number, part) for number, part in enumerate(packed[1:], start=1))
+        for each in (records.part(known, number, part) for number, part in enumerate(packed[1:], start=1))
     }
     assert list(parts) == records.part_names(known)
     assert _flow(known, parts) == flow

@@ -32,10 +32,19 @@ class Ended:
 
     async def submit(self, request: RunRequest) -> Run:
         self.submitted.append(request.key)
-        return Run(id=request.key, uid="", trigger=request.trigger, workflow=request.workflow, created=NOW)
+        return Run(
+            id=request.key,
+            name=request.key,
+            uid=request.key,
+            namespace="n",
+            trigger=request.trigger,
+            key=request.key,
+            workflow=request.workflow.name,
+            created=NOW,
+        )
 
     async def outcome(self, run: Run) -> Outcome:
-        view = RunView(id=run.id, workflow="w", namespace="n", trigger="t", state=self.state, started=NOW)
+        view = RunView(id=run.id, name=run.name, workflow="w", namespace="n", trigger="t", state=self.state, started=NOW)
         return Outcome(state=self.state, reason="", view=view)
 
     async def runs(self, trigger: str) -> list[Run]:
@@ -50,7 +59,7 @@ class Ended:
     async def abandon(self, run: Run) -> None:
         raise NotImplementedError
 
-    async def find(self, run_id: str, namespace: str = "") -> Run:
+    async def find(self, run: str, namespace: str = "") -> Run:
         raise NotImplementedError
 
     async def last_lines(self, run: Run, step: StepView, count: int) -> list[str]:

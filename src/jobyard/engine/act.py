@@ -122,6 +122,8 @@ class Actor:
     async def _create(self, action: Create, outputs: Outputs) -> None:
         attempted = (action.role, action.step, action.attempt)
         step = self._workflow.by_name[action.step]
+        self.refusals.pop(attempted, None)  # what was answered before is answered anew
+        self.lacking.pop(attempted, None)
         try:
             job = self._render(action, step, outputs)
         except PlaceholderUnknown as error:

@@ -112,6 +112,7 @@ class Driver:
             log.warning("run %s can't be driven", self.run.name, exc_info=error)
             self._fail(EngineFailed(run=self.run.name, why=f"{type(error).__name__}: {error}"))
         finally:
+            self._tools.limiter.line_up(self.seen, (), self.offer_room)
             self._fail(Unavailable(server="", what=f"was left: run {self.run.name} is driven here no more", remedy="ask again"))
             self.tell()
 
@@ -208,17 +209,14 @@ class Driver:
 
     async def _act(self, decision: Decision) -> bool:
         """Carries out what was decided; whether to look again at once."""
-        actor, limiter = self._actor, self._tools.limiter
+        actor = self._actor
         if actor is None:
             return False
-        before, waited = dict(actor.refusals), {full.scope for full in actor.lacking.values()}
+        before = dict(actor.refusals)
         left = await actor.act(decision.actions)
-        lacking = {full.scope for full in actor.lacking.values()}
-        for scope in waited - lacking:
-            limiter.lines.looked(scope, self.seen.uid, served=True)
-        for scope in lacking:
-            limiter.lines.looked(scope, self.seen.uid, served=False)
-            limiter.lines.join(scope, self.seen.uid, self.offer_room)
+        waiting = {(step.role, step.name) for step in decision.steps if not step.state.is_end}
+        lacking = {full.scope for (role, step, _), full in actor.lacking.items() if (role, step) in waiting}
+        self._tools.limiter.line_up(self.seen, lacking, self.offer_room)
         self._note_launch(decision, left)
         return left or actor.refusals != before
 
@@ -232,7 +230,7 @@ class Driver:
             error = Rejected(action=f"start run {self.run.name}", status=422, reason=final.reason, message=final.message)
             self.launched.set_exception(error)
             self.launched.exception()
-        elif not actor.refusals and (self.seen.jobs or decision.state.is_end):
+        elif decision.state.is_end or (self.seen.jobs and not actor.refusals):
             self.launched.set_result(None)
 
     def _note_barred(self) -> None:

@@ -205,10 +205,10 @@ def release(record: Record, end: End, now: datetime) -> Manifest:
 
 
 def is_record(seen: ConfigMap | Job | Other) -> bool:
-    """Whether this is a run's record by its labels and its name: a copy of one that somebody made has another name."""
+    """Whether this is a run's record by its labels and its whole name: a copy of one that somebody made has another name."""
     labels = seen.metadata.labels
     run = labels.get(names.RUN, "")
-    return labels.get(names.ROLE) == "run" and bool(run) and names.id_of(seen.metadata.name) == run
+    return labels.get(names.ROLE) == "run" and bool(run) and seen.metadata.name == names.record(labels.get(names.PREFIX, ""), run)
 
 
 def read(seen: ConfigMap | Job | Other, namespace: str, *, existed: bool = True) -> Run:

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import heapq
+import itertools
 from collections import defaultdict
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 
 from jobyard.contracts import Clock, Cluster
 from jobyard.engine import home, limits
 from jobyard.engine.limits import Claim, Full, Place
 from jobyard.engine.lines import Lines
+from jobyard.engine.run_sight import RunSight
 from jobyard.engine.sight import Sight
 from jobyard.model import names
 from jobyard.model.errors import Conflict, Forbidden, NotFound
@@ -41,6 +44,9 @@ class Limiter:
         self._workflows: dict[str, int] = {}
         """The limits that workflows set themselves (`maxRuns`), by scope."""
         self.lines = Lines(self._free)
+        self._tickets = itertools.count(1)
+        self._visible: defaultdict[str, dict[str, Callable[[], None]]] = defaultdict(dict)
+        """From scope to the runs, by id, that wait for a place where everybody can see them, and how each is told of one."""
         self.looks = 0
         """How often it was looked whether a run may come in."""
 
@@ -68,18 +74,18 @@ class Limiter:
 
     async def enter(self, run: str, workflow: Workflow) -> None:
         """Waits until a run may begin, and promises it a place in each of its limits (until `keep_promise`)."""
-        waited = ""
+        waited, who = "", f"{run} {next(self._tickets)}"  # two may wait for the same run, and one of them may give up
         while True:
             claims = limits.of_run(workflow, run, self._numbers())
             full = self._look(claims, waited)
             if waited:
-                self.lines.looked(waited, run, served=full is None or full.scope != waited)
+                self.lines.looked(waited, who, served=full is None or full.scope != waited)
             if full is None:
                 for claim in claims:
                     self._promised[claim.scope].add(run)
                 return
             waited = full.scope
-            await self.lines.wait(waited, run)
+            await self.lines.wait(waited, who)
 
     def keep_promise(self, run: str) -> None:
         """The run's record was seen, or there will be none: it is counted by what is seen from now on."""
@@ -87,13 +93,32 @@ class Limiter:
             self._promised[scope].discard(run)
             if not self._promised[scope]:
                 del self._promised[scope]
-            self.lines.settle(scope)
+            self._offer(scope)
 
     def settle(self) -> None:
         """Offers what has come free to those that wait for it."""
         freed, self._sight.freed = self._sight.freed, set()
         for scope in freed:
-            self.lines.settle(scope)
+            self._offer(scope)
+
+    def _offer(self, scope: str) -> None:
+        waiting = self._visible.get(scope)
+        if waiting:
+            room = self._free(scope) + sum(run in waiting for run in self._active(scope))
+            for run in heapq.nsmallest(max(room, 0), waiting, key=self._age):
+                waiting[run]()
+        self.lines.settle(scope)
+
+    def line_up(self, seen: RunSight, scopes: Collection[str], call: Callable[[], None]) -> None:
+        """A run that everybody can see waits for a place in these scopes, in no others, and is told by `call` when there may be one. The
+        oldest come first, and before those that wait in their sources."""
+        for scope in [scope for scope, waiting in self._visible.items() if seen.id in waiting and scope not in scopes]:
+            del self._visible[scope][seen.id]
+            if not self._visible[scope]:
+                del self._visible[scope]
+            self._offer(scope)
+        for scope in scopes:
+            self._visible[scope][seen.id] = call
 
     def _look(self, claims: Sequence[Claim], waited: str) -> Full | None:
         """Whether a new run would have to wait, as far as is known here. Who comes later does not go before those that wait."""
@@ -146,9 +171,8 @@ class Limiter:
         """The same by what is seen alone. Of those that wait, the oldest go first."""
         for claim in claims:
             if claim.holder == run:
-                rank = sorted(self._active(claim.scope) | {run}, key=self._age).index(run)
-                if rank >= claim.limit:
-                    others = self._active(claim.scope) - {run}
+                others = {each for each in self._active(claim.scope) - {run} if self._has_place(each) or self._age(each) < self._age(run)}
+                if len(others) >= claim.limit and not self._has_place(run):
                     return self._full(claim, others)
             else:
                 jobs = self._sight.jobs_of(claim.scope) - {claim.holder}
@@ -156,9 +180,14 @@ class Limiter:
                     return self._full(claim, jobs)
         return None
 
-    def _age(self, run: str) -> tuple[bool, str, str]:
+    def _has_place(self, run: str) -> bool:
+        """Whether a run that counts has begun already, or was let in and is about to."""
         known = self._sight.runs.get(run)
-        return (known is None, str(known.created) if known else "", run)
+        return known is None or known.has_begun
+
+    def _age(self, run: str) -> tuple[str, str]:
+        known = self._sight.runs.get(run)
+        return (str(known.created) if known else "", run)
 
     async def _take(self, claim: Claim, run: str) -> Full | None:
         for _ in range(TRIES):

@@ -40,11 +40,6 @@ class Lines:
             self.leave(scope, who)
             raise
 
-    def join(self, scope: str, who: str, call: Callable[[], None]) -> None:
-        """Lines somebody up who is told of a turn by a call. Safe to repeat."""
-        if who not in self._waiting[scope]:
-            self._waiting[scope][who] = _Call(call)
-
     def looked(self, scope: str, who: str, *, served: bool) -> None:
         """Who had a turn has looked. Unless `served`, it stays first in line."""
         self._called.get(scope, set()).discard(who)
@@ -76,15 +71,3 @@ class Lines:
                 called.add(who)
                 room -= 1
                 turn.set()
-
-
-class _Call(asyncio.Event):
-    """A turn that is told by a call."""
-
-    def __init__(self, call: Callable[[], None]) -> None:
-        super().__init__()
-        self._call = call
-
-    def set(self) -> None:
-        super().set()
-        self._call()

@@ -62,11 +62,15 @@ def _value(manifest: Manifest, live: Any, path: Path, run: str) -> str:
     for part in path:
         mine = mine[part]
         if isinstance(part, int) and isinstance(live, list):
-            named = [each for each in live if isinstance(each, dict) and isinstance(mine, dict) and each.get("name") == mine.get("name")]
-            live = named[0] if len(named) == 1 and isinstance(mine, dict) and "name" in mine else live[part] if part < len(live) else None
+            same = [each for each in live if isinstance(each, dict) and each.get("name") == mine["name"]] if _has_name(mine) else live
+            live = same[0] if _has_name(mine) and len(same) == 1 else live[part] if same and part < len(live) else None
         else:
             live = live.get(part) if isinstance(live, dict) else None
     if not isinstance(live, str) or live == HIDDEN:
         why = "what its trigger put into it is kept nowhere else, and is gone"
         raise CannotRerun(run=run, why=why, remedy="Send the message again.")
     return live
+
+
+def _has_name(tree: Any) -> bool:
+    return isinstance(tree, dict) and "name" in tree

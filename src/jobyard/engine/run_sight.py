@@ -69,6 +69,11 @@ class RunSight:
     def released(self) -> bool:
         return names.ENDED in self.record.metadata.labels
 
+    @property
+    def has_begun(self) -> bool:
+        """Whether a Job of it was made."""
+        return bool(self.jobs or self.missing or self.vanished) or any(result.job for result in self.results().values())
+
     def run(self, namespace: str) -> Run:
         """What the record says of the run."""
         return home.read(self.record, namespace)

@@ -143,13 +143,17 @@ class Sight:
         if run is not None and run.uid == seen.metadata.uid:
             if _is_older(seen, run.record):
                 return None
+            if home.scopes(seen) != home.scopes(run.record):  # by hand: it counts for what it says now
+                self._count(run, active=False)
             run.see_record(seen)
         elif names.ENDED in seen.metadata.labels:
             self._note_gone(seen.metadata.uid)
             return None  # released: nobody's business any more
-        elif (known := self.runs.get(seen.metadata.labels[names.RUN])) is not None and not known.is_gone:
+        elif (known := self.runs.get(seen.metadata.labels[names.RUN])) is not None and not (known.is_gone or _replaces(seen, known.record)):
             return None  # another record of the same request: the one that was seen first is the run
         else:
+            if known is not None:
+                known.is_gone = True
             run = RunSight(seen)
             self.runs[run.id] = run
             self.over.pop(run.id, None)
@@ -231,7 +235,14 @@ class Sight:
 
 def _is_older(seen: Seen, known: Seen | None) -> bool:
     """Whether what is known of the same object is newer."""
-    if known is None or known.metadata.uid != seen.metadata.uid:
-        return False
-    old, new = known.metadata.resource_version, seen.metadata.resource_version
-    return old.isdigit() and new.isdigit() and int(new) < int(old)
+    return known is not None and known.metadata.uid == seen.metadata.uid and _is_later(known, seen)
+
+
+def _replaces(seen: Record, known: Record) -> bool:
+    """Whether a record has the name that the known one had: of two objects of one kind and name, the older is gone, though nobody told yet."""
+    return type(seen) is type(known) and seen.metadata.name == known.metadata.name and _is_later(seen, known)
+
+
+def _is_later(one: Seen, other: Seen) -> bool:
+    new, old = one.metadata.resource_version, other.metadata.resource_version
+    return old.isdigit() and new.isdigit() and int(new) > int(old)

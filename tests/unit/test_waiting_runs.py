@@ -1,0 +1,216 @@
+"""Runs that everybody can see to wait for a place: they leave the line when they are served, and when they no longer want one."""
+
+from __future__ import annotations
+
+import asyncio
+from datetime import datetime, timedelta
+from typing import Any, cast
+
+import msgspec
+
+from jobyard.contracts import Cluster
+from jobyard.engine import limits
+from jobyard.engine.driver import Driver, Tools
+from jobyard.engine.ledger import Ledger
+from jobyard.engine.limiter import Limiter
+from jobyard.engine.sight import Sight
+from jobyard.model import names
+from jobyard.model.errors import NoRoom, NotFound
+from jobyard.model.objects import ConfigMap, Job, JobStatus, Kind, Manifest, Metadata
+from jobyard.model.run import State
+from jobyard.model.workflow import Workflow
+from tests.faketime import in_fake_time
+from tests.unit.samples import COMPLETE, NOW, SECOND, changed, flow, job_record, manifest, map_record, request, served
+
+DONE = msgspec.convert(COMPLETE, JobStatus)
+TWO = flow(manifest(), manifest(), limits=("gpu",), parallelism=1)
+
+
+class LoopClock:
+    """The time that the event loop makes pass."""
+
+    def now(self) -> datetime:
+        return NOW + timedelta(seconds=asyncio.get_running_loop().time())
+
+
+class Server:
+    """Says what an API server says of creates and patches; keeps what was made."""
+
+    def __init__(self) -> None:
+        self.made: dict[str, Any] = {}
+        self.full = 0
+        """How many creates are refused for a full quota."""
+
+    async def create(self, kind: Kind[Any], namespace: str, tree: Manifest) -> Any:
+        if self.full:
+            self.full -= 1
+            raise NoRoom(action="create Job", status=403, reason="Forbidden", message="exceeded quota")
+        name = tree["metadata"]["name"]
+        self.made[name] = msgspec.convert(served(tree, name, 10), kind.struct)
+        return self.made[name]
+
+    async def patch(self, kind: Kind[Any], namespace: str, name: str, change: Manifest) -> Any:
+        metadata = change.get("metadata", {})
+        old = self.made[name]
+        version = int(old.metadata.resource_version) + 1
+        self.made[name] = changed(old, version=version, labels=metadata.get("labels"), annotations=metadata.get("annotations"))
+        return self.made[name]
+
+    async def get(self, kind: Kind[Any], namespace: str, name: str) -> Any:
+        if name not in self.made:
+            raise NotFound(action="get", status=404, reason="NotFound", message=name)
+        return self.made[name]
+
+    async def list(self, kind: Kind[Any], namespace: str, **_: str) -> list[Any]:
+        return []
+
+
+class Yard:
+    """A namespace without watches: what the server answers, and what the test tells, is all that is seen."""
+
+    def __init__(self, gpu: int) -> None:
+        self.server, self.sight, clock = Server(), Sight(), LoopClock()
+        cluster = cast(Cluster, self.server)
+        self.see(ConfigMap(metadata=Metadata(name=limits.LIMITS, uid="limits", resource_version="1"), data={"gpu": str(gpu)}))
+        self.limiter = Limiter(cluster, clock, "n", self.sight, alone=True)
+        self.drivers: dict[str, Driver] = {}
+        self.tools = Tools(
+            cluster=cluster,
+            clock=clock,
+            namespace="n",
+            sight=self.sight,
+            ledger=Ledger(cluster, clock, "n", self.sight),
+            limiter=self.limiter,
+            gives_up=None,
+            pods_heard=clock.now,
+            unreachable=str,
+            told=lambda _: None,
+            ended=lambda _: None,
+        )
+
+    def see(self, seen: ConfigMap | Job) -> None:
+        run = self.sight.see(seen)
+        if run is not None and run.uid in self.drivers:
+            self.drivers[run.uid].dirty.set()
+
+    def drive(self, key: str, workflow: Workflow = TWO) -> tuple[Driver, asyncio.Task[None]]:
+        asked = request(key, workflow=workflow, waits=False)
+        record = changed(map_record(asked, key), creation_timestamp=NOW + len(self.drivers) * SECOND)
+        self.server.made[record.metadata.name] = record
+        run = self.sight.see(record)
+        assert run is not None
+        driver = self.drivers[key] = Driver(self.tools, run)
+        return driver, asyncio.create_task(driver.work())
+
+    async def finish(self, driver: Driver) -> None:
+        """Lets a run's Jobs end, one after the other, until it has ended."""
+        while not driver.outcome.done():
+            for job in list(driver.seen.jobs.values()):
+                ended = msgspec.structs.replace(job, status=DONE, metadata=changed(job, version=20).metadata)
+                self.see(ended)
+            self.limiter.settle()
+            await settled()
+        assert driver.outcome.result().state is State.SUCCEEDED
+        self.limiter.settle()
+        await settled()
+
+    async def cancel(self, driver: Driver) -> None:
+        change = {"metadata": {"annotations": {names.CANCEL: "now"}}}
+        self.see(await self.server.patch(ConfigMap, "n", driver.run.name, change))  # type: ignore[arg-type]
+        await settled()
+        assert driver.outcome.result().state is State.CANCELLED
+
+
+async def settled() -> None:
+    """Lets everybody go on who waits for no time to pass, or not for long."""
+    await asyncio.sleep(0.05)
+
+
+def lines_of(yard: Yard) -> list[str]:
+    return [yard.sight.runs[run].uid for run in yard.limiter._visible.get("gpu", {})]
+
+
+def test_a_run_that_was_served_leaves_the_line() -> None:
+    async def scene() -> None:
+        yard = Yard(gpu=1)
+        (first, one), (second, two), (third, three) = (yard.drive(key) for key in ("first", "second", "third"))
+        await settled()
+        assert lines_of(yard) == ["second", "third"]
+        await yard.finish(first)
+        assert lines_of(yard) == ["third"]
+        assert second.seen.jobs, "it was told that there is room"
+        await yard.finish(second)
+        assert lines_of(yard) == []
+        await yard.finish(third)
+        assert not yard.limiter._visible
+        for task in (one, two, three):
+            task.cancel()
+
+    in_fake_time(scene())
+
+
+def test_a_run_that_is_cancelled_while_it_waits_takes_no_place_with_it() -> None:
+    async def scene() -> None:
+        yard = Yard(gpu=1)
+        (first, one), (second, two), (third, three) = (yard.drive(key) for key in ("first", "second", "third"))
+        await settled()
+        await yard.cancel(second)
+        assert lines_of(yard) == ["third"]
+        await yard.finish(first)
+        assert third.seen.jobs
+        for task in (one, two, three):
+            task.cancel()
+
+    in_fake_time(scene())
+
+
+def test_a_run_that_is_driven_here_no_more_takes_no_place_with_it() -> None:
+    async def scene() -> None:
+        yard = Yard(gpu=1)
+        (_, one), (_, two) = (yard.drive(key) for key in ("first", "second"))
+        await settled()
+        two.cancel()
+        await asyncio.gather(two, return_exceptions=True)
+        assert lines_of(yard) == []
+        one.cancel()
+
+    in_fake_time(scene())
+
+
+def test_a_run_whose_first_job_waited_for_a_quota_is_accepted_when_it_is_made() -> None:
+    async def scene() -> None:
+        yard = Yard(gpu=1)
+        yard.server.full = 1
+        driver, task = yard.drive("first", flow(manifest()))
+        await settled()
+        assert not driver.launched.done()
+        assert not driver.seen.jobs
+        yard.see(yard.server.made[driver.run.name])
+        async with asyncio.timeout(timedelta(minutes=1).total_seconds()):
+            await asyncio.shield(driver.launched)
+        assert driver.seen.jobs
+        task.cancel()
+
+    in_fake_time(scene())
+
+
+def test_who_waits_does_not_go_before_one_that_runs_already_though_it_is_older() -> None:
+    async def scene() -> None:
+        yard = Yard(gpu=1)
+        asked = request("runs", workflow=flow(limits=("gpu",)))
+        await yard.limiter.enter(asked.run_id, asked.workflow)  # and while its Job is being made, another record appears
+        driver, task = yard.drive("older")
+        await asyncio.sleep(6)
+        assert not driver.seen.jobs
+        running = changed(job_record(asked, "runs"), creation_timestamp=NOW + 60 * SECOND)
+        yard.see(running)
+        yard.limiter.keep_promise(asked.run_id)
+        await asyncio.sleep(6)
+        assert not driver.seen.jobs
+        yard.see(msgspec.structs.replace(changed(running, version=2), status=DONE))
+        yard.limiter.settle()
+        await settled()
+        assert driver.seen.jobs
+        task.cancel()
+
+    in_fake_time(scene())
