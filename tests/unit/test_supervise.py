@@ -50,7 +50,7 @@ class Ended:
     async def runs(self, trigger: str) -> list[Run]:
         return []
 
-    async def release(self, run: Run) -> None:
+    async def release(self, run: Run, until: datetime | None = None) -> None:
         return
 
     async def begin(self, run: Run) -> None:
