@@ -10,12 +10,14 @@ from typing import TYPE_CHECKING, Any
 import rich_click as click
 from click.exceptions import Exit
 
-from jobyard.cli.options import cluster_options, complete_run, containers, output_option, runtime_option
+from jobyard.cli.options import as_words, cluster_options, complete_run, containers, output_option, runtime_option
 from jobyard.service.options import TargetOptions
 
 if TYPE_CHECKING:
     from jobyard.files.reading import Reading
+    from jobyard.model.run import Run
     from jobyard.model.workflow import Workflow
+    from jobyard.service.target import Target
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -31,6 +33,7 @@ class RunOptions:
     parallelism: int | None
     cleanup: str | None
     resume: str | None
+    detach: bool
 
 
 @click.command()
@@ -44,6 +47,7 @@ class RunOptions:
 @click.option("--parallelism", type=click.IntRange(min=0), metavar="N", help="How many Jobs may be active at once; 0 means no limit.")
 @click.option("--cleanup", type=click.Choice(["never", "succeeded", "always"]), help="After which ends the run's Jobs are deleted.")
 @click.option("--resume", metavar="RUN", help="Go on with this run instead of starting one.", shell_complete=complete_run)
+@click.option("--detach", is_flag=True, help="Submit the run and return: a service that serves the namespace drives it.")
 def run(given: tuple[str, ...], target: TargetOptions, runtime: str | None, **options: Any) -> None:
     """Run a workflow, a Jobernetes model or plain Job manifests; wait, and show it live.
 
@@ -56,15 +60,17 @@ def run(given: tuple[str, ...], target: TargetOptions, runtime: str | None, **op
         if not equals:
             raise click.UsageError(f"--set {each}: expected NAME=VALUE")
         values[name] = value
+    if options["detach"] and options["dry_run"]:
+        raise click.UsageError("--dry-run creates nothing, so there is nothing to leave: leave --detach out")
     if runtime and not target.local:
         raise click.UsageError("--runtime is about the local cluster: add --local, or leave it out")
     asked = RunOptions(given=values, target=replace(target, runtime=runtime), **options)
     if asked.resume is None:
         code = asyncio.run(_run_file(asked))
     else:
-        if asked.given or asked.dry_run or asked.timeout or asked.cleanup or asked.parallelism is not None:
+        if asked.given or asked.dry_run or asked.timeout or asked.cleanup or asked.detach or asked.parallelism is not None:
             raise click.UsageError(
-                "--resume goes on with a run as it was started: leave --set, --dry-run, --timeout, --parallelism and --cleanup out"
+                "--resume goes on with a run as it was started: leave --set, --dry-run, --timeout, --parallelism, --cleanup and --detach out"
             )
         code = asyncio.run(_resume(asked))
     if code:
@@ -118,6 +124,10 @@ async def _run_file(options: RunOptions) -> int:
     async with open_target(
         options.target, wanted=workflow.namespace, in_cluster=reading.in_cluster, quiet_tls=reading.quiet_tls, make=True
     ) as target:
+        if options.detach and target.ends_with_us:
+            raise click.UsageError(
+                "--detach: the local cluster would end with this command; start one that stays (jobyard local start), or leave it out"
+            )
         if elsewhere := plain.foreign_to(reading.jobs, target.namespace):
             raise InvalidFiles(elsewhere)
         if target.is_local:
@@ -131,7 +141,32 @@ async def _run_file(options: RunOptions) -> int:
                 trigger="cli", key=uuid.uuid4().hex, workflow=workflow, inputs=options.given, waits=False, key_names_workflow=True
             )
             started = await engine.submit(request)
+            if options.detach:
+                return await _leave(options, target, started)
             return await watch_run(engine, started, target, options.target, options.output)
+
+
+async def _leave(options: RunOptions, target: Target, started: Run) -> int:
+    """Says what becomes of a run that nobody waits for."""
+    import json
+
+    from jobyard.engine.clock import SystemClock
+    from jobyard.service.in_sight import drives
+    from jobyard.service.shapes import listed_json
+
+    driven = await drives(target.cluster, SystemClock(), target.namespace)
+    if options.output == "json":
+        click.echo(json.dumps({**listed_json(started), "driven": driven}))
+    else:
+        click.echo(f"Run {started.name} in namespace {target.namespace} is submitted.")
+    if not driven:
+        words = as_words(replace(options.target, namespace=target.namespace))
+        click.echo(
+            f"No Jobyard service is in sight in namespace {target.namespace}: what is started goes on, and nothing more is done until"
+            f" somebody drives it: jobyard run --resume {started.name}{words}",
+            err=True,
+        )
+    return 0
 
 
 async def _resume(options: RunOptions) -> int:

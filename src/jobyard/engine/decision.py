@@ -43,7 +43,7 @@ class Observed:
 
     created: datetime
     begun: datetime | None
-    """Since when the run's timeout counts; None while it waits for something that its timeout is not about (a place, its `begin`)."""
+    """Since when the run's timeout counts: its first Job. None before: what a run waits for (a place, its `begin`) is no time of its own."""
     state: State = State.PENDING
     reason: str = ""
     finished: datetime | None = None

@@ -145,6 +145,8 @@ class Driver:
         while True:
             wait: float | None
             try:
+                while self.seen.is_leaving:
+                    await self.dirty.wait()
                 if self.seen.is_gone and await self._has_left():
                     return
                 decision = await self._look()
@@ -204,7 +206,7 @@ class Driver:
 
     def _decide(self, workflow: Workflow, waiting: set[str], now: datetime) -> Decision:
         refusals = self._actor.refusals if self._actor else {}
-        observed = self.seen.observe(refusals, waiting, needs_place=self._tools.limiter.needs_place(workflow))
+        observed = self.seen.observe(refusals, waiting)
         return decide(workflow, observed, now)
 
     async def _act(self, decision: Decision) -> bool:

@@ -50,11 +50,6 @@ class Limiter:
         self.looks = 0
         """How often it was looked whether a run may come in."""
 
-    def needs_place(self, workflow: Workflow) -> bool:
-        """Whether a run of this workflow, or a Job of it, counts for a limit that is set."""
-        set_ = self._numbers()
-        return bool(limits.of_run(workflow, "", set_)) or any(name in set_ for step in workflow.steps for name in step.limits)
-
     def waits_for(self, workflow: Workflow) -> bool:
         """Whether a run of this workflow has to have a place before it begins."""
         return bool(limits.of_run(workflow, "", self._numbers()))

@@ -218,8 +218,13 @@ class Namespace:
                 with contextlib.suppress(NotFound):
                     await patiently(functools.partial(self._cluster.patch, JOBS, self._name, job.metadata.name, change))
         change = home.release(seen.record, end, now)
-        with contextlib.suppress(NotFound):
-            self._see(await patiently(lambda: self.ledger.change(seen.record, change)))
+        seen.is_leaving = True
+        try:
+            with contextlib.suppress(NotFound):
+                self._see(await patiently(lambda: self.ledger.change(seen.record, change)))
+        finally:
+            seen.is_leaving = False
+            self._left(seen)
 
     def _end(self, run: Run, seen: RunSight) -> End | None:
         driver = self._drivers.get(run.uid)
@@ -231,7 +236,7 @@ class Namespace:
     async def begin(self, run: Run) -> None:
         seen = await self._seen(run)
         if names.HELD in seen.record.metadata.annotations:
-            change = {"metadata": {"annotations": {names.HELD: None, names.BEGUN: self._clock.now().isoformat()}}}
+            change = {"metadata": {"annotations": {names.HELD: None}}}
             self._see(await patiently(lambda: self.ledger.change(seen.record, change)))
 
     async def abandon(self, run: Run) -> None:

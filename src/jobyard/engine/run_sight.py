@@ -36,6 +36,8 @@ class RunSight:
         self.record: Record = record
         self.is_gone = False
         """The record has left the watch, deleted or released."""
+        self.is_leaving = False
+        """We are releasing it just now: the watch may tell so before the call is answered."""
         self.owned: dict[str, ConfigMap] = {}
         """The further parts and pages of the record, by name."""
         self.jobs: dict[str, Job] = {record.metadata.name: record} if isinstance(record, Job) else {}
@@ -208,13 +210,10 @@ class RunSight:
         self,
         refusals: Mapping[tuple[Role, str, int], Refusal],
         unexplained: Collection[str] = (),
-        *,
-        needs_place: bool = False,
     ) -> Observed:
         """What a decision about this run may depend on.
 
         `unexplained`: Jobs that have ended and whose pods are still to be seen. They count as running: one stream may run ahead of the other.
-        `needs_place`: it counts for some limit, so it may begin only with its first Job.
         """
         annotations = self.record.metadata.annotations
         end = home.end(self.record) if self.keeps or self.released else None
@@ -229,7 +228,7 @@ class RunSight:
         waits = Reason.HELD if names.HELD in annotations else Reason.INCOMPLETE if names.INCOMPLETE in annotations else ""
         return Observed(
             created=self.created,
-            begun=self._begun(attempts, recorded, needs_place),
+            begun=self._begun(attempts, recorded),
             state=end.state if end else State.PENDING,
             reason=end.reason if end else "",
             finished=end.finished if end else None,
@@ -246,15 +245,13 @@ class RunSight:
     def created(self) -> datetime:
         return self.record.metadata.creation_timestamp or _EPOCH
 
-    def _begun(self, attempts: Mapping[Slot, list[Attempt]], recorded: Mapping[Slot, StepResult], needs_place: bool) -> datetime | None:
-        begun = moment(self.record.metadata.annotations.get(names.BEGUN)) or self.created
-        if not needs_place:
-            return begun
+    def _begun(self, attempts: Mapping[Slot, list[Attempt]], recorded: Mapping[Slot, StepResult]) -> datetime | None:
+        """Since when the run's timeout counts: its first Job. What it waited for before (a place, its `begin`) is no time of its own."""
         stored = self.stored()
         carried = {(each.role, each.step) for each in stored.carried} if stored else set()
         firsts = [each.created for some in attempts.values() for each in some]
         firsts += [result.started for slot, result in recorded.items() if result.started and slot not in carried]
-        return max(begun, min(firsts)) if firsts else None
+        return min(firsts, default=None)
 
     def unexplained(self) -> list[Job]:
         """The run's Jobs that have ended though no pod of theirs was seen to: one stream may run ahead of the other."""

@@ -1,0 +1,29 @@
+"""Whether somebody drives the runs of a namespace that nobody waits for: a service that leads there."""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta
+
+from jobyard.contracts import Clock, Cluster
+from jobyard.model.errors import Forbidden, NotFound
+from jobyard.model.job import moment
+from jobyard.model.objects import LEASES, Lease
+
+LEASE = "jobyard"
+"""The Lease of a service that has no other name."""
+_FRESH = timedelta(seconds=60)
+"""How long after its last renewal a Lease still speaks for a holder that lives; clocks differ."""
+
+
+def is_held(lease: Lease, now: datetime) -> bool:
+    """Whether the Lease's holder is alive, as far as one look can tell."""
+    renewed = moment((lease.spec.renew_time or "").replace("Z", "+00:00"))
+    return bool(lease.spec.holder_identity) and renewed is not None and abs(now - renewed) < _FRESH
+
+
+async def drives(cluster: Cluster, clock: Clock, namespace: str, lease: str = LEASE) -> bool:
+    """Whether an engine that drives every run is in sight in a namespace."""
+    try:
+        return is_held(await cluster.get(LEASES, namespace, lease), clock.now())
+    except (NotFound, Forbidden):
+        return False
