@@ -288,7 +288,7 @@ async def test_a_source_is_told_that_its_job_is_refused(engine: ClusterEngine, c
 async def test_timeouts_count_from_when_a_run_may_begin(
     engine: ClusterEngine, cluster: HttpCluster, namespace: str, tmp_path: Path
 ) -> None:
-    flow = read(workflow("w", step("a"), step("b", "true", "a"), timeout="4s"), tmp_path)
+    flow = read(workflow("w", step("a", retry={"limit": 1}), timeout="15s"), tmp_path)
     run = await engine.submit(request(flow, held=True))
     await set_limit(cluster, namespace, "namespace", "0")
     shut = await engine.submit(request(flow, waits=False))
@@ -296,7 +296,7 @@ async def test_timeouts_count_from_when_a_run_may_begin(
     assert created is not None
     clock = SystemClock()
     async with asyncio.timeout(BOUND), engine.changes(shut) as changed:
-        while clock.now() - created < timedelta(seconds=6):
+        while clock.now() - created < timedelta(seconds=16):
             await changed.wait(1.0)
     await set_limit(cluster, namespace, "namespace", None)
     await engine.begin(run)

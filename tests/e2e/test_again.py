@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+from collections.abc import Callable
 from pathlib import Path
 
 import yaml
@@ -30,30 +32,30 @@ def test_a_failed_run_is_run_again_from_where_it_failed(jobyard: Jobyard, tmp_pa
     )
     first = jobyard("run", file, "-o", "json")
     assert first.code == 1
-    run = first.lines[-1]["id"]
+    run = first.lines[-1]["name"]
     again = jobyard("rerun", run, "--failed")
     assert again.code == 1
     assert "Reused" in again.out
     assert "got 7" in again.out
     whole = jobyard("rerun", run, "-o", "json")
-    assert whole.lines[-1]["id"] != run
+    assert whole.lines[-1]["name"] != run
     assert whole.lines[-1]["steps"][0]["reason"] != "Reused"
-    fine = jobyard("run", file, "--set", "good=yes", "-o", "json").lines[-1]["id"]
+    fine = jobyard("run", file, "--set", "good=yes", "-o", "json").lines[-1]["name"]
     nothing = jobyard("rerun", fine, "--failed")
     assert nothing.code == 2
     assert "every step of run" in nothing.err
     assert jobyard("rerun", "nope").code == 2
 
 
-def test_limits_are_listed_set_kept_and_removed(jobyard: Jobyard, tmp_path: Path) -> None:
+def test_limits_are_listed_set_kept_and_removed(jobyard: Jobyard, begin: Callable[..., subprocess.Popen[str]], tmp_path: Path) -> None:
     assert "No limits." in jobyard("limits", "list").err
     assert jobyard("limits", "set", "database", "0").out == "Limit database is 0.\n"
-    file = write(tmp_path, workflow("flow", step("a"), limits=["database"], timeout="3s"))
-    full = jobyard("run", file, "-o", "json")
-    assert full.code == 1
-    waited = [line for line in full.lines if line["steps"] and line["steps"][0]["reason"] == "WaitingForLimit"]
-    assert "Limit database is 0" in waited[0]["steps"][0]["message"]
+    waiting = begin("run", write(tmp_path, workflow("flow", step("a"), limits=["database"], timeout="60s")), "-o", "json")
+    assert waiting.stdout is not None
+    steps = (json.loads(line)["steps"] for line in waiting.stdout)
+    assert "Limit database is 0" in next(each[0]["message"] for each in steps if each and each[0]["reason"] == "WaitingForLimit")
     assert jobyard("limits", "set", "database", "1").code == 0
+    assert waiting.wait(100) == 0
     assert jobyard("run", write(tmp_path, workflow("flow", step("a"), limits=["database"]))).code == 0
     (row,) = [json.loads(line) for line in jobyard("limits", "list", "-o", "json").out.splitlines()]
     assert row == {"limit": "database", "places": 1, "holders": []}
@@ -63,8 +65,8 @@ def test_limits_are_listed_set_kept_and_removed(jobyard: Jobyard, tmp_path: Path
 
 
 def test_clean_deletes_what_retention_says_and_no_more(jobyard: Jobyard, tmp_path: Path) -> None:
-    short = jobyard("run", write(tmp_path, workflow("short", step("a"), retention="1s")), "-o", "json").lines[-1]["id"]
-    kept = jobyard("run", write(tmp_path, workflow("kept", step("a"))), "-o", "json").lines[-1]["id"]
+    short = jobyard("run", write(tmp_path, workflow("short", step("a"), retention="1s")), "-o", "json").lines[-1]["name"]
+    kept = jobyard("run", write(tmp_path, workflow("kept", step("a"))), "-o", "json").lines[-1]["name"]
     assert jobyard("show", short).code == 0
     while short not in jobyard("clean", "--dry-run").out:  # until its second is over
         pass

@@ -108,13 +108,13 @@ def test_runs_show_logs_and_why_tell_of_it_afterwards(jobyard: Jobyard, tmp_path
     assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ", run["started"])
     assert run["steps"][0]["outputs"] == {"rows": 5}
     listed = jobyard("runs", "-o", "json").lines
-    assert [(each["id"], each["state"]) for each in listed] == [(run["id"], "failed")]
-    shown = jobyard("show", run["id"], "-o", "json").lines[0]
+    assert [(each["name"], each["state"]) for each in listed] == [(run["name"], "failed")]
+    shown = jobyard("show", run["name"], "-o", "json").lines[0]
     assert shown["steps"] == run["steps"]
-    assert "load" in jobyard("show", run["id"]).out
-    assert jobyard("logs", run["id"]).out.splitlines() == ["extract | got 5", "load | loading"]
-    assert jobyard("logs", run["id"], "load").out == "loading\n"
-    why = jobyard("why", run["id"])
+    assert "load" in jobyard("show", run["name"]).out
+    assert jobyard("logs", run["name"]).out.splitlines() == ["extract | got 5", "load | loading"]
+    assert jobyard("logs", run["name"], "load").out == "loading\n"
+    why = jobyard("why", run["name"])
     assert why.out.startswith("Step load failed: container main exited with code 4.")
     assert jobyard("why", run["steps"][1]["job"]).out.startswith("Job load-")
 
@@ -126,8 +126,8 @@ def test_what_is_not_there_is_said_so_with_a_hint(jobyard: Jobyard, tmp_path: Pa
         assert "no run nothing in namespace" in answer.err
         assert "Traceback" not in answer.err
     ended = jobyard("run", write(tmp_path, job("one")), "-o", "json").lines[-1]
-    assert f'did you mean "{ended["id"]}"?' in jobyard("show", ended["id"][:-1]).err
-    answer = jobyard("logs", ended["id"], "on")
+    assert f'did you mean "{ended["name"]}"?' in jobyard("show", ended["name"][:-1]).err
+    answer = jobyard("logs", ended["name"], "on")
     assert (answer.code, 'did you mean "one"?' in answer.err) == (2, True)
 
 
@@ -154,7 +154,7 @@ def test_parameters_are_set_checked_and_required(jobyard: Jobyard, tmp_path: Pat
     assert jobyard("run", flow, "--set", "day").code == 2
     good = jobyard("run", flow, "--set", "day=2026-02-03", "--set", "size=large", "-o", "json")
     assert good.code == 0
-    assert jobyard("logs", good.lines[-1]["id"]).out == "2026-02-03 large\n"
+    assert jobyard("logs", good.lines[-1]["name"]).out == "2026-02-03 large\n"
 
 
 def test_nothing_is_created_before_a_file_is_clean(jobyard: Jobyard, tmp_path: Path) -> None:

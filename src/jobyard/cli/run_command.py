@@ -143,7 +143,7 @@ async def _run_file(options: RunOptions) -> int:
             started = await engine.submit(request)
             if options.detach:
                 return await _leave(options, target, started)
-            return await watch_run(engine, started, target, options.target, options.output)
+            return await watch_run(engine, started, target, options.target, options.output, steps=len(workflow.jobs))
 
 
 async def _leave(options: RunOptions, target: Target, started: Run) -> int:

@@ -20,12 +20,15 @@ from jobyard.service.options import TargetOptions
 from jobyard.service.target import Target
 
 
-async def watch_run(engine: ClusterEngine, started: Run, target: Target, options: TargetOptions, output: str) -> int:
-    """Shows a run live until it ends or the user leaves; then how it ended. Returns the exit code."""
+async def watch_run(
+    engine: ClusterEngine, started: Run, target: Target, options: TargetOptions, output: str, *, steps: int | None = None
+) -> int:
+    """Shows a run live until it ends or the user leaves; then how it ended. Returns the exit code. `steps`: how many it has, where known."""
     come_back = f"jobyard run --resume {started.name}{as_words(replace(options, namespace=target.namespace))}"
     screen = _screen(output)
     if output == "text":
-        screen.say(f"Run {started.name} in namespace {target.namespace}")
+        size = "" if steps is None else f" {steps} step{'s' if steps != 1 else ''}"
+        screen.say(f"Run {started.name}:{size} in namespace {target.namespace}")
     try:
         session = await follow(engine, started, target, screen, SystemClock(), come_back)
     finally:
