@@ -13,9 +13,10 @@ from typing import Any
 import pytest
 import yaml
 
+from jobyard.cluster.client import open_cluster
 from jobyard.cluster.credentials import ExecPlugin, TokenFile
 from jobyard.cluster.errors import error
-from jobyard.cluster.kubeconfig import connect
+from jobyard.cluster.kubeconfig import Connection, connect
 from jobyard.model.errors import (
     Conflict,
     CredentialsUnavailable,
@@ -230,3 +231,10 @@ def test_a_proxy_s_page_is_an_answer_too() -> None:
     found = error(server="s", action="a", code=502, body=b"<html>Bad gateway</html>", retry_after="3")
     assert isinstance(found, Unavailable)
     assert (found.retry_after, "Bad gateway" in str(found)) == (3, True)
+
+
+async def test_credentials_that_cannot_be_had_are_told_when_the_cluster_is_opened(tmp_path: Path) -> None:
+    connection = Connection(server="http://api", credentials=TokenFile(tmp_path / "none"))
+    with pytest.raises(InvalidKubeconfig, match="can't be read"):
+        async with open_cluster(connection):
+            raise AssertionError

@@ -295,8 +295,12 @@ def _selectors(labels: str, fields: str) -> dict[str, str]:
 
 @asynccontextmanager
 async def open_cluster(connection: Connection) -> AsyncIterator[HttpCluster]:
-    """A cluster to talk to; leaving closes its connections. Calls, streams and what is urgent have pools of their own: none starves another."""
+    """A cluster to talk to; leaving closes its connections. Calls, streams and what is urgent have pools of their own: none starves another.
+
+    Raises InvalidKubeconfig: credentials that can't be had at the start are for the user to mend; later on they may pass by themselves.
+    """
     tls: Any = False
+    await connection.credentials.header()
     if connection.server.startswith("https://"):
         tls = connection.tls()
         if connection.insecure:
