@@ -9,6 +9,7 @@ import uuid
 from collections.abc import AsyncIterator, Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -16,6 +17,7 @@ from jobyard.cluster.client import HttpCluster, open_cluster
 from jobyard.cluster.kubeconfig import connect
 from jobyard.local import daemon
 from jobyard.model.errors import NotFound
+from tests import workers
 from tests.kubernetes import prepare
 from tests.kubernetes.node import Node
 
@@ -32,7 +34,7 @@ class ClusterUnderTest:
 
 @pytest.fixture(scope="session")
 def local_data(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    """A local cluster that stays for all tests, in a folder of its own."""
+    """A local cluster that stays for all tests of this process, in a folder of its own."""
     folder = tmp_path_factory.mktemp("data")
     os.environ["JOBYARD_DATA"] = str(folder)
     daemon.start(folder / "local")
@@ -41,25 +43,83 @@ def local_data(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
 
 
 KUBERNETES, LOCAL = "kubernetes", "local"
+CLUSTERS = ("under_test", "own_cluster")
+"""The fixtures whose value is the kind of a cluster."""
 
 
 def _is_on_kubernetes(item: pytest.Item) -> bool:
     callspec = getattr(item, "callspec", None)
-    return callspec is not None and callspec.params.get("under_test") == KUBERNETES
+    return callspec is not None and KUBERNETES in (callspec.params.get(name) for name in CLUSTERS)
+
+
+# --- several workers ---
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
+    """None but this process where few tests are asked for."""
+    if workers.is_narrow(config.option, config.args):
+        return 0
+    return workers.how_many([Path(each).absolute() for each in config.args], config.rootpath)
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_configure_node(node: Any) -> None:
+    """Holds the folder of a real node for the workers: the first that needs it starts it, and it ends with this process."""
+    stash = node.config.stash
+    if SHARED not in stash:
+        stash[SHARED] = Node.free("tests", first_slot=1)
+        stash[SHARED].clear()
+    node.workerinput["slot"] = stash[SHARED].slot
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_testnodedown(node: Any, error: object) -> None:
+    """What a worker could not run is told by this process."""
+    said = node.config.stash.setdefault(WHY_NOT, [])
+    said += [why for why in getattr(node, "workeroutput", {}).get("why not", []) if why not in said]
+
+
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    if hasattr(session.config, "workeroutput"):
+        session.config.workeroutput["why not"] = session.config.stash.get(WHY_NOT, [])
+
+
+def pytest_unconfigure(config: pytest.Config) -> None:
+    """Nothing of a node is left, also where a worker was killed."""
+    if shared := config.stash.get(SHARED, None):
+        shared.down()
+        Node.clear_all("tests", first_slot=1)
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> workers.Scheduling:
+    config.option.loadscopereorder = False
+    return workers.Scheduling(config, log)
+
+
+SHARED = pytest.StashKey[Node]()
+
+
+# --- what the tests need ---
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Makes ready what the collected tests need of a real Kubernetes, or says in one loud line why they are skipped."""
     config.stash[WHY_NOT] = []
+    if hasattr(config, "workerinput"):
+        items.sort(key=lambda item: (-workers.expected(item), not _is_on_kubernetes(item)))
     if config.option.collectonly:
         return
     mounting = [item for item in items if item.get_closest_marker("bubblewrap") and not _is_on_kubernetes(item)]
     real = [item for item in items if _is_on_kubernetes(item)]
+    cases = [item for item in items if item.get_closest_marker("conformance")]
     if os.environ.get("JOBYARD_TEST_KUBECONFIG"):
         real = []
     for tests, ready, what in (
         (mounting, prepare.bubblewrap, "WITH VOLUMES ON THE LOCAL CLUSTER"),
         (real, prepare.node, "ON A REAL KUBERNETES"),
+        (cases, prepare.cases, "OF KUBERNETES' OWN CASES"),
     ):
         if not tests:
             continue
@@ -89,8 +149,14 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: p
 
 
 @pytest.fixture(scope="session")
-def node() -> Iterator[Node]:
-    """A real node, for as long as the tests run."""
+def node(pytestconfig: pytest.Config) -> Iterator[Node]:
+    """A real node, for as long as the tests run: one for all workers."""
+    told: dict[str, Any] | None = getattr(pytestconfig, "workerinput", None)
+    if told is not None:
+        shared = Node.of("tests", told["slot"])
+        shared.join()
+        yield shared
+        return
     real = Node.free("tests", first_slot=1)
     real.up()
     yield real
@@ -99,14 +165,31 @@ def node() -> Iterator[Node]:
 
 @pytest.fixture(scope="session", params=[LOCAL, KUBERNETES])
 def under_test(request: pytest.FixtureRequest) -> ClusterUnderTest:
-    """Each cluster that there is: our own, and a real one."""
+    """Each cluster that there is: our own, and a real one. Others use it meanwhile: see `own_cluster`."""
     if request.param == LOCAL:
         data: Path = request.getfixturevalue("local_data")
-        return ClusterUnderTest(name=LOCAL, kubeconfig=data / "local" / "kubeconfig", crash=lambda: _crash_local(data / "local"))
+        return ClusterUnderTest(name=LOCAL, kubeconfig=data / "local" / "kubeconfig")
     if named := os.environ.get("JOBYARD_TEST_KUBECONFIG"):
         return ClusterUnderTest(name=KUBERNETES, kubeconfig=Path(named))
     real: Node = request.getfixturevalue("node")
-    return ClusterUnderTest(name=KUBERNETES, kubeconfig=real.kubeconfig, crash=lambda: _crash_node(real))
+    return ClusterUnderTest(name=KUBERNETES, kubeconfig=real.kubeconfig)
+
+
+@pytest.fixture(scope="session", params=[LOCAL, KUBERNETES])
+def own_cluster(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[ClusterUnderTest]:
+    """Each cluster that there is, and nobody else on it: for tests that harm it."""
+    if request.param == LOCAL:
+        folder = tmp_path_factory.mktemp("own") / "local"
+        daemon.start(folder)
+        yield ClusterUnderTest(name=LOCAL, kubeconfig=folder / "kubeconfig", crash=lambda: _crash_local(folder))
+        daemon.stop(folder)
+    elif os.environ.get("JOBYARD_TEST_KUBECONFIG"):
+        pytest.skip("this cluster is not ours to harm")
+    else:
+        real = Node.free("tests", first_slot=1)
+        real.up()
+        yield ClusterUnderTest(name=KUBERNETES, kubeconfig=real.kubeconfig, crash=lambda: _crash_node(real))
+        real.down()
 
 
 def _crash_local(folder: Path) -> None:

@@ -11,7 +11,8 @@ from jobyard.model.job import read
 from jobyard.model.objects import JOBS, PODS, Job, Kind, Pod, T
 from jobyard.model.run import Role, Run
 
-BOUND = 60.0
+BOUND = 100.0
+"""Seconds: whatever takes longer hangs, however busy the machine."""
 
 
 async def until(cluster: HttpCluster, kind: Kind[T], namespace: str, name: str, holds: Callable[[T], bool]) -> T:

@@ -12,7 +12,7 @@ from jobyard.contracts import Change
 from jobyard.model.errors import Conflict, NotFound, Rejected, Unavailable
 from jobyard.model.objects import CONFIG_MAPS, JOBS, PODS, ConfigMap
 from tests.manifests import job
-from tests.waiting import is_running, until_ended, until_gone, until_pod
+from tests.waiting import BOUND, is_running, until_ended, until_gone, until_pod
 
 
 def config_map(name: str, **data: str) -> dict[str, Any]:
@@ -73,7 +73,7 @@ async def test_a_watch_tells_all_there_is_then_each_change(cluster: HttpCluster,
         told.append((change.type, change.object.metadata.name if change.object else ""))
         return told[-1]
 
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(BOUND):
         async for change in cluster.watch(CONFIG_MAPS, namespace, labels="app=x"):
             match note(change):
                 case ("SYNCED", _):

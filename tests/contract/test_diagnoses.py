@@ -175,18 +175,6 @@ async def test_quota(cluster: HttpCluster, namespace: str) -> None:
 
 
 @pytest.mark.usefixtures("_real")
-async def test_taint(cluster: HttpCluster, namespace: str) -> None:
-    name = (await call(cluster, "GET", "/api/v1/nodes"))["items"][0]["metadata"]["name"]
-    await call(cluster, "PATCH", f"/api/v1/nodes/{name}", {"spec": {"taints": [{"key": "busy", "value": "yes", "effect": "NoSchedule"}]}})
-    try:
-        await cluster.create(JOBS, namespace, job("a"))
-        found = await diagnosis(cluster, namespace, lambda each: each.reason == "Unschedulable")
-        assert "taints that it does not tolerate" in found.sentence
-    finally:
-        await call(cluster, "PATCH", f"/api/v1/nodes/{name}", {"spec": {"taints": None}})
-
-
-@pytest.mark.usefixtures("_real")
 async def test_evicted(cluster: HttpCluster, namespace: str) -> None:
     await cluster.create(JOBS, namespace, job("a", "sleep 60"))
     pod = await until_pod(cluster, namespace, "a", is_running)

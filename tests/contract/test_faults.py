@@ -32,6 +32,7 @@ from tests.faults.proxy import Asked, Fault, Proxy, by_seed, no_faults, open_pro
 from tests.flows import read
 from tests.manifests import step, workflow
 from tests.toy.folder import FolderTrigger
+from tests.waiting import BOUND
 
 T = TypeVar("T")
 FIRST, _, LAST = os.environ.get("JOBYARD_FAULT_SEEDS", "0-5").partition("-")
@@ -116,7 +117,7 @@ async def test_a_create_whose_answer_is_lost_makes_one_job(
         return fault
 
     proxy.rule = first_of_each
-    async with through(proxy, tmp_path) as client, open_engine(client, SystemClock(), namespace) as engine, asyncio.timeout(60):
+    async with through(proxy, tmp_path) as client, open_engine(client, SystemClock(), namespace) as engine, asyncio.timeout(BOUND):
         flow = read(workflow("w", step("a", retry={"limit": 1}) if home == "ConfigMap" else step("a")), tmp_path)
         run = await engine.submit(RunRequest(trigger="test", key="k", workflow=flow))
         assert (await engine.outcome(run)).state is State.SUCCEEDED
@@ -126,7 +127,7 @@ async def test_a_create_whose_answer_is_lost_makes_one_job(
 
 
 async def test_an_outage_is_told_as_reconnecting_and_the_run_goes_on(proxy: Proxy, namespace: str, tmp_path: Path) -> None:
-    async with through(proxy, tmp_path) as client, open_engine(client, SystemClock(), namespace) as engine, asyncio.timeout(90):
+    async with through(proxy, tmp_path) as client, open_engine(client, SystemClock(), namespace) as engine, asyncio.timeout(BOUND):
         flow = read(workflow("w", step("a", "sleep 1"), step("b", "true", "a")), tmp_path)
         run = await engine.submit(RunRequest(trigger="test", key="k", workflow=flow))
         said: list[str] = []
@@ -146,7 +147,7 @@ async def test_an_outage_is_told_as_reconnecting_and_the_run_goes_on(proxy: Prox
 
 
 async def test_under_429_calls_become_fewer_at_once_and_come_back_without_a_herd(proxy: Proxy, namespace: str, tmp_path: Path) -> None:
-    async with through(proxy, tmp_path) as client, asyncio.timeout(60):
+    async with through(proxy, tmp_path) as client, asyncio.timeout(BOUND):
 
         async def some(count: int) -> None:
             async def one(number: int) -> None:
@@ -194,7 +195,7 @@ async def test_a_server_that_is_away_for_an_hour_leaves_a_correct_backlog(
         (tmp_path / name).write_bytes(msgspec.json.encode(workflow("w", step("a", "sleep 2"), step("b", "true", "a", retry={"limit": 3}))))
         (tmp_path / name).replace(tmp_path / "inbox" / name)
 
-    async with through(proxy, tmp_path) as client, open_engine(client, clock, namespace) as engine, asyncio.timeout(110):
+    async with through(proxy, tmp_path) as client, open_engine(client, clock, namespace) as engine, asyncio.timeout(200):
         trigger = FolderTrigger(tmp_path)
         restarts = Restarts(backoff=Backoff(first=0.1, longest=1.0))
         serving = asyncio.create_task(Supervised(trigger, report, clock, restarts).run(engine))
@@ -229,7 +230,7 @@ async def test_a_token_that_ran_out_is_read_again(proxy: Proxy, namespace: str, 
         proxy.token = "second"
         proxy.cut_all()
         token.write_text("second")
-        async with asyncio.timeout(60):
+        async with asyncio.timeout(BOUND):
             run = await engine.submit(RunRequest(trigger="test", key="k", workflow=read(workflow("w", step("a")), tmp_path)))
             assert (await engine.outcome(run)).state is State.SUCCEEDED
 
@@ -247,5 +248,5 @@ async def test_a_renewed_certificate_is_noticed_by_nobody(under_test: ClusterUnd
             run = await engine.submit(RunRequest(trigger="test", key="k", workflow=flow))
             context.load_cert_chain(new)
             proxy.cut_all()
-            async with asyncio.timeout(60):
+            async with asyncio.timeout(BOUND):
                 assert (await engine.outcome(run)).state is State.SUCCEEDED

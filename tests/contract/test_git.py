@@ -256,7 +256,7 @@ async def test_what_never_starts_has_failed_in_the_end_and_says_why(
         person.write("queued/image.yaml", text(job("image", container={"image": "registry.invalid/nothing:1"})))
         words.append("registry.invalid/nothing:1")
     person.push()
-    await until_idle(await trigger(remote, namespace, start_timeout=timedelta(seconds=4)), engine)
+    await until_idle(await trigger(remote, namespace, start_timeout=timedelta(seconds=15)), engine)
     assert set(tree(remote).values()) == {"failed"}
     told = git(remote, "log", "--format=%B", "main")
     for each in words:

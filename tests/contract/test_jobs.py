@@ -11,7 +11,7 @@ from jobyard.model.diagnosis import Diagnosis, diagnose
 from jobyard.model.job import outputs
 from jobyard.model.objects import EVENTS, JOBS, PODS, Job
 from tests.manifests import job
-from tests.waiting import is_running, until, until_ended, until_gone, until_pod
+from tests.waiting import BOUND, is_running, until, until_ended, until_gone, until_pod
 
 
 def conditions(ended: Job) -> list[tuple[str, str, str | None]]:
@@ -93,7 +93,7 @@ async def test_suspending_stops_what_runs(cluster: HttpCluster, namespace: str) 
 async def test_completions_and_parallelism(cluster: HttpCluster, namespace: str) -> None:
     await cluster.create(JOBS, namespace, job("a", "sleep 0.5", completions=3, parallelism=2))
     most = 0
-    async with asyncio.timeout(60):
+    async with asyncio.timeout(BOUND):
         async for change in cluster.watch(JOBS, namespace):
             if change.object:
                 most = max(most, change.object.status.active or 0)
@@ -177,7 +177,7 @@ async def test_a_missing_secret_is_named_and_the_pod_starts_once_it_is_there(clu
 
 async def test_a_service_account_that_is_not_there(cluster: HttpCluster, namespace: str) -> None:
     await cluster.create(JOBS, namespace, job("a", pod={"serviceAccountName": "nobody"}))
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(BOUND):
         async for change in cluster.watch(EVENTS, namespace, fields="reason=FailedCreate"):
             if change.object is not None:
                 break

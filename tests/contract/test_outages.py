@@ -1,4 +1,4 @@
-"""What a crash of the API server does to a watch and to a run: nothing that a user would notice for long."""
+"""What a crash of the API server does to a watch and to a run: nothing that a user would notice for long. And what else nobody may share a cluster with."""
 
 from __future__ import annotations
 
@@ -18,13 +18,21 @@ from jobyard.model.errors import WatchExpired
 from jobyard.model.objects import CONFIG_MAPS, JOBS, ConfigMap
 from jobyard.model.run import RunRequest, State
 from jobyard.service.reading import read_file
-from tests.conftest import ClusterUnderTest
-from tests.manifests import step, workflow
+from tests.conftest import KUBERNETES, ClusterUnderTest
+from tests.contract.test_diagnoses import call, diagnosis
+from tests.manifests import job, step, workflow
+from tests.waiting import BOUND
+
+pytestmark = pytest.mark.timeout(240)
+
+
+@pytest.fixture(scope="module")
+def under_test(own_cluster: ClusterUnderTest) -> ClusterUnderTest:
+    return own_cluster
 
 
 def crash(under_test: ClusterUnderTest) -> None:
-    if under_test.crash is None:
-        pytest.skip("this cluster is not ours to crash")
+    assert under_test.crash is not None
     under_test.crash()
 
 
@@ -40,7 +48,7 @@ async def test_a_watch_tells_what_happened_over_a_crash(under_test: ClusterUnder
             (synced if change.type == "SYNCED" else found).set()
 
     watching = asyncio.create_task(watch())
-    async with asyncio.timeout(60):
+    async with asyncio.timeout(BOUND):
         await synced.wait()
         await asyncio.to_thread(crash, under_test)
         async with open_cluster(connect(kubeconfig=str(under_test.kubeconfig))) as other:
@@ -78,6 +86,19 @@ async def test_a_run_goes_on_over_a_crash(under_test: ClusterUnderTest, cluster:
     async with open_engine(cluster, SystemClock(), namespace) as engine:
         run = await engine.submit(RunRequest(trigger="test", key=uuid.uuid4().hex, workflow=read_file(file).require()))
         await asyncio.to_thread(crash, under_test)
-        async with asyncio.timeout(90):
+        async with asyncio.timeout(BOUND):
             assert (await engine.outcome(run)).state is State.SUCCEEDED
     assert len(await cluster.list(JOBS, namespace)) == 2
+
+
+async def test_a_node_that_takes_no_pods_is_told(under_test: ClusterUnderTest, cluster: HttpCluster, namespace: str) -> None:
+    if under_test.name != KUBERNETES:
+        pytest.skip("only a real node can be tainted")
+    name = (await call(cluster, "GET", "/api/v1/nodes"))["items"][0]["metadata"]["name"]
+    await call(cluster, "PATCH", f"/api/v1/nodes/{name}", {"spec": {"taints": [{"key": "busy", "value": "yes", "effect": "NoSchedule"}]}})
+    try:
+        await cluster.create(JOBS, namespace, job("a"))
+        found = await diagnosis(cluster, namespace, lambda each: each.reason == "Unschedulable")
+        assert "taints that it does not tolerate" in found.sentence
+    finally:
+        await call(cluster, "PATCH", f"/api/v1/nodes/{name}", {"spec": {"taints": None}})

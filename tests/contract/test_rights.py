@@ -28,7 +28,7 @@ from jobyard.service.reading import read_file
 from tests.conftest import KUBERNETES, ClusterUnderTest
 from tests.manifests import step, workflow
 from tests.restricted import restricted_kubeconfig
-from tests.waiting import until_job
+from tests.waiting import BOUND, until_job
 
 LESS = [(right, verb) for right in RIGHTS for verb in right.verbs]
 
@@ -45,8 +45,8 @@ def flow(folder: Path, *steps: dict[str, object], **spec: object) -> Workflow:
     return read_file(file).require()
 
 
-async def tour(kubeconfig: Path, namespace: str, folder: Path) -> str:
-    """Everything that Jobyard does with a cluster, once. An empty string when all went well, else what was refused."""
+async def tour(kubeconfig: Path, namespace: str, folder: Path, bound: float = BOUND) -> str:
+    """Everything that Jobyard does with a cluster, once. An empty string when all went well, else what was refused, or not done in `bound` seconds."""
     request = RunRequest(
         trigger="test",
         key=uuid.uuid4().hex,
@@ -59,7 +59,7 @@ async def tour(kubeconfig: Path, namespace: str, folder: Path) -> str:
     try:
         async with (
             open_cluster(connect(kubeconfig=str(kubeconfig))) as cluster,
-            asyncio.timeout(40),
+            asyncio.timeout(bound),
             open_engine(cluster, SystemClock(), namespace) as engine,
         ):
             run = await engine.submit(request)
@@ -100,4 +100,4 @@ async def test_each_right_is_needed(
     less = tuple(replace(each, verbs=tuple(v for v in each.verbs if v != verb)) if each is right else each for each in RIGHTS)
     rights = tuple(each for each in less if each.verbs)
     kubeconfig = await restricted_kubeconfig(cluster, under_test.kubeconfig, namespace, tmp_path / "kubeconfig", rights)
-    assert await tour(kubeconfig, namespace, tmp_path) != "", f"nothing needs {verb} {right.resource}"
+    assert await tour(kubeconfig, namespace, tmp_path, 40) != "", f"nothing needs {verb} {right.resource}"

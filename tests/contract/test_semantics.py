@@ -53,7 +53,7 @@ NEEDS_SECRET = {"container": {"envFrom": [{"secretRef": {"name": "none"}}]}}
 
 
 async def test_a_step_that_does_not_start_in_time_is_stopped_and_says_what_kept_it(engine: ClusterEngine, tmp_path: Path) -> None:
-    flow = read(workflow("w", step("a", "true", spec=NEEDS_SECRET, startTimeout="4s")), tmp_path)
+    flow = read(workflow("w", step("a", "true", spec=NEEDS_SECRET, startTimeout="15s")), tmp_path)
     async with asyncio.timeout(BOUND):
         outcome = await engine.outcome(await engine.submit(request(flow)))
     found = outcome.view.steps[0]

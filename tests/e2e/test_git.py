@@ -26,10 +26,11 @@ from jobyard.model.names import RECORD_SELECTOR
 from jobyard.model.objects import CONFIG_MAPS, SECRETS
 from tests.conftest import ClusterUnderTest
 from tests.e2e.conftest import COMMAND, Answer, Jobyard, environment
-from tests.git.remotes import NO_CONFIG, Person, free_port, git, subjects, tree
+from tests.git.remotes import NO_CONFIG, Person, git, subjects, tree
 from tests.manifests import job
+from tests.ports import free_port
 
-BOUND = 60.0
+BOUND = 100.0
 SECRET = "s3cret"
 Serve = Callable[..., "Said"]
 
@@ -87,7 +88,7 @@ class Said:
         """Ends it as Kubernetes would."""
         self.process.send_signal(signal.SIGTERM)
         try:
-            self.process.wait(timeout=20)
+            self.process.wait(timeout=60)
         finally:
             self.process.kill()
             self.process.wait()
@@ -97,7 +98,7 @@ class Said:
 def post(url: str, body: bytes, **headers: str) -> tuple[int, str]:
     request = urllib.request.Request(url, data=body, headers={name.replace("_", "-"): value for name, value in headers.items()})
     try:
-        with urllib.request.urlopen(request, timeout=20) as answer:
+        with urllib.request.urlopen(request, timeout=60) as answer:
             return answer.status, answer.read().decode()
     except urllib.error.HTTPError as error:
         return error.code, error.read().decode()
@@ -168,7 +169,7 @@ def test_watch_hears_of_pushes_and_follows_runs(serve: Serve, remote: Path, tmp_
     words = ("git", "watch", "--repository", str(remote), "--branch", "main", "--listen", f"127.0.0.1:{port}", "--poll", "600")
     watching = serve(*words, JOBYARD_WEBHOOK_SECRET=SECRET)
     watching.until("Webhooks are received")
-    with urllib.request.urlopen(f"http://127.0.0.1:{port}/health", timeout=20) as answer:
+    with urllib.request.urlopen(f"http://127.0.0.1:{port}/health", timeout=60) as answer:
         assert answer.read() == b"OK!"
     hook = f"http://127.0.0.1:{port}/webhooks/github"
 
@@ -230,7 +231,7 @@ def test_goji_s_container_can_be_replaced(
     assert post(url, body, X_Hub_Signature="sha1=" + hmac.new(b"hook", body, hashlib.sha1).hexdigest()) == (200, "OK")
     assert post(url, body)[0] == 400
     with pytest.raises(urllib.error.HTTPError, match="405"):
-        urllib.request.urlopen(url, timeout=20)
+        urllib.request.urlopen(url, timeout=60)
 
     def goji(*words: str) -> Answer:
         return jobyard("compat", "goji", *words, cluster=False, cwd=tmp_path, **config)

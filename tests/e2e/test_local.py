@@ -53,7 +53,7 @@ def test_ctrl_c_ends_the_command_s_cluster_with_its_jobs(tmp_path: Path, data: d
     assert any("a running" in line for line in process.stdout)
     process.send_signal(signal.SIGINT)
     process.stdout.read()
-    assert process.wait(30) == 130
+    assert process.wait(60) == 130
     process.stdout.close()
     assert processes.with_words(f"sleep\0{marker}") == []
 
@@ -139,11 +139,12 @@ def test_kubectl_works_on_it(tmp_path: Path, data: dict[str, str]) -> None:
         assert done.returncode == code, done.stderr
         return done.stdout + done.stderr
 
-    manifest = json.dumps(job("hello", "echo one; sleep 1; echo two"))
+    manifest = json.dumps(job("hello", f"echo one; until test -e {tmp_path}/go; do sleep 0.1; done; echo two"))
     assert "job.batch/hello created" in kubectl("create", "-f", "-", text=manifest)
-    kubectl("wait", "--for=jsonpath={.status.ready}=1", "job/hello", "--timeout=20s")
+    kubectl("wait", "--for=jsonpath={.status.ready}=1", "job/hello", "--timeout=50s")
+    (tmp_path / "go").touch()
     assert kubectl("logs", "-f", "job/hello").splitlines()[-2:] == ["one", "two"]
-    kubectl("wait", "--for=condition=complete", "job/hello", "--timeout=20s")
+    kubectl("wait", "--for=condition=complete", "job/hello", "--timeout=50s")
     assert "hello" in kubectl("get", "jobs")
     described = kubectl("describe", "job", "hello")
     assert "SuccessfulCreate" in described

@@ -17,6 +17,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 from tests.kubernetes.prepare import install
+from tests.ports import free_port
 
 USER, PASSWORD = "jobs", "pa55-word"
 PERSON = {
@@ -130,15 +131,9 @@ def ssh_agent(folder: Path, key: Path) -> Iterator[str]:
         agent.communicate()
 
 
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
-
-
 def until_open(port: int) -> None:
     """Returns once somebody listens."""
-    end = time.monotonic() + 20
+    end = time.monotonic() + 60
     while time.monotonic() < end:
         with socket.socket() as probe:
             if probe.connect_ex(("127.0.0.1", port)) == 0:

@@ -27,12 +27,15 @@ import yaml
 from tests import processes
 from tests.kubernetes import build
 from tests.kubernetes.images import write_images
+from tests.ports import free_port
 
 CONTROLLERS = (
     "job-controller,cronjob-controller,serviceaccount-controller,serviceaccount-token-controller,garbage-collector-controller,namespace-controller,"
     "ttl-after-finished-controller,root-ca-certificate-publisher-controller,pod-garbage-collector-controller,resourcequota-controller"
 )
-READY_WITHIN = 60.0
+READY_WITHIN = 120.0
+SLOTS = 8
+"""Nodes of one purpose beside each other."""
 
 
 class Node:
@@ -42,18 +45,29 @@ class Node:
         self.folder = build.cache() / "nodes" / name
         self.slot = slot
         self.kubeconfig = self.folder / "kubeconfig"
+        self._ready = self.folder / "ready"
         self._lock: IO[str] | None = None
 
     # --- up ---
 
     def up(self) -> None:
         """Starts the node and waits until it is ready. What a killed one left here is removed first."""
-        programs = build.node_programs()
         if self._lock is None and not self.claim():
             raise RuntimeError(f"another process runs the node {self.folder.name}")
+        self._start()
+
+    def join(self) -> None:
+        """Starts the node, if nobody else has, and waits until it is ready. For processes whose parent holds the folder: it ends the node."""
+        with self.folder.with_suffix(".start").open("w") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            if not self._ready.exists():
+                self._start()
+
+    def _start(self) -> None:
+        programs = build.node_programs()
         self._remove()
         self.folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-        ports = dict(zip(("etcd", "peer", "api", "controllers", "scheduler", "kubelet", "containerd"), _free_ports(7), strict=True))
+        ports = {each: free_port() for each in ("etcd", "peer", "api", "controllers", "scheduler", "kubelet")}
         self._write_identity(ports)
         self._start_control_plane(programs, ports)
         self._start_runtime()
@@ -67,15 +81,29 @@ class Node:
             lambda: self.kubectl("get", "serviceaccount", "default", "-n", "default").returncode == 0,
             self.folder,
         )
+        self._ready.touch()
+
+    @classmethod
+    def of(cls, purpose: str, slot: int) -> Node:
+        """The node of this purpose in this slot."""
+        return cls(f"{purpose}-{slot}", slot)
 
     @classmethod
     def free(cls, purpose: str, first_slot: int) -> Node:
         """A node that nobody runs, for runs beside each other; the lowest, so that what a killed run left is removed by the next."""
-        for slot in range(first_slot, first_slot + 8):
-            node = cls(f"{purpose}-{slot}", slot)
+        for slot in range(first_slot, first_slot + SLOTS):
+            node = cls.of(purpose, slot)
             if node.claim():
                 return node
-        raise RuntimeError(f"eight nodes for {purpose} run already")
+        raise RuntimeError(f"{SLOTS} nodes for {purpose} run already")
+
+    @classmethod
+    def clear_all(cls, purpose: str, first_slot: int) -> None:
+        """Removes what killed processes left of nodes for this purpose."""
+        for slot in range(first_slot, first_slot + SLOTS):
+            node = cls.of(purpose, slot)
+            if node.folder.exists() and node.claim():
+                node.down()
 
     def claim(self) -> bool:
         """Holds the folder's lock as long as this process lives, so that nobody else takes the node for left behind. False when another does."""
@@ -355,6 +383,10 @@ runtime_type = "io.containerd.runc.v2"
             self._lock.close()
             self._lock = None
 
+    def clear(self) -> None:
+        """Removes what a killed process left here; the folder stays ours."""
+        self._remove()
+
     def _remove(self) -> None:
         # First what would start anew what is taken away below.
         for entry in self._processes():
@@ -370,14 +402,6 @@ runtime_type = "io.containerd.runc.v2"
             for mount in sorted(_mounts(self.folder), key=len, reverse=True):
                 subprocess.run(["umount", "--lazy", mount], capture_output=True, check=False)
         shutil.rmtree(self.folder, ignore_errors=True)
-
-
-def _free_ports(count: int) -> list[int]:
-    with contextlib.ExitStack() as stack:
-        sockets = [stack.enter_context(socket.socket()) for _ in range(count)]
-        for each in sockets:
-            each.bind(("127.0.0.1", 0))
-        return [int(each.getsockname()[1]) for each in sockets]
 
 
 def _resolvable(host: str) -> None:

@@ -67,6 +67,6 @@ async def test_calls_wait_for_their_turn_and_a_cancelled_one_gives_its_place_awa
     tasks[1].cancel()
     first.set()
     third.set()
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(30):
         await asyncio.gather(*tasks, return_exceptions=True)
     assert order == ["a", "c"]

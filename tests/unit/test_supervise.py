@@ -94,7 +94,7 @@ class Script:
 
 
 async def until(report: Report, holds: Callable[[], bool]) -> None:
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(30):
         while not holds():
             await report.changed.wait()
 
@@ -104,7 +104,7 @@ async def test_a_trigger_that_fails_or_ends_is_started_again_and_says_why() -> N
     report = Report("script", CLOCK)
     seen = []
     task = asyncio.create_task(Supervised(script, report, CLOCK, QUICK).run(Ended()))
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(30):
         while not script.waiting.is_set():
             await report.changed.wait()
             seen.append((report.health.stage, report.health.error))
@@ -137,7 +137,7 @@ async def test_a_gate_starts_and_stops_its_trigger(wrap: type[LeaderOnly] | type
     assert script.starts == 0
     for times in (1, 2):
         switch.open()
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(30):
             await script.waiting.wait()
         assert (script.starts, report.health.stage) == (times, Stage.RUNNING)
         switch.close()

@@ -1,0 +1,67 @@
+"""How the tests are spread over processes: how many, in which order, and who shares one. Most tests wait for pods, so there are more workers than processors."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+import pytest
+from xdist.scheduler import LoadScopeScheduling  # type: ignore[import-untyped]
+from xdist.workermanage import WorkerController  # type: ignore[import-untyped]
+
+MOST = 8
+"""Workers at the most: what two processors and one node can bear without any test being late."""
+TESTS_A_WORKER = 6
+"""A worker takes a second to begin, which fewer tests than these do not win back."""
+WHOLE = ("tests/contract/test_outages.py", "tests/contract/test_runtimes.py")
+"""Their fixtures are so dear that all tests of one value (a node, podman, docker) run in one worker, one after another."""
+NEVER_WAIT = Path("tests/unit")
+"""Nothing is won by several workers for these: they take processor time alone, and not much."""
+
+
+def how_many(paths: Sequence[Path], root: Path) -> int:
+    """The workers that these files and folders are worth; 0 for none but this process."""
+    files = [file for path in paths for file in (path.rglob("test_*.py") if path.is_dir() else [path])]
+    waiting = [file for file in files if not file.is_relative_to(root / NEVER_WAIT)]
+    tests = sum(len(re.findall(r"^(?:async )?def test_", file.read_text(), re.MULTILINE)) for file in waiting)
+    count = min(MOST, tests // TESTS_A_WORKER)
+    return count if count > 1 else 0
+
+
+def is_narrow(options: object, arguments: Iterable[str]) -> bool:
+    """Whether somebody looks for one thing: a test by its name, the first failure, what a test prints."""
+    asked = ("keyword", "markexpr", "maxfail", "collectonly", "usepdb", "setupshow", "setupplan")
+    return (
+        any(getattr(options, name, None) for name in asked)
+        or getattr(options, "capture", "") == "no"
+        or any("::" in each for each in arguments)
+    )
+
+
+def group(test: str) -> str:
+    """Which tests share a worker with this one: those of the same name here. Most share it with nobody."""
+    file, _, name = test.partition("::")
+    if file not in WHOLE:
+        return test
+    return f"{file}[{re.split('[-[]', name.rstrip(']') + '[')[1]}]"
+
+
+class Scheduling(LoadScopeScheduling):  # type: ignore[misc]
+    """Hands out group by group, in the order of the tests; to each worker one more than it runs, so that little waits behind what takes long."""
+
+    # xdist has such groups too (loadgroup), but not with pytest 9.2: https://github.com/pytest-dev/pytest-xdist/issues/1386
+
+    def _split_scope(self, nodeid: str) -> str:
+        return group(nodeid)
+
+    def _reschedule(self, node: WorkerController) -> None:
+        if self.workqueue and self._pending_of(self.assigned_work[node]) > 1:
+            return
+        super()._reschedule(node)
+
+
+def expected(item: pytest.Item) -> float:
+    """Seconds that a test says it may take. What may take longest begins first, or the others would wait for it at the end."""
+    marker = item.get_closest_marker("timeout")
+    return float(marker.args[0]) if marker else 0.0
