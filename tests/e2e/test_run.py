@@ -48,6 +48,20 @@ def run_id(text: str) -> str:
     return found[1]
 
 
+def test_what_stands_beside_a_job_is_there_before_it(jobyard: Jobyard, tmp_path: Path) -> None:
+    settings = {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "settings"}, "data": {"COLOUR": "blue"}}
+    reads = job("reads", "test $COLOUR = blue", container={"envFrom": [{"configMapRef": {"name": "settings"}}]})
+    file = write(tmp_path, {"apiVersion": "v1", "kind": "List", "items": [reads, settings]})
+    answer = jobyard("run", "--dry-run", file)
+    assert "before them: ConfigMap settings" in answer.out
+    answer = jobyard("run", file)
+    assert answer.code == 0, answer.out + answer.err
+    rights = {"apiVersion": "rbac.authorization.k8s.io/v1", "kind": "ClusterRole", "metadata": {"name": "all"}, "rules": []}
+    answer = jobyard("run", write(tmp_path, {"apiVersion": "v1", "kind": "List", "items": [reads, rights]}))
+    assert (answer.code, "kind ClusterRole, which no run makes" in answer.err) == (2, True)
+    assert "apply it first" in answer.err
+
+
 @pytest.mark.parametrize("example", sorted(ROOT.glob("examples/*")), ids=lambda path: path.name)
 def test_every_example_runs(jobyard: Jobyard, example: Path) -> None:
     answer = jobyard("run", example)

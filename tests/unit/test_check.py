@@ -5,7 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from click.testing import CliRunner
 
+from jobyard.cli.check_command import check
 from jobyard.files.manifest import without_command
 from jobyard.service.reading import read_file
 
@@ -85,7 +87,11 @@ def test_a_mistake_in_a_job_is_found_with_its_place(line: str, after: str, expec
         ("name: good", "name: Not_Good", 'f.yaml:4:9: metadata.name of "Not_Good", expected at most 63 lower-case letters'),
         ("name: good", "name: " + "x" * 64, "f.yaml:4:9: metadata.name of 64 characters"),
         ("          image: busybox\n", "", "f.yaml:10:11: container main has no image"),
-        ("kind: Job", "kind: CronJob", "f.yaml:2:7: kind CronJob is not a Job, expected kind: Job; write its spec.jobTemplate"),
+        (
+            "kind: Job",
+            "kind: CronJob",
+            "f.yaml:2:7: the file holds no Job, only a CronJob, expected one at least; write its spec.jobTemplate",
+        ),
         ("kind: Job", "kind: job", 'f.yaml:2:7: kind job is not a Job, expected kind: Job; did you mean "Job"?'),
         ("apiVersion: batch/v1", "apiVersion: batch/v1beta1", "f.yaml:1:13: apiVersion batch/v1beta1 of a Job, expected batch/v1"),
         ("  template:", "  templat:", "spec.template is missing"),
@@ -232,6 +238,81 @@ def test_several_documents_lists_and_folders_are_read_in_order() -> None:
     )
     workflow = read_file(Path("many")).require()
     assert [step.name for step in workflow.steps] == ["a1", "b1", "b2", "c1"]
+
+
+OBJECTS = """apiVersion: v1
+kind: ConfigMap
+metadata: {name: settings}
+---
+apiVersion: example.com/v1
+kind: Thing
+metadata: {name: thing, namespace: mine}
+---
+apiVersion: v1
+kind: PersistentVolumeClaim
+metadata: {name: data}
+spec: {accessModes: [ReadWriteOnce], resources: {requests: {storage: 1Gi}}}
+---
+"""
+
+
+def test_objects_beside_the_jobs_are_the_runs_own() -> None:
+    assert not findings(OBJECTS + JOB)
+    reading = read_file(Path("f.yaml"))
+    assert [(str(each), str(each.belonging)) for each in reading.objects] == [
+        ("ConfigMap settings", "belongs"),
+        ("Thing thing", "belongs"),
+        ("PersistentVolumeClaim data", "kept"),
+    ]
+    assert reading.require().namespace == "mine"  # the objects' namespace is the run's
+
+
+def test_objects_beside_the_jobs_of_a_step_come_with_it_once() -> None:
+    Path("job.yaml").write_text(OBJECTS + JOB)
+    assert not findings(WORKFLOW)
+    assert [each.kind for each in read_file(Path("f.yaml")).objects] == ["ConfigMap", "Thing", "PersistentVolumeClaim"]
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "expected"),
+    [
+        ("kind: Thing", "kind: Thing\nmetadata: {}\n---\napiVersion: v1\nkind: Namespace", "kind Namespace, which no run makes"),
+        ("{name: settings}", "{name: Settings}", 'metadata.name of "Settings"'),
+        ("{name: settings}", "{}", "no metadata.name, expected a name, by which the Job finds it"),
+        ("{name: settings}", "{name: settings, labels: {a: 'b c'}}", 'label value "b c"'),
+        ("{name: settings}", "{name: settings}\ndat: {}", 'unknown field "dat" in the ConfigMap; did you mean "data"?'),
+        ("{name: settings}", "{name: settings, namespace: other}", "one namespace a run"),
+        (
+            "{name: data}",
+            "{name: data}\n---\napiVersion: v1\nkind: ConfigMap\nmetadata: {name: settings}",
+            'a second ConfigMap named "settings"',
+        ),
+    ],
+)
+def test_mistakes_in_objects_beside_the_jobs_are_found(old: str, new: str, expected: str) -> None:
+    found = findings(OBJECTS.replace(old, new) + JOB)
+    assert any(expected in each for each in found), found
+
+
+def test_objects_alone_are_no_run() -> None:
+    assert findings(OBJECTS) == ["f.yaml:2:7: the file holds no Job, only a ConfigMap, expected one at least"]
+
+
+def test_no_placeholder_is_filled_in_beside_a_job() -> None:
+    Path("job.yaml").write_text(OBJECTS.replace("{name: settings}", "{name: settings}\ndata: {a: '{{ params.day }}'}") + JOB)
+    assert any("a placeholder in a ConfigMap, where none is filled in" in each for each in findings(WORKFLOW))
+
+
+def test_the_last_line_counts() -> None:
+    Path("good.yaml").write_text(JOB)
+    Path("bad.yaml").write_text(JOB.replace("Never", "Always").replace("busybox", "''").replace("good", "bad"))
+
+    def last(*names: str) -> str:
+        return CliRunner().invoke(check, [*names, "--kubeconfig", "none"]).output.splitlines()[-1]
+
+    assert last("bad.yaml") == "bad.yaml: 2 mistakes"
+    assert last("bad.yaml", "good.yaml", "absent.yaml") == "3 mistakes in 2 of 3 files"
+    assert last(".") == "2 mistakes in 1 of 2 files"
 
 
 def test_two_jobs_of_one_name_are_told_apart_only_by_their_authors() -> None:

@@ -1,11 +1,12 @@
-"""What the cluster itself says of a workflow's Jobs, before any is created: a strict dry run of each."""
+"""What the cluster itself says of a workflow's Jobs and what stands beside them, before any is created: a strict dry run of each."""
 
 from __future__ import annotations
 
 from jobyard.engine.home import job_labels
+from jobyard.files.objects import SideObject
 from jobyard.files.reading import Reading
 from jobyard.model import names
-from jobyard.model.errors import InvalidParameter, JobyardError, NoCluster, NotFound, PlaceholderUnknown, Rejected
+from jobyard.model.errors import Conflict, InvalidParameter, JobyardError, NoCluster, NotFound, PlaceholderUnknown, Rejected
 from jobyard.model.finding import Finding, Position
 from jobyard.model.job import render
 from jobyard.model.objects import JOBS
@@ -45,7 +46,7 @@ async def _dry_run(target: Target, workflow: Workflow, reading: Reading) -> list
     except InvalidParameter:
         return []  # it needs values that only a run has
     documents = {id(job.template.manifest): job.document for job in reading.jobs}
-    found: list[Finding] = []
+    found = [finding for each in reading.objects for finding in await _dry_run_object(target, each)]
     for step in workflow.jobs:
         template = step.job
         if template is None:
@@ -66,3 +67,18 @@ async def _dry_run(target: Target, workflow: Workflow, reading: Reading) -> list
             said = refused.message.replace(job["metadata"]["name"], str(manifest.get("metadata", {}).get("name", step.name)))
             found.append(Finding(position=document.at(), what=f"the cluster refuses it: {said}"))
     return found
+
+
+async def _dry_run_object(target: Target, side: SideObject) -> list[Finding]:
+    """What the cluster says of an object beside the Jobs. That it is there already is for the run to see to."""
+    try:
+        kind = await target.cluster.find_kind(side.api_version, side.kind)
+    except NotFound as refused:
+        return [Finding(position=side.document.at(("kind",)), what=f"the cluster says: {refused.message}")]
+    try:
+        await target.cluster.create(kind, target.namespace, side.manifest, dry_run=True)
+    except (Conflict, NotFound):
+        return []
+    except Rejected as refused:
+        return [Finding(position=side.document.at(), what=f"the cluster refuses it: {refused.message}")]
+    return []

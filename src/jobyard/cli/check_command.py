@@ -24,14 +24,17 @@ def check(files: tuple[Path, ...], target: TargetOptions, output: str) -> None:
     import json
 
     from jobyard.cli.asking import ask_cluster
+    from jobyard.files.folder import show
     from jobyard.files.manifest import without_command
     from jobyard.model.finding import Finding
     from jobyard.service.reading import read_file
     from jobyard.service.shapes import finding_json
 
     findings: list[Finding] = []
+    seen: set[str] = set()
     for file in files:
         reading = read_file(file)
+        seen |= {show(file)} if not file.is_dir() else {placed.document.file for placed in reading.placed}
         findings += reading.findings
         findings += without_command(reading.jobs)
         if not reading.errors:
@@ -41,10 +44,21 @@ def check(files: tuple[Path, ...], target: TargetOptions, output: str) -> None:
     for finding in findings:
         click.echo(json.dumps(finding_json(finding)) if output == "json" else str(finding))
     if output == "text":
-        names = ", ".join(map(str, files))
-        click.echo(f"{names}: {'1 mistake' if wrong == 1 else f'{wrong} mistakes'}" if wrong else f"{names}: all good", err=bool(wrong))
+        click.echo(_last_line([finding.position.file for finding in findings if finding.is_error], seen), err=bool(wrong))
     if wrong:
         raise Exit(2)
+
+
+def _last_line(wrong: list[str], seen: set[str]) -> str:
+    """How much is wrong in how many files. `wrong`: the file of each mistake; `seen`: the files that were looked at."""
+    from jobyard.model.errors import number
+
+    every = seen | set(wrong)
+    if len(every) == 1:
+        return f"{next(iter(every))}: {number(len(wrong), 'mistake') if wrong else 'all good'}"
+    if not wrong:
+        return f"{number(len(every), 'file')}: all good"
+    return f"{number(len(wrong), 'mistake')} in {len(set(wrong))} of {len(every)} files"
 
 
 @click.command()

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from xml.sax.saxutils import escape
 
+from jobyard.files.objects import SideObject
+from jobyard.model.belongings import Belonging
 from jobyard.model.workflow import Step, Workflow
 
 _WIDTH, _HEIGHT, _ACROSS, _DOWN = 180, 40, 60, 18
@@ -32,6 +35,14 @@ def text(workflow: Workflow) -> str:
         for step in column:
             lines.append("   " + step.name + _notes(step))
     return "\n".join(lines)
+
+
+def beside(objects: Sequence[SideObject]) -> str:
+    """What a run makes before its Jobs, in a line; "" when nothing."""
+    if not objects:
+        return ""
+    told = (f"{each} (kept)" if each.belonging is Belonging.KEPT else str(each) for each in objects)
+    return f"before them: {', '.join(told)}"
 
 
 def _notes(step: Step) -> str:

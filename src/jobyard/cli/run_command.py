@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -14,6 +15,7 @@ from jobyard.cli.options import as_words, cluster_options, complete_run, contain
 from jobyard.service.options import TargetOptions
 
 if TYPE_CHECKING:
+    from jobyard.files.objects import SideObject
     from jobyard.files.reading import Reading
     from jobyard.model.run import Run
     from jobyard.model.workflow import Workflow
@@ -104,7 +106,7 @@ async def _run_file(options: RunOptions) -> int:
     from jobyard.cluster.access import demand
     from jobyard.engine.clock import SystemClock
     from jobyard.engine.engine import open_engine
-    from jobyard.files import plain
+    from jobyard.files import namespaces
     from jobyard.files.manifest import without_command
     from jobyard.model.errors import InvalidFiles
     from jobyard.model.run import RunRequest
@@ -120,7 +122,7 @@ async def _run_file(options: RunOptions) -> int:
     ]:
         click.echo(str(warning), err=True)
     if options.dry_run:
-        return _dry_run(options, workflow)
+        return _dry_run(options, workflow, reading.objects)
     async with open_target(
         options.target, wanted=workflow.namespace, in_cluster=reading.in_cluster, quiet_tls=reading.quiet_tls, make=True
     ) as target:
@@ -128,7 +130,7 @@ async def _run_file(options: RunOptions) -> int:
             raise click.UsageError(
                 "--detach: the local cluster would end with this command; start one that stays (jobyard local start), or leave it out"
             )
-        if elsewhere := plain.foreign_to(reading.jobs, target.namespace):
+        if elsewhere := namespaces.foreign_to(reading.placed, target.namespace):
             raise InvalidFiles(elsewhere)
         if target.is_local:
             await _make_namespace(target.cluster, target.namespace)
@@ -138,7 +140,13 @@ async def _run_file(options: RunOptions) -> int:
             await demand(target.cluster, target.namespace)
         async with open_engine(target.cluster, SystemClock(), target.namespace) as engine:
             request = RunRequest(
-                trigger="cli", key=uuid.uuid4().hex, workflow=workflow, inputs=options.given, waits=False, key_names_workflow=True
+                trigger="cli",
+                key=uuid.uuid4().hex,
+                workflow=workflow,
+                inputs=options.given,
+                waits=False,
+                key_names_workflow=True,
+                objects=tuple(each.manifest for each in reading.objects),
             )
             started = await engine.submit(request)
             if options.detach:
@@ -193,16 +201,21 @@ async def _make_namespace(cluster: Any, namespace: str) -> None:
         return
 
 
-def _dry_run(options: RunOptions, workflow: Workflow) -> int:
+def _dry_run(options: RunOptions, workflow: Workflow, objects: Sequence[SideObject]) -> int:
     import json
 
     from jobyard.cli import draw
 
     if options.output == "json":
+        for each in objects:  # not what it holds: it may be a Secret
+            named = {"apiVersion": each.api_version, "kind": each.kind, "name": each.name}
+            click.echo(json.dumps({"object": named, "belonging": str(each.belonging)}))
         for step in workflow.ordered:
             if step.job is not None:
                 click.echo(json.dumps({"step": step.name, "needs": list(step.needs), "manifest": step.job.manifest}))
     else:
         click.echo(draw.text(workflow))
+        if objects:
+            click.echo(draw.beside(objects))
         click.echo("Nothing was created (--dry-run).")
     return 0

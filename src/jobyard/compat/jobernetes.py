@@ -15,7 +15,8 @@ from typing import Any
 from jobyard.files import plain
 from jobyard.files.document import Document
 from jobyard.files.folder import Folder
-from jobyard.files.manifest import Inspection, JobSource, read_jobs, word
+from jobyard.files.inspection import Inspection, word
+from jobyard.files.manifest import JobSource, read_jobs
 from jobyard.files.reading import Reader, Reading
 from jobyard.model import names
 from jobyard.model.finding import did_you_mean
@@ -51,7 +52,6 @@ def read(folder: Folder, path: Path, document: Document) -> Reading:
     steps = model.steps()
     config = model.config()
     folder.findings += model.inspection.findings
-    model.reading.findings += plain.different_namespaces(model.reading.jobs)
     model.reading.in_cluster = config.incluster
     model.reading.quiet_tls = not config.ssl_insecure_warnings
     if steps:

@@ -15,7 +15,8 @@ from jobyard.engine import record as records
 from jobyard.engine.home import Record
 from jobyard.engine.run_sight import RunSight
 from jobyard.engine.sight import Sight
-from jobyard.model import names
+from jobyard.model import belongings, names
+from jobyard.model.belongings import Belonging
 from jobyard.model.errors import Conflict, Forbidden, NotFound, Rejected
 from jobyard.model.job import owner_reference
 from jobyard.model.objects import CONFIG_MAPS, JOBS, SECRETS, ConfigMap, Job, Kind, Manifest, Other, metadata_of
@@ -167,15 +168,22 @@ class Ledger:
                 raise conflict from None
 
     async def _make_object(self, manifest: Manifest, request: RunRequest, record: Record) -> None:
-        """Creates an object that the run's Jobs use, owned by its record. One of an earlier run of the same source that is over makes way;
-        any other is left alone. Raises Rejected, Conflict (make another try), Unavailable."""
+        """Creates an object that the run's Jobs use, owned by its record; what holds data or identity is only made if it is missing, and is
+        nobody's. One of an earlier run of the same source that is over makes way; any other is left alone. Raises Rejected, Conflict (make
+        another try), Unavailable."""
         uid, trigger = record.metadata.uid, names.label_value(request.trigger)
         name, kind_name = str(manifest["metadata"]["name"]), str(manifest["kind"])
+        belonging = belongings.of(str(manifest["apiVersion"]), kind_name)
+        if belonging is Belonging.REFUSED:
+            message = f"a {kind_name} is nothing that a run makes: apply it first"
+            raise Rejected(action=f"create {kind_name} {name}", status=403, reason=Reason.REFUSED, message=message)
         kind = KINDS.get((manifest["apiVersion"], kind_name)) or await self._cluster.find_kind(manifest["apiVersion"], kind_name)
-        body = _belonging(manifest, record, trigger)
+        kept = belonging is Belonging.KEPT
         try:
-            await self._cluster.create(kind, self._namespace, body)
+            await self._cluster.create(kind, self._namespace, manifest if kept else _belonging(manifest, record, trigger))
         except Conflict as conflict:
+            if kept:  # it holds data or identity: there is one, whoever made it
+                return
             try:
                 there = await self._cluster.get(kind, self._namespace, name)
             except NotFound:

@@ -104,9 +104,21 @@ def _decode(data: bytes) -> str:
 def _json_values(text: str) -> Any:
     """JSON's own reading of the text, where it is JSON: libyaml refuses some of its escapes' values."""
     try:
-        return json.loads(text)
+        return json.loads(text, parse_constant=_no_number, parse_float=_number, parse_int=_whole)
     except (ValueError, RecursionError):
         return None
+
+
+def _no_number(name: str) -> Any:
+    raise ValueError(f"{name} is no JSON: it is read as YAML, where it is text")
+
+
+def _whole(text: str) -> Any:
+    return int(text) if len(text) < 20 else text  # as in YAML: no whole number of Kubernetes is that long
+
+
+def _number(text: str) -> float:
+    return float(text) if abs(float(text)) != float("inf") else _no_number(text)
 
 
 def _compose(text: str) -> Iterator[yaml.Node]:

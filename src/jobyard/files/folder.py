@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from jobyard.files.document import SIZE_LIMIT, Document, load
+from jobyard.files.objects import SideObject
 from jobyard.model.finding import Finding, Position
 
 SUFFIXES = (".yaml", ".yml", ".json")
@@ -18,6 +19,8 @@ class Folder:
 
     path: Path
     findings: list[Finding] = field(default_factory=list)
+    objects: list[SideObject] = field(default_factory=list)
+    """What stands beside the Jobs of the files that were read."""
     root: Path | None = None
     """What no path may lead out of: whoever wrote the file is not who reads it."""
 

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+from jobyard.files import namespaces, objects
 from jobyard.files.document import Document
 from jobyard.files.folder import Folder, show
 from jobyard.files.graph_check import check_graph
 from jobyard.files.manifest import JobSource
+from jobyard.files.namespaces import Placed
+from jobyard.files.objects import SideObject
 from jobyard.model.errors import InvalidFiles
 from jobyard.model.finding import Finding, Position
 from jobyard.model.workflow import Workflow
@@ -23,6 +26,8 @@ class Reading:
     workflow: Workflow | None
     findings: list[Finding] = field(default_factory=list)
     jobs: list[JobSource] = field(default_factory=list)
+    objects: tuple[SideObject, ...] = ()
+    """What stands beside the Jobs: the run's to make, each once."""
     places: dict[str, tuple[Document, tuple[str | int, ...]]] = field(default_factory=dict)
     """Where each step stands in its file."""
     in_cluster: bool | None = None
@@ -31,6 +36,11 @@ class Reading:
     @property
     def errors(self) -> list[Finding]:
         return [finding for finding in self.findings if finding.is_error]
+
+    @property
+    def placed(self) -> list[Placed]:
+        """Every manifest that was read, with its place."""
+        return [*self.jobs, *self.objects]
 
     def require(self) -> Workflow:
         """The workflow. Raises InvalidFiles when anything is wrong with it."""
@@ -67,8 +77,11 @@ def read(path: Path, readers: Sequence[Reader], plain: Callable[[Folder, Path], 
         )
         return Reading(workflow=None, findings=[finding])
     reading = _read(path, folder, readers, plain)
-    reading.findings[:0] = folder.findings
+    reading.objects, twice = objects.once(folder.objects)
+    reading.findings[:0] = [*folder.findings, *twice]
     if reading.workflow is not None:
+        reading.findings += namespaces.different(reading.placed)
+        reading.workflow = replace(reading.workflow, namespace=reading.workflow.namespace or namespaces.namespace(reading.placed))
         reading.findings += check_graph(reading.workflow, reading.places, reading.jobs)
     reading.findings.sort(key=lambda found: (found.position.file, found.position.line, found.position.column))
     return reading

@@ -7,10 +7,11 @@ from typing import Any
 
 from pydantic import BaseModel, ValidationError
 
-from jobyard.files import plain, workflow_schema
+from jobyard.files import namespaces, plain, workflow_schema
 from jobyard.files.document import Document
 from jobyard.files.folder import Folder
-from jobyard.files.manifest import Inspection, JobSource, check_job, read_jobs, word
+from jobyard.files.inspection import Inspection, word
+from jobyard.files.manifest import JobSource, check_job, read_jobs
 from jobyard.files.reading import Reader, Reading
 from jobyard.model.errors import InvalidParameter
 from jobyard.model.finding import did_you_mean
@@ -48,7 +49,6 @@ def read(folder: Folder, path: Path, document: Document) -> Reading:
     for index, each in enumerate(file.spec.steps):
         steps += _read_step(folder, document, inspection, reading, index, each)
     folder.findings += inspection.findings
-    reading.findings += plain.different_namespaces(reading.jobs)
     stem = path.stem if path.stem not in ("workflow", "jobyard") else path.resolve().parent.name
     reading.workflow = Workflow(
         name=file.metadata.name or stem,
@@ -61,7 +61,7 @@ def read(folder: Folder, path: Path, document: Document) -> Reading:
         retention=file.spec.retention,
         on_failure=OnFailure(file.spec.onFailure),
         cleanup=Cleanup(file.spec.cleanup),
-        namespace=file.metadata.namespace or plain.namespace(reading.jobs),
+        namespace=file.metadata.namespace or namespaces.namespace(reading.jobs),
     )
     return reading
 

@@ -41,6 +41,11 @@ def innermost(error: BaseException) -> BaseException:
     return error
 
 
+def number(count: int, noun: str) -> str:
+    """`1 mistake`, `2 mistakes`."""
+    return f"{count} {noun}" if count == 1 else f"{count} {noun}s"
+
+
 # --- wrong input: nothing was done; the user mends it and tries again ---
 
 
@@ -61,9 +66,10 @@ class InvalidFiles(WrongInput):
 
     def __init__(self, findings: Sequence[Finding]) -> None:
         errors = [finding for finding in findings if finding.is_error]
+        files = list(dict.fromkeys(finding.position.file for finding in errors))
         self.findings = findings
-        self.count = "1 mistake" if len(errors) == 1 else f"{len(errors)} mistakes"
-        self.files = ", ".join(dict.fromkeys(finding.position.file for finding in errors))
+        self.count = number(len(errors), "mistake")
+        self.files = files[0] if len(files) == 1 else f"{len(files)} files"
 
 
 class InvalidParameter(WrongInput):

@@ -11,13 +11,13 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from jobyard.files import plain, workflow_file
-from jobyard.files.document import SIZE_LIMIT, Document
-from jobyard.files.folder import Folder, show
-from jobyard.files.manifest import Inspection, check_job, objects_of
+from jobyard.files import namespaces, plain, workflow_file
+from jobyard.files.document import SIZE_LIMIT
+from jobyard.files.folder import show
 from jobyard.files.reading import Reading, read
+from jobyard.model.belongings import Belonging
 from jobyard.model.errors import InvalidFiles
-from jobyard.model.finding import Finding, Position, did_you_mean
+from jobyard.model.finding import Finding
 from jobyard.model.objects import Manifest
 from jobyard.model.workflow import Workflow
 from jobyard.triggers.git.layout import LINK, REGULAR, QueueFile, is_plain
@@ -86,75 +86,45 @@ def needs_others(text: bytes) -> bool:
 
 def read_queued(path: Path, root: Path, policy: Policy) -> Bundle:
     """What the file asks for. Raises InvalidFiles, its paths relative to `root`."""
-    objects: list[Document] = []
-
-    def plainly(folder: Folder, file: Path) -> Reading:
-        reading, others = _plain(folder, file, policy)
-        objects.extend(others)
-        return reading
-
-    reading = read(path, (workflow_file.READER,), plainly, root)
-    findings = [*reading.findings]
+    reading = read(path, (workflow_file.READER,), plain.read, root)
+    findings = [*reading.findings, *_kinds(reading, policy)]
     workflow = reading.workflow
-    if workflow is None and not reading.errors:
-        findings.append(Finding(position=Position(file=show(path)), what="the file holds no Job", expected="at least one"))
     if workflow is not None:
-        namespace = workflow.namespace or next((name for name in map(_namespace, objects) if name), None) or policy.default_namespace
-        findings += _check(objects, reading, namespace, policy)
+        namespace = workflow.namespace or policy.default_namespace
+        findings += _namespaces(reading, namespace, policy)
         workflow = replace(
             workflow, namespace=namespace, keeps_names=bool(reading.jobs) and all(job.template.literal for job in reading.jobs)
         )
     if workflow is None or any(finding.is_error for finding in findings):
         raise InvalidFiles([_relative(finding, root) for finding in findings if finding.is_error])
-    return Bundle(workflow=workflow, objects=tuple(each.tree for each in objects))
+    return Bundle(workflow=workflow, objects=tuple(each.manifest for each in reading.objects))
 
 
-def _plain(folder: Folder, path: Path, policy: Policy) -> tuple[Reading, list[Document]]:
-    """Plain manifests: Jobs, and what else the policy allows beside them."""
-    jobs, others = [], []
-    for document in objects_of(folder, path):
-        kind = document.tree.get("kind") if isinstance(document.tree, dict) else None
-        if not isinstance(kind, str) or kind == "Job":
-            jobs += check_job(folder, document, path, literal=True)
-        elif policy.allows_kind(kind):
-            others.append(document)
-        else:
-            inspection = Inspection(document)
-            allowed = ", ".join(sorted(policy.kinds or ()))
-            inspection.error(
-                ("kind",), f"kind {kind}, which this repository may not make", f"one of {allowed}", did_you_mean(kind, ("Job",))
-            )
-            folder.findings += inspection.findings
-    return plain.of_jobs(jobs, path), others
+def _kinds(reading: Reading, policy: Policy) -> list[Finding]:
+    """A mistake for each object of a kind that this repository may not make."""
+    allowed = ", ".join(sorted(policy.kinds or ()))
+    return [
+        Finding(
+            position=each.document.at(("kind",)),
+            what=f"kind {each.kind}, which this repository may not make",
+            expected=f"one of {allowed}",
+        )
+        for each in reading.objects
+        if each.belonging is not Belonging.REFUSED and not policy.allows_kind(each.kind)
+    ]
 
 
-def _check(objects: list[Document], reading: Reading, namespace: str, policy: Policy) -> list[Finding]:
-    """What is wrong with the namespaces, and with the objects beside the Jobs."""
-    findings = plain.foreign_to(reading.jobs, namespace)
+def _namespaces(reading: Reading, namespace: str, policy: Policy) -> list[Finding]:
+    """What is wrong with where the file's manifests are to live."""
+    findings = namespaces.foreign_to(reading.placed, namespace)
     if not policy.allows_namespace(namespace):
-        where = (reading.jobs[0].document if reading.jobs else objects[0]).at(("metadata", "namespace"))
+        named = [each for each in reading.placed if namespaces.of(each) == namespace] or reading.placed
         allowed = ", ".join(sorted({policy.default_namespace, *(policy.namespaces or ())}))
+        where = named[0].document.at(("metadata", "namespace"))
         findings.append(
             Finding(position=where, what=f"namespace {namespace}, where this repository may run nothing", expected=f"one of {allowed}")
         )
-    for document in objects:
-        inspection = Inspection(document)
-        metadata = document.tree.get("metadata")
-        if not isinstance(document.tree.get("apiVersion"), str):
-            inspection.error((), "no apiVersion", "apiVersion: v1")
-        if not isinstance(metadata, dict) or not isinstance(metadata.get("name"), str):
-            inspection.error((), "no metadata.name", "a name, by which the Job finds it")
-        elif _namespace(document) not in (None, namespace):
-            inspection.error(
-                ("metadata", "namespace"), f"namespace {_namespace(document)}, while the run is in {namespace}", "one namespace a file"
-            )
-        findings += inspection.findings
     return findings
-
-
-def _namespace(document: Document) -> str | None:
-    metadata = document.tree.get("metadata")
-    return (metadata.get("namespace") or None) if isinstance(metadata, dict) else None
 
 
 def _relative(finding: Finding, root: Path) -> Finding:

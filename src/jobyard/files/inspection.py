@@ -1,0 +1,48 @@
+"""Gathers what is wrong with one document, in words and with places."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from jobyard.files.document import Document
+from jobyard.model.finding import Finding, did_you_mean
+from jobyard.model.template import Path as TreePath
+
+
+@dataclass
+class Inspection:
+    """Gathers what is wrong with one document."""
+
+    document: Document
+    findings: list[Finding] = field(default_factory=list)
+
+    def error(self, path: TreePath, what: str, expected: str = "", remedy: str = "", *, key: bool = False) -> None:
+        self.findings.append(Finding(position=self.document.at(path, key=key), what=what, expected=expected, remedy=remedy))
+
+    def warn(self, path: TreePath, what: str, expected: str = "", remedy: str = "", *, key: bool = False) -> None:
+        finding = Finding(position=self.document.at(path, key=key), what=what, expected=expected, remedy=remedy, is_error=False)
+        self.findings.append(finding)
+
+
+def did_you_mean_key(tree: Mapping[str, Any], wanted: Iterable[str]) -> str:
+    """A hint at a key that looks like one of those wanted."""
+    return next((hint for key in tree for hint in [did_you_mean(str(key), wanted)] if hint), "")
+
+
+def word(value: object) -> str:
+    """What kind of thing a value is, and which, in words."""
+    match value:
+        case None:
+            return "nothing"
+        case bool():
+            return "true" if value else "false"
+        case str():
+            return f'the text "{value[:40]}{"…" if len(value) > 40 else ""}"'
+        case int() | float():
+            return f"the number {value}"
+        case list():
+            return "a list"
+        case _:
+            return "a mapping"

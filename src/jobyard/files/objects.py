@@ -1,0 +1,102 @@
+"""The objects beside the Jobs of a file: which they are, and what is wrong with them as far as their metadata tell."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from jobyard import schema
+from jobyard.files.document import Document
+from jobyard.files.inspection import Inspection
+from jobyard.files.rules import metadata
+from jobyard.files.rules.forms import SUBDOMAIN
+from jobyard.files.rules.part import Part
+from jobyard.files.schema_check import check_fields
+from jobyard.model import belongings
+from jobyard.model.belongings import Belonging
+from jobyard.model.finding import Finding
+from jobyard.model.objects import Manifest
+from jobyard.model.template import placeholders, strings
+
+
+@dataclass(frozen=True, kw_only=True)
+class SideObject:
+    """An object beside the Jobs of a file, and where it stands. `belonging` is never REFUSED in what a reading hands on without errors."""
+
+    document: Document
+    belonging: Belonging
+
+    @property
+    def manifest(self) -> Manifest:
+        tree: Manifest = self.document.tree
+        return tree
+
+    @property
+    def api_version(self) -> str:
+        return str(self.manifest["apiVersion"])
+
+    @property
+    def kind(self) -> str:
+        return str(self.manifest["kind"])
+
+    @property
+    def name(self) -> str:
+        metadata = self.manifest.get("metadata")
+        return str(metadata.get("name") or "") if isinstance(metadata, dict) else ""
+
+    def __str__(self) -> str:
+        return f"{self.kind} {self.name}"
+
+
+def is_side_object(tree: object) -> bool:
+    """Whether a document is an object that is no Job, nor meant to be one."""
+    if not isinstance(tree, dict) or not isinstance(tree.get("kind"), str) or not isinstance(tree.get("apiVersion"), str):
+        return False
+    return tree["kind"] != "Job" and not (tree["apiVersion"].startswith("batch/") and tree["kind"] != "CronJob")
+
+
+def check_object(document: Document, *, literal: bool) -> tuple[SideObject, list[Finding]]:
+    """The object of a document for which `is_side_object` holds, and its mistakes. `literal`: braces in it mean nothing."""
+    inspection = Inspection(document)
+    tree = document.tree
+    found = SideObject(document=document, belonging=belongings.of(tree["apiVersion"], tree["kind"]))
+    if found.belonging is Belonging.REFUSED:
+        inspection.error(
+            ("kind",),
+            f"kind {found.kind}, which no run makes",
+            "what lives in the run's namespace and gives no rights",
+            "apply it first, and take it out of this file",
+        )
+        return found, inspection.findings
+    kind = f"{found.api_version}/{found.kind}"
+    if kind in schema.kinds():
+        check_fields(inspection, kind, literal=True)
+    own = Part(tree, (), inspection, True).part("metadata")
+    name = own.value.get("name") if own else None
+    if own is None or not name:
+        inspection.error((), "no metadata.name", "a name, by which the Job finds it")
+    elif isinstance(name, str) and not SUBDOMAIN.fits(name):
+        own.error(("name",), f'metadata.name of "{name[:80]}"', SUBDOMAIN.expected, metadata.plainer(name))
+    if own is not None:
+        metadata.labels(own, "labels")
+        metadata.annotated(own)
+    for path, text in () if literal else strings(tree):
+        if placeholders(text):
+            inspection.error(
+                path, f"a placeholder in a {found.kind}, where none is filled in", "it in a Job", "pass the value by an env variable"
+            )
+    return found, inspection.findings
+
+
+def once(objects: Iterable[SideObject]) -> tuple[tuple[SideObject, ...], list[Finding]]:
+    """Each object once, though several steps name its file; and a mistake for each that is there a second time."""
+    first: dict[tuple[str, str, str], SideObject] = {}
+    findings: list[Finding] = []
+    for each in objects:
+        twin = first.setdefault((each.api_version, each.kind, each.name), each)
+        if twin.document.at() != each.document.at():
+            where = twin.document.at(("metadata", "name"))
+            position = each.document.at(("metadata", "name"))
+            what = f'a second {each.kind} named "{each.name}"'
+            findings.append(Finding(position=position, what=what, expected="a name of its own", remedy=f"the first is at {where}"))
+    return tuple(first.values()), findings
