@@ -46,7 +46,7 @@ def test_errors_speak_from_their_facts() -> None:
     assert str(Rejected(action="create Job x", status=422, reason="Invalid", message="no")) == "the cluster refused to create Job x: no"
     assert "http://x can't be reached" in str(Unavailable(server="http://x", what="can't be reached"))
     mistakes = [Finding(position=Position(file=file), what="no") for file in ("a.yaml", "a.yaml", "b.yaml")]
-    assert str(InvalidFiles(mistakes)) == "3 mistakes in a.yaml, b.yaml; nothing was created."
+    assert str(InvalidFiles(mistakes)) == "3 mistakes in 2 files; nothing was created."
 
 
 def test_an_error_is_raised_with_all_its_facts_and_no_others() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -16,7 +17,7 @@ from jobyard.model.errors import Unavailable
 from jobyard.model.run import Outcome, Run, RunRequest, RunView, State, StepView
 from jobyard.model.workflow import Workflow
 from jobyard.patience import Backoff
-from jobyard.supervise import Budget, FailureBudget, LeaderOnly, Paused, Report, Restarts, Stage, Supervised, Switch
+from jobyard.supervise import Budget, BudgetWrong, FailureBudget, LeaderOnly, Paused, Report, Restarts, Stage, Supervised, Switch
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 CLOCK = SystemClock()
@@ -29,29 +30,25 @@ class Ended:
     def __init__(self, state: State = State.SUCCEEDED) -> None:
         self.state = state
         self.submitted: list[str] = []
+        self.released: dict[str, datetime | None] = {}
 
     async def submit(self, request: RunRequest) -> Run:
         self.submitted.append(request.key)
-        return Run(
-            id=request.key,
-            name=request.key,
-            uid=request.key,
-            namespace="n",
-            trigger=request.trigger,
-            key=request.key,
-            workflow=request.workflow.name,
-            created=NOW,
-        )
+        return self._run(request.key, request.trigger)
+
+    def _run(self, key: str, trigger: str) -> Run:
+        return Run(id=key, name=key, uid=key, namespace="n", trigger=trigger, key=key, workflow="w", created=NOW)
 
     async def outcome(self, run: Run) -> Outcome:
         view = RunView(id=run.id, name=run.name, workflow="w", namespace="n", trigger="t", state=self.state, started=NOW)
         return Outcome(state=self.state, reason="", view=view)
 
     async def runs(self, trigger: str) -> list[Run]:
-        return []
+        mine = [self._run(key, trigger) for key in self.submitted]
+        return [replace(run, state=self.state, finished=CLOCK.now()) for run in mine if run.id not in self.released]
 
     async def release(self, run: Run, until: datetime | None = None) -> None:
-        return
+        self.released[run.id] = until
 
     async def begin(self, run: Run) -> None:
         raise NotImplementedError
@@ -159,6 +156,37 @@ def test_a_budget_rests_until_it_has_room_again() -> None:
     assert budget.rest(times[:2], times[1]) is None
     assert budget.rest(times, times[2]) == NOW + timedelta(minutes=10)
     assert budget.rest(times, NOW + timedelta(minutes=10)) is None
+
+
+@pytest.mark.parametrize(("failures", "within"), [(0, timedelta(hours=1)), (-1, timedelta(hours=1)), (1, timedelta(0))])
+def test_a_budget_that_nothing_could_keep_to_is_refused(failures: int, within: timedelta) -> None:
+    with pytest.raises(BudgetWrong, match="expected at least 1"):
+        Budget(failures=failures, within=within)
+
+
+async def test_what_failed_is_read_from_the_cluster_and_kept_while_it_counts() -> None:
+    """A process that has just started knows what failed before, when it did, and keeps such a run until it counts no more."""
+    engine = Ended(State.FAILED)
+    engine.submitted = ["a", "b", "c"]
+    report, budget = Report("feeder", CLOCK), Budget(failures=3, within=timedelta(hours=1))
+    task = asyncio.create_task(FailureBudget(Feeder(), budget, report, CLOCK).run(engine))
+    await until(report, lambda: report.health.stage is Stage.PAUSED)
+    assert engine.submitted == ["a", "b", "c"]
+    task.cancel()
+    await asyncio.gather(task, return_exceptions=True)
+
+    class Releases:
+        name = "feeder"
+
+        async def run(self, engine: Engine) -> None:
+            for run in await engine.runs("feeder"):
+                await engine.release(run)
+
+    await FailureBudget(Releases(), budget, report, CLOCK).run(engine)
+    assert all(kept is not None and timedelta(minutes=59) < kept - CLOCK.now() <= timedelta(hours=1) for kept in engine.released.values())
+    engine.released, engine.state = {}, State.SUCCEEDED
+    await FailureBudget(Releases(), budget, report, CLOCK).run(engine)
+    assert engine.released == {"a": None, "b": None, "c": None}
 
 
 class Feeder:
