@@ -24,7 +24,6 @@ from jobyard.model.errors import InvalidFiles, JobyardError
 
 INTERRUPTED = 130
 
-click.rich_click.USE_MARKDOWN = False
 click.rich_click.TEXT_MARKUP = None
 click.rich_click.COMMAND_GROUPS = {
     "jobyard": [
