@@ -77,7 +77,15 @@ PARTS: Mapping[str, tuple[Right, ...]] = {
     "run": (_JOBS, _RECORDS, _PODS, _LOGS, _EVENTS),
     "git": (_JOBS, _RECORDS, _PODS, _LOGS, _EVENTS, _LEASES),
     "pgboss": _QUEUE,
-    "amqp": (*_QUEUE, replace(_RECORDS, without="a pause does not survive a restart"), _EVENTS, _LEASES),
+    "amqp": (
+        *_QUEUE,
+        replace(
+            _RECORDS,
+            without="a pause does not survive a restart, only runs of one Job are taken that start at once, and limits do not count",
+        ),
+        _EVENTS,
+        _LEASES,
+    ),
     "page": (_JOBS, _RECORDS, _PODS, _LOGS, _EVENTS),
 }
 """What each part needs, whatever it runs."""

@@ -6,35 +6,49 @@ import asyncio
 import contextlib
 import functools
 import logging
-from collections.abc import AsyncIterator, Callable, Collection
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from jobyard.contracts import Change, Clock, Cluster
 from jobyard.engine import home
 from jobyard.engine.driver import Driver, Tools
 from jobyard.engine.home import End, Record
-from jobyard.engine.ledger import Ledger
+from jobyard.engine.ledger import Ledger, kind_of
 from jobyard.engine.limiter import Limiter
 from jobyard.engine.logs import last_lines
-from jobyard.engine.refusal import judge
+from jobyard.engine.refusal import Verdict, judge
+from jobyard.engine.rights import CREATE_JOBS, RECORDS, lacking
 from jobyard.engine.run_sight import RunSight
 from jobyard.engine.sight import Sight
 from jobyard.engine.signals import Signal
 from jobyard.engine.sweep import delete_stopped, sweep
 from jobyard.model import names
-from jobyard.model.errors import Forbidden, JobyardError, NoSuchRun, NotEnded, NotFound, Rejected, Unavailable
+from jobyard.model.errors import (
+    Conflict,
+    Forbidden,
+    JobyardError,
+    NoAnswer,
+    NoSuchRun,
+    NotEnded,
+    NotFound,
+    Rejected,
+    RightsUnavailable,
+    Unauthorized,
+    Unavailable,
+)
 from jobyard.model.job import hand_back_ttl, moment
 from jobyard.model.objects import CONFIG_MAPS, EVENTS, JOBS, PODS, ConfigMap, Event, Job, Kind, Pod
 from jobyard.model.parameters import resolve
 from jobyard.model.run import Outcome, Reason, Run, RunRequest, RunView, StepView
-from jobyard.patience import CLUSTER, patiently
+from jobyard.patience import CLUSTER, PATIENCE, patiently
 
 log = logging.getLogger("jobyard.engine")
 
 Seen = TypeVar("Seen", Job, Pod, Event, ConfigMap)
+Answer = TypeVar("Answer")
 TIDY_EVERY = timedelta(minutes=1)
 """How often what is over is looked through for what may go."""
 SWEEP_EVERY = 10
@@ -77,7 +91,11 @@ class Namespace:
         """By the uid of the run's record."""
         self._working: dict[str, asyncio.Task[None]] = {}
         self._adopting = False
-        self._out_of_touch: dict[str, str] = {}
+        self._out_of_touch: dict[str, JobyardError] = {}
+        """By the kind of objects that nothing is heard of, in the plural."""
+        self._config_maps_seen = asyncio.Event()
+        self._missed: set[str] = set()
+        """Rights that we do without, and have said so."""
         self._pods_heard = clock.now()
         self._open: set[asyncio.Task[None]] = set()
         self._tools = Tools(
@@ -135,27 +153,42 @@ class Namespace:
     async def _make(self, request: RunRequest) -> tuple[Record, bool]:
         """The request's record in the home that is its own. A run that can't start at once is one that everybody can see to wait, or to have
         failed, unless its source wants to know. Raises Rejected, Unavailable."""
-        tries = 0
-        while request.waits or request.accepted or not self.limiter.waits_for(request.workflow):
+        tries, loop = 0, asyncio.get_running_loop()
+        begun = loop.time()
+        wants_to_know = request.waits or request.accepted
+        as_job = wants_to_know or not self.limiter.waits_for(request.workflow)
+        while True:
             try:
-                made = await self.ledger.create_job(request)
+                made = await self.ledger.create_job(request) if as_job else None
                 return made if made is not None else await self.ledger.create_record(request)
             except Rejected as refused:
-                if not home.is_plain(request):
+                if refused.reason == Reason.NO_RIGHT:  # our own word: it can't be had in this namespace
                     raise
                 tries += 1
-                may = await self._cluster.may("create", JOBS, self._name) if isinstance(refused, Forbidden) else None
-                verdict = judge(refused, tries, may, self._name)
-                if not (request.waits or request.accepted):
-                    break
-                if verdict.wait is None:
+                verdict = await self._judge(refused, request, tries)
+                if as_job and not wants_to_know and home.is_plain(request) and not self.sight.without_config_maps:
+                    as_job = False
+                    continue
+                is_barred = verdict.reason == Reason.NO_RIGHT
+                if verdict.wait is None or not (wants_to_know or is_barred):
                     raise
-                if verdict.reason == Reason.NO_RIGHT:
-                    what, remedy = f"does not let us create Jobs in namespace {self._name} ({verdict.message})", "give us the right"
+                if is_barred and self._options.gives_up is None:
                     wait = verdict.wait.total_seconds()
-                    raise Unavailable(server="", what=what, remedy=remedy, retry_after=wait) from refused
-                await asyncio.sleep(verdict.wait.total_seconds())
-        return await self.ledger.create_record(request)
+                    raise RightsUnavailable(namespace=self._name, what=verdict.message, retry_after=wait) from refused
+                if is_barred and self._options.gives_up is not None and loop.time() - begun >= self._options.gives_up.total_seconds():
+                    raise
+                await asyncio.sleep(CLUSTER.draw(tries) if is_barred else verdict.wait.total_seconds())
+
+    async def _judge(self, refused: Rejected, request: RunRequest, tries: int) -> Verdict:
+        """What the refusal of a record, or of what stands beside it, means. Names the rights that are missing."""
+        if not isinstance(refused, Forbidden):
+            return judge(refused, tries, None, self._name)
+        wanted = [*CREATE_JOBS, *(() if self.sight.without_config_maps else RECORDS)]
+        for each in request.objects:
+            wanted.append(("create", await kind_of(self._cluster, each)))
+        missing = await lacking(self._cluster, self._name, wanted)
+        verdict = judge(refused, tries, None if missing is None else not missing, self._name)
+        return replace(verdict, message=f"we may not {', '.join(missing)}") if missing else verdict
 
     def _aside(self, record: Record) -> RunSight:
         """A run that is released already: nothing watches it, and whoever asks is told from its record."""
@@ -210,18 +243,18 @@ class Namespace:
         if until is not None and until > now:
             kept = {"metadata": {"annotations": {names.KEPT_UNTIL: until.isoformat()}}}
             with contextlib.suppress(NotFound):
-                self._see(await patiently(lambda: self.ledger.change(seen.record, kept)))
+                self._see(await self._patiently(lambda: self.ledger.change(seen.record, kept)))
             return
         for job in list(seen.jobs.values()) if seen.keeps else ():
             change = hand_back_ttl(job, end.finished, now)
             if change is not None:
                 with contextlib.suppress(NotFound):
-                    await patiently(functools.partial(self._cluster.patch, JOBS, self._name, job.metadata.name, change))
+                    await self._patiently(functools.partial(self._cluster.patch, JOBS, self._name, job.metadata.name, change))
         change = home.release(seen.record, end, now)
         seen.is_leaving = True
         try:
             with contextlib.suppress(NotFound):
-                self._see(await patiently(lambda: self.ledger.change(seen.record, change)))
+                self._see(await self._patiently(lambda: self.ledger.change(seen.record, change)))
         finally:
             seen.is_leaving = False
             self._left(seen)
@@ -237,22 +270,28 @@ class Namespace:
         seen = await self._seen(run)
         if names.HELD in seen.record.metadata.annotations:
             change = {"metadata": {"annotations": {names.HELD: None}}}
-            self._see(await patiently(lambda: self.ledger.change(seen.record, change)))
+            self._see(await self._patiently(lambda: self.ledger.change(seen.record, change)))
 
     async def abandon(self, run: Run) -> None:
         with contextlib.suppress(NotFound, NoSuchRun):
             seen = await self._seen(run)
-            record = await patiently(lambda: self.ledger.look_again(seen))
+            record = await self._patiently(lambda: self.ledger.look_again(seen))
             if record is None or names.HELD not in record.metadata.annotations:
                 return
-            await patiently(lambda: self._cluster.delete(CONFIG_MAPS, self._name, record.metadata.name, uid=run.uid))
+            await self._patiently(lambda: self._cluster.delete(CONFIG_MAPS, self._name, record.metadata.name, uid=run.uid))
             self._left(self.sight.forget(run.uid))
+
+    async def _patiently(self, call: Callable[[], Awaitable[Answer]]) -> Answer:
+        """Also over credentials and rights that are missing for a while. Raises what the cluster answered last."""
+        seconds = PATIENCE if self._options.gives_up is None else min(PATIENCE, self._options.gives_up.total_seconds())
+        return await patiently(call, over=(Unavailable, Conflict, Unauthorized, Forbidden), seconds=seconds)
 
     async def last_lines(self, run: Run, step: StepView, count: int) -> list[str]:
         seen = self.sight.of(run.uid)
         job = seen.jobs.get(step.job) if seen else None
         known = list(seen.pods.get(job.metadata.uid, {}).values()) if seen and job else []
-        return await last_lines(self._cluster, self._name, step, count, known=known)
+        without = functools.partial(self._do_without, "pod logs", "nobody is told the last lines of what failed")
+        return await last_lines(self._cluster, self._name, step, count, known=known, without=without)
 
     # --- the questions of a face ---
 
@@ -332,10 +371,13 @@ class Namespace:
             self._drive(seen)
 
     async def _release_kept(self) -> None:
-        """Releases the runs whose sources have let go, and that are counted no more."""
+        """Releases the runs whose sources have let go, and that are counted no more; and those that could not be released at their end."""
         for seen in list(self.sight.runs.values()):
             until = moment(seen.record.metadata.annotations.get(names.KEPT_UNTIL))
-            if until is not None and until <= self._clock.now() and not seen.is_gone:
+            is_due = until is not None and until <= self._clock.now()
+            driver = self._drivers.get(seen.uid)
+            has_ended = driver is not None and driver.run.trigger in names.FACES and driver.outcome.done()
+            if (is_due or (until is None and has_ended)) and not (seen.is_gone or seen.is_leaving):
                 await self.release(seen.run(self._name))
 
     async def _tidy(self) -> None:
@@ -384,16 +426,19 @@ class Namespace:
             case "SYNCED":
                 if not synced.done():
                     synced.set_result(None)
-                if self._out_of_touch.pop(kind.plural, None) is not None:
-                    self._reach()
+                if kind is CONFIG_MAPS:
+                    self._see_config_maps()
+                self._touch(kind, None)
             case "LOST_TOUCH":
-                optional = kind.plural in (CONFIG_MAPS.plural, EVENTS.plural) and isinstance(change.error, Forbidden)
-                if not optional:
-                    self._out_of_touch[kind.plural] = change.why
-                    self._reach()
-                elif not synced.done():
-                    log.info("%s in namespace %s are not used: we may not see them", kind.plural, self._name)
-                    synced.set_result(change.error)
+                is_barred = isinstance(change.error, Forbidden)
+                if is_barred and (kind is EVENTS or (kind is CONFIG_MAPS and not self._config_maps_seen.is_set())):
+                    self._touch(kind, None)
+                    if kind is EVENTS:
+                        self._do_without("events", "a diagnosis says less", change.why)
+                    if not synced.done():
+                        synced.set_result(change.error)
+                else:
+                    self._touch(kind, change.error)
             case "SEEN" if change.object is not None:
                 if isinstance(change.object, Pod):
                     self._pods_heard = self._clock.now()
@@ -401,8 +446,33 @@ class Namespace:
             case "GONE":
                 self._left(self.sight.forget(change.uid))
 
+    def _see_config_maps(self) -> None:
+        self._config_maps_seen.set()
+        if self.sight.without_config_maps:
+            log.warning("namespace %s: we may see ConfigMaps now: they are used", self._name)
+            self.sight.without_config_maps = False
+            self.ledger.ask_anew()
+
+    def _do_without(self, what: str, missed: str, why: str) -> None:
+        """Says once what a right that may be left out would have been for."""
+        if what not in self._missed:
+            self._missed.add(what)
+            log.warning("namespace %s: without %s, %s (%s)", self._name, what, missed, why)
+
+    def _touch(self, kind: Kind[Any], error: JobyardError | None) -> None:
+        """We are in touch with the objects of a kind, or have lost it, and why."""
+        was = self._out_of_touch.pop(kind.plural, None)
+        if error is not None:
+            self._out_of_touch[kind.plural] = error
+            if was is None:
+                log.warning("namespace %s is out of sight: %s", self._name, error)
+        elif was is not None:
+            log.warning("namespace %s: %s are in sight again", self._name, kind.plural)
+        if (was is None) != (error is None) or str(was) != str(error):
+            self._reach()
+
     def _unreachable(self) -> str:
-        return next(iter(self._out_of_touch.values()), "")
+        return next((str(error) for error in self._out_of_touch.values()), "")
 
     def _reach(self) -> None:
         for driver in list(self._drivers.values()):
@@ -419,17 +489,34 @@ class Namespace:
 
         Raises what the cluster answers, where nobody waits for ever.
         """
-        kinds = ((CONFIG_MAPS, names.WATCHED, ""), (JOBS, names.WATCHED, ""), (PODS, names.SELECTOR, ""), (EVENTS, "", "type=Warning"))
-        for kind, labels, fields in kinds:
-            synced: asyncio.Future[JobyardError | None] = asyncio.get_running_loop().create_future()
-            self._spawn(self._watch(kind, labels, fields, synced), f"watch {kind.plural} of {self._name}")  # type: ignore[misc]
-            limit = self._options.gives_up.total_seconds() if self._options.gives_up else None
-            try:
-                async with asyncio.timeout(limit):
-                    await synced
-            except TimeoutError:
-                why = self._out_of_touch.get(kind.plural, "gave no answer")
-                raise Unavailable(server="", what=why, remedy="try again later") from None
+        limit = self._options.gives_up.total_seconds() if self._options.gives_up else None
+        try:
+            async with asyncio.timeout(limit):
+                refused = await self._begin_watch(CONFIG_MAPS, names.WATCHED)
+                await self._begin_watch(JOBS, names.WATCHED)
+                if refused is not None:
+                    await self._ask_for_config_maps(refused)
+                await self._begin_watch(PODS, names.SELECTOR)
+                await self._begin_watch(EVENTS, "", "type=Warning")
+        except TimeoutError:
+            why = next(iter(self._out_of_touch.values()), None)
+            raise why or NoAnswer(server="", what="gave no answer", remedy="try again later") from None
+
+    async def _begin_watch(self, kind: Kind[Seen], labels: str, fields: str = "") -> JobyardError | None:
+        """Returns when all that exists has been told; or says why it never will be."""
+        synced: asyncio.Future[JobyardError | None] = asyncio.get_running_loop().create_future()
+        self._spawn(self._watch(kind, labels, fields, synced), f"watch {kind.plural} of {self._name}")
+        return await synced
+
+    async def _ask_for_config_maps(self, refused: JobyardError) -> None:
+        """We may see Jobs, and could not see ConfigMaps a moment ago: because our Role has none, or because there was no Role at all?"""
+        missing = await patiently(lambda: lacking(self._cluster, self._name, RECORDS))
+        if missing == []:
+            await self._config_maps_seen.wait()
+        elif not self._config_maps_seen.is_set():
+            self.sight.without_config_maps = True
+            missed = "only runs of one Job are taken that start at once, and the limits of the namespace do not count"
+            self._do_without("ConfigMaps", missed, str(refused))
 
     def close(self) -> None:
         """Ends the watches and the workers. The runs' Jobs go on."""

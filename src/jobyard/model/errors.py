@@ -179,6 +179,14 @@ class CredentialsUnavailable(Unavailable):
     server: str = ""
 
 
+class RightsUnavailable(Unavailable):
+    """Rights are missing just now: they may be given again, so the call may be repeated."""
+
+    sentence = "a right is missing in namespace {namespace}: {what}; {remedy}"
+    server: str = ""
+    namespace: str
+
+
 class MissingRights(JobyardError):
     """A review of our rights says that some are missing, before anything was begun."""
 
