@@ -133,7 +133,7 @@ def of_kind(name: str) -> Right:
         raise UnknownKind(kind=name, hint=f" (did you mean {near[0]}?)" if near else "")
     group, resource = _KINDS.get(name, (group, plural))
     if name in _KEPT:
-        return Right(group=group, resource=resource, verbs=("create", "get"), why=f"each {name} that a run brings, where it is missing")
+        return Right(group=group, resource=resource, verbs=("create",), why=f"each {name} that a run brings, where it is missing")
     return Right(
         group=group, resource=resource, verbs=("create", "get", "delete"), why=f"each {name} that a run brings, which goes with it"
     )

@@ -20,7 +20,7 @@ from jobyard.engine.ledger import Ledger, kind_of
 from jobyard.engine.limiter import Limiter
 from jobyard.engine.logs import last_lines
 from jobyard.engine.refusal import Verdict, judge
-from jobyard.engine.rights import CREATE_JOBS, RECORDS, lacking
+from jobyard.engine.rights import JOB_RECORDS, RECORDS, lacking
 from jobyard.engine.run_sight import RunSight
 from jobyard.engine.sight import Sight
 from jobyard.engine.signals import Signal
@@ -183,7 +183,7 @@ class Namespace:
         """What the refusal of a record, or of what stands beside it, means. Names the rights that are missing."""
         if not isinstance(refused, Forbidden):
             return judge(refused, tries, None, self._name)
-        wanted = [*CREATE_JOBS, *(() if self.sight.without_config_maps else RECORDS)]
+        wanted = [*JOB_RECORDS, *(() if self.sight.without_config_maps else RECORDS)]
         for each in request.objects:
             wanted.append(("create", await kind_of(self._cluster, each)))
         missing = await lacking(self._cluster, self._name, wanted)

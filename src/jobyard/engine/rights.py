@@ -13,7 +13,8 @@ from jobyard.model.objects import CONFIG_MAPS, JOBS, Kind
 Right = tuple[str, Kind[Any]]
 """A verb, and the kind of object that it is about."""
 
-CREATE_JOBS: Sequence[Right] = (("create", JOBS),)
+JOB_RECORDS: Sequence[Right] = (("create", JOBS), ("get", JOBS), ("list", JOBS))
+"""What it takes to make a Job, or to find it there."""
 RECORDS: Sequence[Right] = tuple((verb, CONFIG_MAPS) for verb in ("create", "get", "list", "watch", "patch"))
 """What it takes to keep a run's record in a ConfigMap."""
 
