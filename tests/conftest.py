@@ -9,6 +9,7 @@ import uuid
 from collections.abc import AsyncIterator, Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from types import FrameType
 from typing import Any
 
 import pytest
@@ -17,7 +18,7 @@ from jobyard.cluster.client import HttpCluster, open_cluster
 from jobyard.cluster.kubeconfig import connect
 from jobyard.local import daemon
 from jobyard.model.errors import NotFound
-from tests import workers
+from tests import processes, workers
 from tests.kubernetes import prepare
 from tests.kubernetes.node import Node
 
@@ -85,6 +86,18 @@ def pytest_sessionfinish(session: pytest.Session) -> None:
         session.config.workeroutput["why not"] = session.config.stash.get(WHY_NOT, [])
 
 
+def pytest_configure(config: pytest.Config) -> None:
+    """SIGTERM ends the tests as Ctrl-C does, in every worker: nothing is left running."""
+    is_worker = hasattr(config, "workerinput")
+
+    def end(number: int, frame: FrameType | None) -> None:
+        for each in [] if is_worker else processes.children(os.getpid()):
+            os.kill(each, number)
+        raise KeyboardInterrupt
+
+    signal.signal(signal.SIGTERM, end)
+
+
 def pytest_unconfigure(config: pytest.Config) -> None:
     """Nothing of a node is left, also where a worker was killed."""
     if shared := config.stash.get(SHARED, None):
@@ -108,7 +121,9 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     """Makes ready what the collected tests need of a real Kubernetes, or says in one loud line why they are skipped."""
     config.stash[WHY_NOT] = []
     if hasattr(config, "workerinput"):
-        items.sort(key=lambda item: (-workers.expected(item), not _is_on_kubernetes(item)))
+        long = sorted(filter(workers.may_take, items), key=workers.may_take, reverse=True)
+        short = sorted((item for item in items if not workers.may_take(item)), key=lambda item: not _is_on_kubernetes(item))
+        items[:] = workers.spread(long, short)
     if config.option.collectonly:
         return
     mounting = [item for item in items if item.get_closest_marker("bubblewrap") and not _is_on_kubernetes(item)]
