@@ -5,8 +5,10 @@ from __future__ import annotations
 import contextlib
 import os
 import signal
+import subprocess
 import uuid
 from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
@@ -38,9 +40,21 @@ def local_data(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     """A local cluster that stays for all tests of this process, in a folder of its own."""
     folder = tmp_path_factory.mktemp("data")
     os.environ["JOBYARD_DATA"] = str(folder)
-    daemon.start(folder / "local")
-    yield folder
-    daemon.stop(folder / "local")
+    with _local_cluster(folder / "local"):
+        yield folder
+
+
+@contextmanager
+def _local_cluster(folder: Path) -> Iterator[None]:
+    """A local cluster that ends with the context, and with this process, however that ends."""
+    daemon.start(folder)
+    words = ["sh", "-c", 'cat > /dev/null; kill "$(cat "$0")"', str(folder / "lock")]  # reads to its end when this process is gone
+    with subprocess.Popen(words, stdin=subprocess.PIPE, start_new_session=True) as guard:
+        try:
+            yield
+        finally:
+            guard.kill()
+            daemon.stop(folder)
 
 
 KUBERNETES, LOCAL = "kubernetes", "local"
@@ -195,9 +209,8 @@ def own_cluster(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPat
     """Each cluster that there is, and nobody else on it: for tests that harm it."""
     if request.param == LOCAL:
         folder = tmp_path_factory.mktemp("own") / "local"
-        daemon.start(folder)
-        yield ClusterUnderTest(name=LOCAL, kubeconfig=folder / "kubeconfig", crash=lambda: _crash_local(folder))
-        daemon.stop(folder)
+        with _local_cluster(folder):
+            yield ClusterUnderTest(name=LOCAL, kubeconfig=folder / "kubeconfig", crash=lambda: _crash_local(folder))
     elif os.environ.get("JOBYARD_TEST_KUBECONFIG"):
         pytest.skip("this cluster is not ours to harm")
     else:
