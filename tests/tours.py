@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 import uuid
 from collections.abc import AsyncIterator, Collection
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -59,10 +59,11 @@ class Place:
         self.engines.append(1)
         async with open_engine(self.cluster, CLOCK, self.namespace, Options(gives_up=self.gives_up)) as engine:
             driving = asyncio.create_task(engine.adopt())
-            yield engine
-            driving.cancel()
-            with suppress(asyncio.CancelledError):
-                await driving
+            try:
+                yield engine
+            finally:
+                driving.cancel()
+                await asyncio.gather(driving, return_exceptions=True)
 
 
 def plain(manifest: Tree) -> Workflow:
@@ -78,7 +79,7 @@ def asks(flow: Workflow, key: str, trigger: str = "queue", **more: Any) -> RunRe
 async def of_one_job(place: Place) -> None:
     """What a queue does: runs of one Job, to their end, again, cancelled, left behind by another process, cleaned up."""
     cluster, namespace = place.cluster, place.namespace
-    failing = asks(plain(job("one", "echo hi; exit 3", ttlSecondsAfterFinished=600)), "one")
+    failing = asks(plain(job("one", "echo hi; exit 3", ttlSecondsAfterFinished=600)), "one", key_names_workflow=True)
     stubborn = {"terminationGracePeriodSeconds": 600}
     waiting = asks(plain(job("long", "trap '' TERM; while true; do sleep 1; done", pod=stubborn)), "long")
     left = asks(plain(job("left")), uuid.uuid4().hex, "cli")
