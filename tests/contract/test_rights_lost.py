@@ -22,6 +22,7 @@ from jobyard.cluster.kubeconfig import connect
 from jobyard.cluster.rights import needed, rbac
 from jobyard.engine.clock import SystemClock
 from jobyard.engine.engine import ClusterEngine, open_engine
+from jobyard.engine.face import page
 from jobyard.engine.namespace import Options
 from jobyard.engine.refusal import ADMISSION_WAIT
 from jobyard.model.errors import Forbidden, Rejected, Unauthorized, Unavailable, innermost
@@ -213,6 +214,13 @@ async def test_a_release_waits_too(guest: Guest) -> None:
         await guest.give_rights()
         await releasing
         assert await engine.runs("queue") == []
+
+
+async def test_a_list_of_runs_that_is_refused_is_no_empty_list(guest: Guest) -> None:
+    await guest.take_rights()
+    async with open_cluster(connect(kubeconfig=str(guest.kubeconfig))) as cluster:
+        with pytest.raises(Forbidden):
+            await page(cluster, SystemClock(), guest.namespace)
 
 
 @pytest.mark.parametrize("lost", ["rights", "token"])
