@@ -135,9 +135,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     """Makes ready what the collected tests need of a real Kubernetes, or says in one loud line why they are skipped."""
     config.stash[WHY_NOT] = []
     if hasattr(config, "workerinput"):
-        long = sorted(filter(workers.may_take, items), key=workers.may_take, reverse=True)
-        short = sorted((item for item in items if not workers.may_take(item)), key=lambda item: not _is_on_kubernetes(item))
-        items[:] = workers.spread(long, short)
+        items.sort(key=lambda item: (-workers.may_take(item), not _is_on_kubernetes(item)))
     if config.option.collectonly:
         return
     mounting = [item for item in items if item.get_closest_marker("bubblewrap") and not _is_on_kubernetes(item)]

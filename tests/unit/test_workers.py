@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.workers import BESIDE, MOST, group, how_many, is_narrow, spread
+from tests.workers import BUSY, BUSY_AT_ONCE, MOST, choose, group, how_many, is_narrow
 
 ROOT = Path(__file__).parents[2]
 
@@ -42,7 +42,9 @@ def test_tests_that_share_a_dear_fixture_share_a_worker() -> None:
     assert all((ROOT / file).exists() for file in (outages, runtimes))
 
 
-def test_long_tests_begin_early_and_not_all_at_once() -> None:
-    ordered = spread(["A", "B"], [str(number) for number in range(BESIDE * 2 + 1)])
-    assert (ordered.index("A"), ordered.index("B"), len(ordered)) == (0, BESIDE + 1, BESIDE * 2 + 3)
-    assert spread(["A", "B"], ["1"]) == ["A", "1", "B"]
+def test_few_busy_tests_run_at_once() -> None:
+    busy = [f"{BUSY[0]}::test[{number}]" for number in range(BUSY_AT_ONCE + 1)]
+    assert choose([busy[-1], "light"], busy[: BUSY_AT_ONCE - 1]) == busy[-1]
+    assert choose([busy[-1], "light"], busy[:BUSY_AT_ONCE]) == "light"
+    assert choose([busy[-1]], busy[:BUSY_AT_ONCE]) == busy[-1], "when nothing else waits"
+    assert all((ROOT / file).exists() for file in BUSY)
