@@ -12,25 +12,26 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import TypeVar
 
-from jobyard.contracts import Change, Clock, Cluster
+from jobyard.contracts import Clock, Cluster
 from jobyard.engine import home
+from jobyard.engine.admission import Admission
 from jobyard.engine.driver import Driver, Tools
 from jobyard.engine.home import End, Record
 from jobyard.engine.ledger import Ledger
 from jobyard.engine.limiter import Limiter
 from jobyard.engine.logs import last_lines
-from jobyard.engine.refusal import judge
 from jobyard.engine.run_sight import RunSight
 from jobyard.engine.sight import Sight
 from jobyard.engine.signals import Signal
 from jobyard.engine.sweep import delete_stopped, sweep
+from jobyard.engine.watches import Watches
 from jobyard.model import names
-from jobyard.model.errors import Forbidden, JobyardError, NoSuchRun, NotEnded, NotFound, Rejected, Unavailable
+from jobyard.model.errors import JobyardError, NoSuchRun, NotEnded, NotFound
 from jobyard.model.job import hand_back_ttl, moment
-from jobyard.model.objects import CONFIG_MAPS, EVENTS, JOBS, PODS, ConfigMap, Event, Job, Kind, Pod
+from jobyard.model.objects import CONFIG_MAPS, JOBS, ConfigMap, Event, Job, Pod
 from jobyard.model.parameters import resolve
-from jobyard.model.run import Outcome, Reason, Run, RunRequest, RunView, StepView
-from jobyard.patience import CLUSTER, patiently
+from jobyard.model.run import Outcome, Run, RunRequest, RunView, StepView
+from jobyard.patience import patiently
 
 log = logging.getLogger("jobyard.engine")
 
@@ -73,12 +74,12 @@ class Namespace:
         self.sight = Sight()
         self.ledger = Ledger(cluster, clock, name, self.sight)
         self.limiter = Limiter(cluster, clock, name, self.sight, alone=options.alone)
+        self._admission = Admission(cluster, name, self.ledger, self.limiter, self._see)
         self._drivers: dict[str, Driver] = {}
         """By the uid of the run's record."""
         self._working: dict[str, asyncio.Task[None]] = {}
         self._adopting = False
-        self._out_of_touch: dict[str, str] = {}
-        self._pods_heard = clock.now()
+        self._watches = Watches(cluster, clock, name, self)
         self._open: set[asyncio.Task[None]] = set()
         self._tools = Tools(
             cluster=cluster,
@@ -88,8 +89,8 @@ class Namespace:
             ledger=self.ledger,
             limiter=self.limiter,
             gives_up=options.gives_up,
-            pods_heard=lambda: self._pods_heard,
-            unreachable=self._unreachable,
+            pods_heard=lambda: self._watches.pods_heard,
+            unreachable=lambda: self._watches.unreachable,
             told=options.told,
             ended=self._ended,
         )
@@ -103,7 +104,7 @@ class Namespace:
         if known is not None and not known.is_gone and home.same_request(known.record, request) and not _is_incomplete(known):
             record, existed = known.record, True
         else:
-            record, existed = await self._admit(request)
+            record, existed = await self._admission.admit(request)
         seen = self.sight.of(record.metadata.uid) or self._aside(record)
         run = replace(seen.run(self._name), existed=existed)
         if request.held or run.released:
@@ -112,50 +113,6 @@ class Namespace:
         if request.accepted and isinstance(record, ConfigMap):
             await asyncio.shield(driver.launched)
         return run
-
-    async def _admit(self, request: RunRequest) -> tuple[Record, bool]:
-        """The request's record, made once there is room for its run."""
-        run, flow = request.run_id, request.workflow
-        failures = 0
-        while True:
-            if request.waits:
-                await self.limiter.enter(run, flow)
-            try:
-                needs_place = request.waits and home.is_plain(request) and self.limiter.waits_for(flow)
-                if not needs_place or await self.limiter.admit(run, flow) is None:
-                    made, existed = await self._make(request)
-                    self._see(made)
-                    return made, existed
-            finally:
-                self.limiter.keep_promise(run)
-            # Another process has the place, or has just had it: its ConfigMap says so before we can see whose it is.
-            failures += 1
-            await asyncio.sleep(CLUSTER.draw(failures))
-
-    async def _make(self, request: RunRequest) -> tuple[Record, bool]:
-        """The request's record in the home that is its own. A run that can't start at once is one that everybody can see to wait, or to have
-        failed, unless its source wants to know. Raises Rejected, Unavailable."""
-        tries = 0
-        while request.waits or request.accepted or not self.limiter.waits_for(request.workflow):
-            try:
-                made = await self.ledger.create_job(request)
-                return made if made is not None else await self.ledger.create_record(request)
-            except Rejected as refused:
-                if not home.is_plain(request):
-                    raise
-                tries += 1
-                may = await self._cluster.may("create", JOBS, self._name) if isinstance(refused, Forbidden) else None
-                verdict = judge(refused, tries, may, self._name)
-                if not (request.waits or request.accepted):
-                    break
-                if verdict.wait is None:
-                    raise
-                if verdict.reason == Reason.NO_RIGHT:
-                    what, remedy = f"does not let us create Jobs in namespace {self._name} ({verdict.message})", "give us the right"
-                    wait = verdict.wait.total_seconds()
-                    raise Unavailable(server="", what=what, remedy=remedy, retry_after=wait) from refused
-                await asyncio.sleep(verdict.wait.total_seconds())
-        return await self.ledger.create_record(request)
 
     def _aside(self, record: Record) -> RunSight:
         """A run that is released already: nothing watches it, and whoever asks is told from its record."""
@@ -352,7 +309,7 @@ class Namespace:
             count += 1
             await asyncio.sleep(TIDY_EVERY.total_seconds())
 
-    # --- the watches ---
+    # --- what the watches tell ---
 
     def _see(self, seen: Job | Pod | Event | ConfigMap) -> RunSight | None:
         """Takes something in, and wakes whom it concerns."""
@@ -372,39 +329,13 @@ class Namespace:
                 self._consider(run)
         self.limiter.settle()
 
-    async def _watch(self, kind: Kind[Seen], labels: str, fields: str, synced: asyncio.Future[JobyardError | None]) -> None:
-        async for change in self._cluster.watch(kind, self._name, labels=labels, fields=fields):
-            try:
-                self._note(kind, change, synced)
-            except Exception as error:  # what is in the namespace is input: nothing in it ends more than itself
-                log.warning("a change of %s could not be taken in", kind.plural, exc_info=error)
+    def take_in(self, seen: Job | Pod | Event | ConfigMap) -> None:
+        self._see(seen)
 
-    def _note(self, kind: Kind[Seen], change: Change[Seen], synced: asyncio.Future[JobyardError | None]) -> None:
-        match change.type:
-            case "SYNCED":
-                if not synced.done():
-                    synced.set_result(None)
-                if self._out_of_touch.pop(kind.plural, None) is not None:
-                    self._reach()
-            case "LOST_TOUCH":
-                optional = kind.plural in (CONFIG_MAPS.plural, EVENTS.plural) and isinstance(change.error, Forbidden)
-                if not optional:
-                    self._out_of_touch[kind.plural] = change.why
-                    self._reach()
-                elif not synced.done():
-                    log.info("%s in namespace %s are not used: we may not see them", kind.plural, self._name)
-                    synced.set_result(change.error)
-            case "SEEN" if change.object is not None:
-                if isinstance(change.object, Pod):
-                    self._pods_heard = self._clock.now()
-                self._see(change.object)
-            case "GONE":
-                self._left(self.sight.forget(change.uid))
+    def let_go(self, uid: str) -> None:
+        self._left(self.sight.forget(uid))
 
-    def _unreachable(self) -> str:
-        return next(iter(self._out_of_touch.values()), "")
-
-    def _reach(self) -> None:
+    def note_reach(self) -> None:
         for driver in list(self._drivers.values()):
             driver.note_reach()
 
@@ -415,21 +346,8 @@ class Namespace:
         return task
 
     async def start(self) -> None:
-        """Opens the watches, records first: what comes then is known to belong to one, or to none. Returns when all have told what there is.
-
-        Raises what the cluster answers, where nobody waits for ever.
-        """
-        kinds = ((CONFIG_MAPS, names.WATCHED, ""), (JOBS, names.WATCHED, ""), (PODS, names.SELECTOR, ""), (EVENTS, "", "type=Warning"))
-        for kind, labels, fields in kinds:
-            synced: asyncio.Future[JobyardError | None] = asyncio.get_running_loop().create_future()
-            self._spawn(self._watch(kind, labels, fields, synced), f"watch {kind.plural} of {self._name}")  # type: ignore[misc]
-            limit = self._options.gives_up.total_seconds() if self._options.gives_up else None
-            try:
-                async with asyncio.timeout(limit):
-                    await synced
-            except TimeoutError:
-                why = self._out_of_touch.get(kind.plural, "gave no answer")
-                raise Unavailable(server="", what=why, remedy="try again later") from None
+        """Opens the watches; returns when all have told what there is. Raises what the cluster answers, where nobody waits for ever."""
+        await self._watches.start(self._spawn, self._options.gives_up)
 
     def close(self) -> None:
         """Ends the watches and the workers. The runs' Jobs go on."""

@@ -179,6 +179,16 @@ class CredentialsUnavailable(Unavailable):
     server: str = ""
 
 
+class Unreached(JobyardError):
+    """A watch told nothing for as long as somebody waits for it. `why` is what was answered last."""
+
+    sentence = "{kind} of namespace {namespace} can't be watched: {why}"
+    exit_code = 3
+    kind: str
+    namespace: str
+    why: str
+
+
 class MissingRights(JobyardError):
     """A review of our rights says that some are missing, before anything was begun."""
 
