@@ -178,12 +178,13 @@ class Actor:
         return Refusal(reason=verdict.reason, message=verdict.message, until=until)
 
     async def _make_way(self, other: Job) -> Refusal:
-        """What to do about a Job that has the name that ours should have. A finished one of an earlier run of the same source goes, where
-        names are kept; any other is left alone."""
+        """What to do about a Job that has the name that ours should have. One of an earlier record of this very run, which somebody deleted,
+        goes; so does a finished one of an earlier run of the same source, where names are kept. Any other is left alone."""
         name, labels = other.metadata.name, other.metadata.labels
         theirs, ours = labels.get(names.RUN, ""), self._run.record.metadata.labels.get(names.TRIGGER)
         is_sources = labels.get(names.MANAGED_BY) == names.JOBYARD and labels.get(names.TRIGGER) == ours and labels.get(names.ROLE) != "run"
-        if not self._workflow.keeps_names or not is_sources:
+        is_old = is_sources and theirs == self._run.id and bool(other.metadata.owner_references)
+        if not is_old and not (self._workflow.keeps_names and is_sources):
             message = f"A Job named {name} is there already and is not this run's: it is left alone."
             return Refusal(reason=Reason.NAME_TAKEN, message=message)
         soon = self._clock.now() + LOOK_FOR_NAME
@@ -192,7 +193,7 @@ class Actor:
             message = f"Job {name} of run {known.record.metadata.name} is still in use: this one starts when that run is over."
             return Refusal(reason=Reason.WAITING_FOR_NAME, message=message, until=soon)
         await self._cluster.delete(JOBS, self._namespace, name, uid=other.metadata.uid)
-        return Refusal(reason=Reason.WAITING_FOR_NAME, message=f"Job {name} of run {theirs} is over and makes way.", until=soon)
+        return Refusal(reason=Reason.WAITING_FOR_NAME, message=f"Job {name} of an earlier run is over and makes way.", until=soon)
 
     async def _write(self, action: Write) -> None:
         """Writes the pages first, then the record itself: with an end, everything that belongs to it is there before it."""
