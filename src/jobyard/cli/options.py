@@ -90,12 +90,11 @@ def _contexts(context: click.Context, parameter: click.Parameter, incomplete: st
 
 
 def complete_run(context: click.Context, parameter: click.Parameter, incomplete: str) -> list[str]:
-    """Completes the id of a run from the cluster that the line so far names; nothing when it can't be asked."""
+    """Completes the name of a run from the cluster that the line so far names; nothing when it can't be asked."""
     import asyncio
 
+    from jobyard.engine.face import all_names
     from jobyard.model.errors import JobyardError
-    from jobyard.model.names import RECORD_SELECTOR
-    from jobyard.model.objects import CONFIG_MAPS
     from jobyard.service.target import open_target
 
     options = TargetOptions(
@@ -107,8 +106,7 @@ def complete_run(context: click.Context, parameter: click.Parameter, incomplete:
 
     async def ask() -> list[str]:
         async with asyncio.timeout(3), open_target(options) as target:
-            records = await target.cluster.list(CONFIG_MAPS, target.namespace, labels=RECORD_SELECTOR)
-            return [record.metadata.name for record in records if record.metadata.name.startswith(incomplete)]
+            return await all_names(target.cluster, target.namespace, incomplete)
 
     try:
         return asyncio.run(ask())

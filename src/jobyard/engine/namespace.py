@@ -26,7 +26,7 @@ from jobyard.engine.signals import Signal
 from jobyard.engine.sweep import delete_stopped, sweep
 from jobyard.engine.watches import Watches
 from jobyard.model import names
-from jobyard.model.errors import JobyardError, NoSuchRun, NotEnded, NotFound
+from jobyard.model.errors import NoSuchRun, NotEnded, NotFound
 from jobyard.model.job import hand_back_ttl, moment
 from jobyard.model.objects import CONFIG_MAPS, JOBS, ConfigMap, Event, Job, Pod
 from jobyard.model.parameters import resolve
@@ -266,8 +266,8 @@ class Namespace:
     async def _release_quietly(self, run: Run) -> None:
         try:
             await self.release(run)
-        except JobyardError as error:
-            log.warning("run %s could not be released; whoever drives it next does: %s", run.name, error)
+        except Exception as error:
+            log.warning("run %s could not be released; whoever drives it next does", run.name, exc_info=error)
 
     async def adopt(self) -> None:
         """Drives every open run of the namespace, whoever began it, and sees to what is over; until cancelled. Then nothing more is done."""
@@ -304,8 +304,8 @@ class Namespace:
                 await delete_stopped(self._cluster, self._clock, self._name)
                 if count % SWEEP_EVERY == 0:
                     await sweep(self._cluster, self._clock, self._name, self._options.retention, cared_for=cared_for)
-            except JobyardError as error:
-                log.warning("what is over in namespace %s could not be tidied; tried again: %s", self._name, error)
+            except Exception as error:
+                log.warning("what is over in namespace %s could not be tidied; tried again", self._name, exc_info=error)
             count += 1
             await asyncio.sleep(TIDY_EVERY.total_seconds())
 
