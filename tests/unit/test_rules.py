@@ -156,6 +156,7 @@ def test_a_field_of_a_newer_kubernetes_is_told() -> None:
         ("1e3", 1000),
         ("1E", 10**18),
         (".5", 0.5),
+        (" 1 ", 1),
         ("-2k", -2000),
         (2.5, 2.5),
     ],
@@ -166,6 +167,6 @@ def test_quantities_are_read(text: object, expected: float) -> None:
     assert float(value) == expected
 
 
-@pytest.mark.parametrize("text", ["", "1gb", "1 Gi", "1mi", "Gi1", "--1", "1e", "0x10", True, None])
+@pytest.mark.parametrize("text", ["", "1Gi\n", "\t1", "1gb", "1 Gi", "1mi", "Gi1", "--1", "1e", "0x10", True, None])
 def test_what_is_no_quantity_is_none(text: object) -> None:
     assert quantity(text) is None

@@ -23,8 +23,9 @@ def read(value: object) -> Fraction | None:
     """A quantity as Kubernetes reads it, rounded up to a milliard's part of one; None when it is none."""
     if isinstance(value, bool) or not isinstance(value, str | int | float):
         return None
-    match = _QUANTITY.fullmatch(str(value).strip())
-    if match is None or not match[0]:
+    text = str(value)
+    match = _QUANTITY.fullmatch(text.strip())
+    if match is None or not match[0] or min(text) < " ":  # spaces around it are let through; what JSON escapes is not
         return None
     sign, whole, fraction, suffix = match[1], match[2], (match[3] or "")[1:], match[4] or ""
     number = Fraction(int(f"{whole or '0'}{fraction}"), 10 ** len(fraction))

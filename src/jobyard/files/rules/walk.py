@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from datetime import datetime
 from typing import Any
 
@@ -16,6 +17,7 @@ from jobyard.schema.shapes import Shape
 _ROOMS = (metadata, job, pod, container, environment, volumes, scheduling, security)
 FIELDS: Fields = {name: fields for room in _ROOMS for name, fields in room.FIELDS.items()}
 RULES = {**metadata.RULES, **container.RULES, **environment.RULES, **volumes.RULES, **scheduling.RULES, **security.RULES}
+_TIME = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}(\.[0-9]+)?(Z|[+-][0-9]{2}:[0-9]{2})")
 _UNREAD = frozenset({"status", "clusterTrustBundle", "podCertificate", "schedulingGroup", "stopSignal", "ephemeralContainers"})
 """What Kubernetes 1.36 takes away before it judges the rest, or refuses whole: only its types count."""
 
@@ -76,7 +78,7 @@ class _Walk:
         if not self._literal and "{{" in value:
             return
         try:
-            fits = "T" in value and datetime.fromisoformat(value.replace("Z", "+00:00")).tzinfo is not None
+            fits = _TIME.fullmatch(value) is not None and datetime.fromisoformat(value.replace("Z", "+00:00")) is not None
         except ValueError:
             fits = False
         if not fits:
