@@ -1,14 +1,13 @@
-"""One process that serves a scenario, and dies at the call that it is told to: `python -m tests.crash.child`."""
+"""One process that serves a scenario, and dies at the call that it is told to. Forked from one that has loaded all of it (`nursery`)."""
 
 from __future__ import annotations
 
 import asyncio
 import functools
-import json
 import os
 import signal
-import sys
 import uuid
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal
 
@@ -47,7 +46,7 @@ class Killer:
             os.kill(os.getpid(), signal.SIGKILL)
 
 
-def break_on_purpose(how: str) -> None:
+def break_on_purpose(how: str, source: Path) -> None:
     """A build that breaks a promise: the harness must catch it."""
     if how == "generate-name":  # names that are not derived from the key
 
@@ -68,7 +67,7 @@ def break_on_purpose(how: str) -> None:
         submit = ClusterEngine.submit
 
         async def late(self: ClusterEngine, request: RunRequest) -> Run:
-            for file in Path(json.loads(sys.argv[1])["folder"]).glob(f"*/{request.key}"):
+            for file in source.glob(f"*/{request.key}"):
                 folder.move(file, None)
             return await submit(self, request)
 
@@ -83,14 +82,14 @@ async def serve(scenario: str, kubeconfig: str, namespace: str, source: Path, pr
         await SCENARIOS[scenario].serve(Place(engine=engine, cluster=cluster, namespace=namespace, folder=source, process=process))
 
 
-def main() -> None:
-    told = json.loads(sys.argv[1])
-    break_on_purpose(told["broken"])
+def main(told: Mapping[str, Any], out: Path) -> None:
+    """Serves as it is told. How many calls were made is written to `out`, and what goes wrong beside it."""
+    os.environ.clear()
+    os.environ.update({"PATH": "/usr/bin:/bin", "HOME": "/tmp"})
+    with out.with_suffix(".err").open("wb") as errors:
+        os.dup2(errors.fileno(), 2)
+    break_on_purpose(told["broken"], Path(told["folder"]))
     killer = Killer(told["side"], told["number"])
     with external.observe(killer):
         asyncio.run(serve(told["scenario"], told["kubeconfig"], told["namespace"], Path(told["folder"]), told["process"]))
-    print(killer.count)
-
-
-if __name__ == "__main__":
-    main()
+    out.write_text(str(killer.count))

@@ -9,9 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
-import os
 import shutil
-import sys
 import tempfile
 import uuid
 from collections import defaultdict
@@ -26,6 +24,7 @@ from jobyard.model import names
 from jobyard.model.errors import JobyardError
 from jobyard.model.job import read
 from jobyard.model.objects import CONFIG_MAPS, JOBS, ConfigMap, Job
+from tests.crash import nursery
 from tests.crash.child import Side
 from tests.crash.scenarios import SCENARIOS, Scenario
 
@@ -33,9 +32,6 @@ ROOT = Path(__file__).parents[2]
 BOUND = 90.0
 """Seconds that a scenario may take after a kill: one that takes longer hangs, which is a loss."""
 AT_ONCE = 3
-COMPILED = {name: os.environ[name] for name in ("PYTHONPYCACHEPREFIX",) if name in os.environ}
-"""Where Python keeps what it compiled: a child would need half a second more without."""
-
 Point = tuple[Side, int]
 
 
@@ -120,6 +116,7 @@ async def try_point(name: str, kubeconfig: Path, point: Point, broken: str = "")
     scenario = SCENARIOS[name]
     namespace = f"c-{uuid.uuid4().hex[:10]}"
     folder = Path(tempfile.mkdtemp(prefix="jobyard-crash-"))
+    logs = Path(tempfile.mkdtemp(prefix="jobyard-crash-"))
     scenario.source.fill(folder, scenario.files)
     seen = Seen()
     async with open_cluster(connect(kubeconfig=str(kubeconfig))) as cluster:
@@ -139,7 +136,7 @@ async def try_point(name: str, kubeconfig: Path, point: Point, broken: str = "")
                 async with asyncio.timeout(BOUND):
                     async with asyncio.TaskGroup() as group:
                         for number in range(scenario.processes):
-                            group.create_task(_serve({**told, "process": number}, point, seen))
+                            group.create_task(_serve({**told, "process": number}, point, seen, logs))
             except TimeoutError:
                 seen.hung = True
             for job in await cluster.list(JOBS, namespace):
@@ -152,36 +149,20 @@ async def try_point(name: str, kubeconfig: Path, point: Point, broken: str = "")
             return judge(scenario, seen, source, done, left, f"{name}, killed {point[0]} call {point[1]}")
         finally:
             await cluster.call("DELETE", f"/api/v1/namespaces/{namespace}", f"delete Namespace {namespace}")
-            shutil.rmtree(folder, ignore_errors=True)
+            for each in (folder, logs):
+                shutil.rmtree(each, ignore_errors=True)
 
 
-async def _serve(told: Mapping[str, Any], point: Point, seen: Seen) -> None:
+async def _serve(told: Mapping[str, Any], point: Point, seen: Seen, logs: Path) -> None:
     """Serves until it ends by itself: killed at the point, started again without one."""
     side, number = point
     while True:
-        words = json.dumps({**told, "side": side, "number": number})
-        child = await asyncio.create_subprocess_exec(
-            sys.executable,
-            "-m",
-            "tests.crash.child",
-            words,
-            cwd=ROOT,
-            env={**COMPILED, "PYTHONPATH": f"{ROOT / 'src'}:{ROOT}", "PATH": "/usr/bin:/bin", "HOME": "/tmp"},
-            stdout=asyncio.subprocess.PIPE,
-            stderr=asyncio.subprocess.PIPE,
-        )
-        try:
-            out, said = await child.communicate()
-        finally:
-            if child.returncode is None:
-                with contextlib.suppress(ProcessLookupError):
-                    child.kill()
-                await child.wait()
-        code = child.returncode or 0
+        end = await nursery.serve({**told, "side": side, "number": number}, logs)
+        code = end.code
         seen.exits.append(code)
-        seen.said += said.decode(errors="replace")
+        seen.said += end.said
         if code == 0:
-            seen.calls = max(seen.calls, int(out or b"0"))
+            seen.calls = max(seen.calls, end.calls)
         if code != -9:
             return
         number = 0

@@ -15,7 +15,7 @@ from pathlib import Path
 from jobyard import external
 from jobyard.contracts import Runs
 from jobyard.model.errors import Rejected, WrongInput
-from jobyard.model.run import RunRequest
+from jobyard.model.run import Run, RunRequest
 from jobyard.service.reading import read_file
 
 LOOK_EVERY = 0.2
@@ -41,10 +41,14 @@ class FolderTrigger:
         """Takes everything that is there to its end; says how many files that was."""
         # What was taken before a crash is served again by the very same lines: submit says that the run is there already.
         names = sorted({file.name for folder in (self._taken, self._inbox) for file in folder.iterdir()})
+        # What was told and let go of, and not released before a crash: the engine knows it still.
+        left = [run for run in await engine.runs(self.name) if run.key not in names]
         async with asyncio.TaskGroup() as group:
             for name in names:
                 group.create_task(self._serve(engine, name))
-        return len(names)
+            for run in left:
+                group.create_task(self._see_off(engine, run))
+        return len(names) + len(left)
 
     async def _serve(self, engine: Runs, name: str) -> None:
         inbox, taken = self._inbox / name, self._taken / name
@@ -59,11 +63,18 @@ class FolderTrigger:
             self._write(name, f"rejected: {refused}")  # never: set it aside, with the reason
             move(source, None)
             return
-        move(inbox, taken)  # the record is in the cluster: now the source may let go
+        move(inbox, taken)  # the run is in the cluster: now the source may let go
         outcome = await engine.outcome(run)
-        self._write(name, str(outcome.state))  # tell whoever waits, before release
+        self._write(name, str(outcome.state))  # tell whoever waits
+        move(taken, None)  # nothing asks for this run again: now its name may be free
         await engine.release(run)
-        move(taken, None)
+
+    async def _see_off(self, engine: Runs, run: Run) -> None:
+        """Another process may serve the run just now: that it has ended is awaited, and telling twice does no harm."""
+        outcome = await engine.outcome(run)
+        if not (self._inbox / run.key).exists() and not (self._taken / run.key).exists():
+            self._write(run.key, str(outcome.state))
+            await engine.release(run)
 
     def _write(self, name: str, text: str) -> None:
         new = self._done / f".{name}.{os.getpid()}"
