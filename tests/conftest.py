@@ -5,10 +5,13 @@ from __future__ import annotations
 import contextlib
 import os
 import signal
+import subprocess
 import uuid
 from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from types import FrameType
 from typing import Any
 
 import pytest
@@ -17,7 +20,7 @@ from jobyard.cluster.client import HttpCluster, open_cluster
 from jobyard.cluster.kubeconfig import connect
 from jobyard.local import daemon
 from jobyard.model.errors import NotFound
-from tests import workers
+from tests import processes, workers
 from tests.kubernetes import prepare
 from tests.kubernetes.node import Node
 
@@ -37,9 +40,21 @@ def local_data(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     """A local cluster that stays for all tests of this process, in a folder of its own."""
     folder = tmp_path_factory.mktemp("data")
     os.environ["JOBYARD_DATA"] = str(folder)
-    daemon.start(folder / "local")
-    yield folder
-    daemon.stop(folder / "local")
+    with _local_cluster(folder / "local"):
+        yield folder
+
+
+@contextmanager
+def _local_cluster(folder: Path) -> Iterator[None]:
+    """A local cluster that ends with the context, and with this process, however that ends."""
+    daemon.start(folder)
+    words = ["sh", "-c", 'cat > /dev/null; kill "$(cat "$0")"', str(folder / "lock")]  # reads to its end when this process is gone
+    with subprocess.Popen(words, stdin=subprocess.PIPE, start_new_session=True) as guard:
+        try:
+            yield
+        finally:
+            guard.kill()
+            daemon.stop(folder)
 
 
 KUBERNETES, LOCAL = "kubernetes", "local"
@@ -85,6 +100,18 @@ def pytest_sessionfinish(session: pytest.Session) -> None:
         session.config.workeroutput["why not"] = session.config.stash.get(WHY_NOT, [])
 
 
+def pytest_configure(config: pytest.Config) -> None:
+    """SIGTERM ends the tests as Ctrl-C does, in every worker: nothing is left running."""
+    is_worker = hasattr(config, "workerinput")
+
+    def end(number: int, frame: FrameType | None) -> None:
+        for each in [] if is_worker else processes.children(os.getpid()):
+            os.kill(each, number)
+        raise KeyboardInterrupt
+
+    signal.signal(signal.SIGTERM, end)
+
+
 def pytest_unconfigure(config: pytest.Config) -> None:
     """Nothing of a node is left, also where a worker was killed."""
     if shared := config.stash.get(SHARED, None):
@@ -108,7 +135,9 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     """Makes ready what the collected tests need of a real Kubernetes, or says in one loud line why they are skipped."""
     config.stash[WHY_NOT] = []
     if hasattr(config, "workerinput"):
-        items.sort(key=lambda item: (-workers.expected(item), not _is_on_kubernetes(item)))
+        long = sorted(filter(workers.may_take, items), key=workers.may_take, reverse=True)
+        short = sorted((item for item in items if not workers.may_take(item)), key=lambda item: not _is_on_kubernetes(item))
+        items[:] = workers.spread(long, short)
     if config.option.collectonly:
         return
     mounting = [item for item in items if item.get_closest_marker("bubblewrap") and not _is_on_kubernetes(item)]
@@ -180,9 +209,8 @@ def own_cluster(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPat
     """Each cluster that there is, and nobody else on it: for tests that harm it."""
     if request.param == LOCAL:
         folder = tmp_path_factory.mktemp("own") / "local"
-        daemon.start(folder)
-        yield ClusterUnderTest(name=LOCAL, kubeconfig=folder / "kubeconfig", crash=lambda: _crash_local(folder))
-        daemon.stop(folder)
+        with _local_cluster(folder):
+            yield ClusterUnderTest(name=LOCAL, kubeconfig=folder / "kubeconfig", crash=lambda: _crash_local(folder))
     elif os.environ.get("JOBYARD_TEST_KUBECONFIG"):
         pytest.skip("this cluster is not ours to harm")
     else:

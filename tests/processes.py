@@ -22,11 +22,12 @@ def started(pid: int) -> str:
 
 def descendants(parent: int) -> list[int]:
     """The children of a process, and theirs."""
-    found = []
-    for pid in _all():
-        if fields(pid)[1:2] == [str(parent)]:
-            found += [pid, *descendants(pid)]
-    return found
+    return [each for child in children(parent) for each in (child, *descendants(child))]
+
+
+def children(parent: int) -> list[int]:
+    """The children of a process."""
+    return [pid for pid in _all() if fields(pid)[1:2] == [str(parent)]]
 
 
 def with_words(*words: str) -> list[int]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Sequence
 from pathlib import Path
+from typing import TypeVar
 
 import pytest
 from xdist.scheduler import LoadScopeScheduling  # type: ignore[import-untyped]
@@ -16,6 +17,8 @@ TESTS_A_WORKER = 6
 """A worker takes a second to begin, which fewer tests than these do not win back."""
 WHOLE = ("tests/contract/test_outages.py", "tests/contract/test_runtimes.py")
 """Their fixtures are so dear that all tests of one value (a node, podman, docker) run in one worker, one after another."""
+BESIDE = 10
+"""Short tests for each long one."""
 NEVER_WAIT = Path("tests/unit")
 """Nothing is won by several workers for these: they take processor time alone, and not much."""
 
@@ -61,7 +64,18 @@ class Scheduling(LoadScopeScheduling):  # type: ignore[misc]
         super()._reschedule(node)
 
 
-def expected(item: pytest.Item) -> float:
-    """Seconds that a test says it may take. What may take longest begins first, or the others would wait for it at the end."""
+def may_take(item: pytest.Item) -> float:
+    """Seconds that a test says it may take; 0 where it is as short as most."""
     marker = item.get_closest_marker("timeout")
     return float(marker.args[0]) if marker else 0.0
+
+
+T = TypeVar("T")
+
+
+def spread(long: Sequence[T], short: Sequence[T]) -> list[T]:
+    """The long tests early, or all others would wait for them at the end; but not all at once, for they keep processors busy, and others wait beside them."""
+    ordered: list[T] = []
+    for number, each in enumerate(long):
+        ordered += [each, *short[number * BESIDE : (number + 1) * BESIDE]]
+    return ordered + list(short[len(long) * BESIDE :])

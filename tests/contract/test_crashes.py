@@ -13,7 +13,7 @@ SAMPLE = {LOCAL: 5, "kubernetes": 13}
 
 
 @pytest.mark.parametrize("name", SCENARIOS)
-@pytest.mark.timeout(400)
+@pytest.mark.timeout(900)
 async def test_a_kill_at_any_call_costs_nothing(under_test: ClusterUnderTest, name: str) -> None:
     verdict = await try_all(name, under_test.kubeconfig, SAMPLE[under_test.name])
     assert verdict.words == ()
@@ -21,7 +21,7 @@ async def test_a_kill_at_any_call_costs_nothing(under_test: ClusterUnderTest, na
 
 
 @pytest.mark.parametrize(("broken", "scenario"), [("generate-name", "two"), ("let-go-first", "diamond"), ("keep-ttl", "ttl0")])
-@pytest.mark.timeout(400)
+@pytest.mark.timeout(900)
 async def test_a_build_that_breaks_a_promise_is_caught(under_test: ClusterUnderTest, broken: str, scenario: str) -> None:
     if under_test.name != LOCAL:
         pytest.skip("it is the harness that is tried here: one cluster is enough")

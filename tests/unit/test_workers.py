@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.workers import MOST, group, how_many, is_narrow
+from tests.workers import BESIDE, MOST, group, how_many, is_narrow, spread
 
 ROOT = Path(__file__).parents[2]
 
@@ -40,3 +40,9 @@ def test_tests_that_share_a_dear_fixture_share_a_worker() -> None:
     assert group(f"{runtimes}::test_a[docker-127.0.0.1:1/none:1]") == group(f"{runtimes}::test_b[docker]")
     assert group("tests/contract/test_jobs.py::test_a[local]") != group("tests/contract/test_jobs.py::test_b[local]")
     assert all((ROOT / file).exists() for file in (outages, runtimes))
+
+
+def test_long_tests_begin_early_and_not_all_at_once() -> None:
+    ordered = spread(["A", "B"], [str(number) for number in range(BESIDE * 2 + 1)])
+    assert (ordered.index("A"), ordered.index("B"), len(ordered)) == (0, BESIDE + 1, BESIDE * 2 + 3)
+    assert spread(["A", "B"], ["1"]) == ["A", "1", "B"]
