@@ -63,8 +63,8 @@ def test_what_one_part_needs_may_not_be_left_out_because_another_can_do_without(
     [
         ("Service", "services", "create get delete"),
         ("ResourceClaimTemplate", "resourceclaimtemplates.resource.k8s.io", "create get delete"),
-        ("PersistentVolumeClaim", "persistentvolumeclaims", "create get"),
-        ("ServiceAccount", "serviceaccounts", "create get"),
+        ("PersistentVolumeClaim", "persistentvolumeclaims", "create"),
+        ("ServiceAccount", "serviceaccounts", "create"),
         ("rayclusters.ray.io", "rayclusters.ray.io", "create get delete"),
     ],
 )

@@ -25,11 +25,17 @@ async def demand(cluster: Cluster, namespace: str, rights: Sequence[Right] = RUN
 
     A cluster that is away, or does not know us, is for whoever makes the first call: that may pass.
     """
-    wanted = [(right, verb) for right in rights for verb in right.verbs]
-    answers = await asyncio.gather(*(_may(cluster, namespace, right, verb) for right, verb in wanted))
-    missing = [f"{verb} {_shown(right)}" for (right, verb), may in zip(wanted, answers, strict=True) if may is False]
+    missing = await lacking(cluster, namespace, rights)
     if missing:
         raise MissingRights(rights=", ".join(missing), namespace=namespace)
+
+
+async def lacking(cluster: Cluster, namespace: str, rights: Sequence[Right]) -> list[str]:
+    """Those of `rights`, in words, that the cluster says we lack. A service asks once it sees its Jobs whether it may have what it can do
+    without: the Lease, for one; without, it runs as the only replica."""
+    wanted = [(right, verb) for right in rights for verb in right.verbs]
+    answers = await asyncio.gather(*(_may(cluster, namespace, right, verb) for right, verb in wanted))
+    return [f"{verb} {_shown(right)}" for (right, verb), may in zip(wanted, answers, strict=True) if may is False]
 
 
 async def _may(cluster: Cluster, namespace: str, right: Right, verb: str) -> bool | None:

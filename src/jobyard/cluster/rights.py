@@ -77,7 +77,15 @@ PARTS: Mapping[str, tuple[Right, ...]] = {
     "run": (_JOBS, _RECORDS, _PODS, _LOGS, _EVENTS),
     "git": (_JOBS, _RECORDS, _PODS, _LOGS, _EVENTS, _LEASES),
     "pgboss": _QUEUE,
-    "amqp": (*_QUEUE, replace(_RECORDS, without="a pause does not survive a restart"), _EVENTS, _LEASES),
+    "amqp": (
+        *_QUEUE,
+        replace(
+            _RECORDS,
+            without="a pause does not survive a restart, only runs of one Job are taken that start at once, and limits do not count",
+        ),
+        _EVENTS,
+        _LEASES,
+    ),
     "page": (_JOBS, _RECORDS, _PODS, _LOGS, _EVENTS),
 }
 """What each part needs, whatever it runs."""
@@ -125,7 +133,7 @@ def of_kind(name: str) -> Right:
         raise UnknownKind(kind=name, hint=f" (did you mean {near[0]}?)" if near else "")
     group, resource = _KINDS.get(name, (group, plural))
     if name in _KEPT:
-        return Right(group=group, resource=resource, verbs=("create", "get"), why=f"each {name} that a run brings, where it is missing")
+        return Right(group=group, resource=resource, verbs=("create",), why=f"each {name} that a run brings, where it is missing")
     return Right(
         group=group, resource=resource, verbs=("create", "get", "delete"), why=f"each {name} that a run brings, which goes with it"
     )

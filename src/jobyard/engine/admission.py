@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from dataclasses import replace
+from datetime import timedelta
 
 from jobyard.contracts import Cluster
 from jobyard.engine import home
 from jobyard.engine.home import Record
-from jobyard.engine.ledger import Ledger
+from jobyard.engine.ledger import Ledger, kind_of
 from jobyard.engine.limiter import Limiter
-from jobyard.engine.refusal import judge
-from jobyard.model.errors import Forbidden, Rejected, Unavailable
-from jobyard.model.objects import JOBS
+from jobyard.engine.refusal import Verdict, judge
+from jobyard.engine.rights import JOB_RECORDS, RECORDS, lacking
+from jobyard.engine.sight import Sight
+from jobyard.model.errors import Forbidden, Rejected, RightsUnavailable
 from jobyard.model.run import Reason, RunRequest
 from jobyard.patience import CLUSTER
 
@@ -20,13 +23,25 @@ from jobyard.patience import CLUSTER
 class Admission:
     """The door of one namespace."""
 
-    def __init__(self, cluster: Cluster, namespace: str, ledger: Ledger, limiter: Limiter, see: Callable[[Record], object]) -> None:
-        """`see`: takes in a record that was made, before what was promised to its run is let go."""
+    def __init__(
+        self,
+        cluster: Cluster,
+        namespace: str,
+        sight: Sight,
+        ledger: Ledger,
+        limiter: Limiter,
+        see: Callable[[Record], object],
+        gives_up: timedelta | None,
+    ) -> None:
+        """`see`: takes in a record that was made, before what was promised to its run is let go. `gives_up`: how long a right may be missing
+        before who waits is told; None: at once, for whoever submits comes back."""
         self._cluster = cluster
         self._namespace = namespace
+        self._sight = sight
         self._ledger = ledger
         self._limiter = limiter
         self._see = see
+        self._gives_up = gives_up
 
     async def admit(self, request: RunRequest) -> tuple[Record, bool]:
         """The request's record, made once there is room for its run."""
@@ -50,24 +65,39 @@ class Admission:
     async def _make(self, request: RunRequest) -> tuple[Record, bool]:
         """The request's record in the home that is its own. A run that can't start at once is one that everybody can see to wait, or to have
         failed, unless its source wants to know. Raises Rejected, Unavailable."""
-        tries = 0
-        while request.waits or request.accepted or not self._limiter.waits_for(request.workflow):
+        tries, loop = 0, asyncio.get_running_loop()
+        begun = loop.time()
+        wants_to_know = request.waits or request.accepted
+        as_job = wants_to_know or not self._limiter.waits_for(request.workflow)
+        while True:
             try:
-                made = await self._ledger.create_job(request)
+                made = await self._ledger.create_job(request) if as_job else None
                 return made if made is not None else await self._ledger.create_record(request)
             except Rejected as refused:
-                if not home.is_plain(request):
+                if refused.reason == Reason.NO_RIGHT:  # our own word: it can't be had in this namespace
                     raise
                 tries += 1
-                may = await self._cluster.may("create", JOBS, self._namespace) if isinstance(refused, Forbidden) else None
-                verdict = judge(refused, tries, may, self._namespace)
-                if not (request.waits or request.accepted):
-                    break
-                if verdict.wait is None:
+                verdict = await self._judge(refused, request, tries)
+                if as_job and not wants_to_know and home.is_plain(request) and not self._sight.without_config_maps:
+                    as_job = False
+                    continue
+                is_barred = verdict.reason == Reason.NO_RIGHT
+                if verdict.wait is None or not (wants_to_know or is_barred):
                     raise
-                if verdict.reason == Reason.NO_RIGHT:
-                    what, remedy = f"does not let us create Jobs in namespace {self._namespace} ({verdict.message})", "give us the right"
+                if is_barred and self._gives_up is None:
                     wait = verdict.wait.total_seconds()
-                    raise Unavailable(server="", what=what, remedy=remedy, retry_after=wait) from refused
-                await asyncio.sleep(verdict.wait.total_seconds())
-        return await self._ledger.create_record(request)
+                    raise RightsUnavailable(namespace=self._namespace, what=verdict.message, retry_after=wait) from refused
+                if is_barred and self._gives_up is not None and loop.time() - begun >= self._gives_up.total_seconds():
+                    raise
+                await asyncio.sleep(CLUSTER.draw(tries) if is_barred else verdict.wait.total_seconds())
+
+    async def _judge(self, refused: Rejected, request: RunRequest, tries: int) -> Verdict:
+        """What the refusal of a record, or of what stands beside it, means. Names the rights that are missing."""
+        if not isinstance(refused, Forbidden):
+            return judge(refused, tries, None, self._namespace)
+        wanted = [*JOB_RECORDS, *(() if self._sight.without_config_maps else RECORDS)]
+        for each in request.objects:
+            wanted.append(("create", await kind_of(self._cluster, each)))
+        missing = await lacking(self._cluster, self._namespace, wanted)
+        verdict = judge(refused, tries, None if missing is None else not missing, self._namespace)
+        return replace(verdict, message=f"we may not {', '.join(missing)}") if missing else verdict

@@ -22,6 +22,7 @@ from jobyard.engine.sight import JOB_NAME_LABEL, Sight
 from jobyard.engine.signals import Signal
 from jobyard.model.errors import (
     Conflict,
+    CredentialsUnavailable,
     EngineFailed,
     Forbidden,
     JobyardError,
@@ -157,7 +158,7 @@ class Driver:
                 if decision.state.is_end:
                     self._conclude(decision)
                     wait = wait if decision.actions else None
-            except (Unauthorized, Forbidden) as error:
+            except (Unauthorized, Forbidden, CredentialsUnavailable) as error:
                 failures += 1
                 self.unreachable = str(error)
                 self._bar(error)

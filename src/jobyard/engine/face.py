@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 from collections.abc import Iterator
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 from datetime import UTC, date, timedelta
 from typing import Any
@@ -22,7 +23,7 @@ from jobyard.model.diagnosis import Diagnosis, diagnose
 from jobyard.model.errors import CannotRerun, Forbidden, NoSuchRun, NotFound, RunDamaged
 from jobyard.model.finding import did_you_mean
 from jobyard.model.job import owned_by
-from jobyard.model.objects import CONFIG_MAPS, EVENTS, JOBS, PODS, WHOLE_JOBS, ConfigMap, Job, Kind, Other, metadata_of
+from jobyard.model.objects import CONFIG_MAPS, EVENTS, JOBS, PODS, WHOLE_JOBS, ConfigMap, Event, Job, Kind, Other, metadata_of
 from jobyard.model.run import Run, RunRequest, RunView
 
 PAGE = 50
@@ -65,7 +66,7 @@ async def page(cluster: Cluster, clock: Clock, namespace: str, after: str = "", 
                 break
         seen: list[Any] = []
         kind = _KINDS[place.kind]
-        with contextlib.suppress(Forbidden):
+        with _allowed(kind):
             wanted = kind if place.part == _OPEN else metadata_of(kind)
             seen, token = await cluster.page(wanted, namespace, labels=_selector(place), size=size - len(found), after=place.after)
             place = replace(place, after=token)
@@ -83,7 +84,7 @@ async def _ended(cluster: Cluster, namespace: str, size: int) -> list[Run] | Non
     """All runs that have ended and are released; None when there are more than `size`, to be looked through day by day."""
     found: list[Run] = []
     for kind in _KINDS:
-        with contextlib.suppress(Forbidden):
+        with _allowed(kind):
             selector = f"{names.RECORD_SELECTOR},{names.ENDED}"
             seen, token = await cluster.page(metadata_of(kind), namespace, labels=selector, size=size - len(found) + 1)
             found += [home.read(each, namespace) for each in seen if home.is_record(each)]
@@ -135,7 +136,7 @@ async def _gather(cluster: Cluster, namespace: str, run: str) -> RunSight:
     selector = f"{names.SELECTOR},{names.RUN}={names.id_of(run)}"
     jobs = await cluster.list(JOBS, namespace, labels=selector)
     config_maps: list[ConfigMap] = []
-    with contextlib.suppress(Forbidden):
+    with _allowed(CONFIG_MAPS):
         config_maps = await cluster.list(CONFIG_MAPS, namespace, labels=selector)
     candidates: list[Record] = [*config_maps, *jobs]
     found = [each for each in candidates if home.is_record(each)]
@@ -154,7 +155,7 @@ async def _gather(cluster: Cluster, namespace: str, run: str) -> RunSight:
         if owner is not None:
             seen.see_pod(owner, pod)
     about = {*uids, *(pod.metadata.uid for pods in seen.pods.values() for pod in pods.values())}
-    with contextlib.suppress(Forbidden):
+    with _allowed(EVENTS):
         for event in await cluster.list(EVENTS, namespace, fields="type=Warning"):
             if event.involved_object.uid in about:
                 seen.see_event(event)
@@ -164,7 +165,7 @@ async def _gather(cluster: Cluster, namespace: str, run: str) -> RunSight:
 async def _hint(cluster: Cluster, namespace: str, run: str) -> str:
     known: list[str] = []
     for kind in _KINDS:
-        with contextlib.suppress(Forbidden):
+        with _allowed(kind):
             found, _ = await cluster.page(metadata_of(kind), namespace, labels=names.RECORD_SELECTOR, size=500)
             known += [each.metadata.name for each in found]
     guess = did_you_mean(run, known)
@@ -192,10 +193,15 @@ async def all_names(cluster: Cluster, namespace: str, prefix: str) -> list[str]:
     """The names of the runs that begin so."""
     found: list[str] = []
     for kind in _KINDS:
-        with contextlib.suppress(Forbidden):
+        with _allowed(kind):
             async for some in pages(cluster, kind, namespace, names.RECORD_SELECTOR):
                 found += [each.metadata.name for each in some if each.metadata.name.startswith(prefix) and _is_record(each)]
     return found
+
+
+def _allowed(kind: Kind[Any]) -> AbstractContextManager[None]:
+    """ConfigMaps and events are looked at where the Role allows; a list of Jobs that we may not have is an error, never an empty list."""
+    return contextlib.suppress(Forbidden) if kind.plural in (CONFIG_MAPS.plural, EVENTS.plural) else contextlib.nullcontext()
 
 
 def _is_record(each: Other) -> bool:
@@ -210,5 +216,7 @@ async def look_at_job(cluster: Cluster, namespace: str, name: str) -> tuple[Job,
         return None
     pods = await cluster.list(PODS, namespace, labels=f"{JOB_NAME_LABEL}={name}")
     about = {name, *(pod.metadata.name for pod in pods)}
-    events = [event for event in await cluster.list(EVENTS, namespace, fields="type=Warning") if event.involved_object.name in about]
+    events: list[Event] = []
+    with _allowed(EVENTS):
+        events += [event for event in await cluster.list(EVENTS, namespace, fields="type=Warning") if event.involved_object.name in about]
     return job, diagnose(job, pods, events)

@@ -13,6 +13,7 @@ from jobyard.contracts import Clock, Cluster
 from jobyard.engine import home
 from jobyard.engine import record as records
 from jobyard.engine.home import Record
+from jobyard.engine.rights import RECORDS
 from jobyard.engine.run_sight import RunSight
 from jobyard.engine.sight import Sight
 from jobyard.model import belongings, names
@@ -58,7 +59,7 @@ class Ledger:
 
     async def _labelled(self, selector: str) -> list[Record]:
         found: list[Record] = [*await self._cluster.list(JOBS, self._namespace, labels=selector)]
-        with contextlib.suppress(Forbidden):
+        if not self._sight.without_config_maps:
             found += await self._cluster.list(CONFIG_MAPS, self._namespace, labels=selector)
         return [each for each in found if home.is_record(each)]
 
@@ -84,14 +85,18 @@ class Ledger:
         return None
 
     async def _has_runs_elsewhere(self, trigger: str, where: Home) -> bool:
-        for kind in (JOBS, CONFIG_MAPS):
+        kinds: tuple[Kind[Any], ...] = (JOBS,) if self._sight.without_config_maps else (JOBS, CONFIG_MAPS)
+        for kind in kinds:
             other = f",{names.PREFIX}!={where[1]}" if kind.name == where[0] else ""
             selector = f"{names.RECORD_SELECTOR},{names.TRIGGER}={trigger}{other}"
-            with contextlib.suppress(Forbidden):
-                found, following = await self._cluster.page(metadata_of(kind), self._namespace, labels=selector, size=1)
-                if found or following:
-                    return True
+            found, following = await self._cluster.page(metadata_of(kind), self._namespace, labels=selector, size=1)
+            if found or following:
+                return True
         return False
+
+    def ask_anew(self) -> None:
+        """ConfigMaps are seen that were not before: what was said of runs elsewhere holds no more."""
+        self._homes.clear()
 
     # --- made ---
 
@@ -117,6 +122,10 @@ class Ledger:
         found = await self._elsewhere(request, ("ConfigMap", request.prefix))
         if isinstance(found, Job):
             return found, True
+        if self._sight.without_config_maps:
+            rights = ", ".join(f"{verb} {kind.plural}" for verb, kind in RECORDS)
+            message = f"it takes a ConfigMap, as all but runs of one Job do that starts at once, and we lack the right to {rights}"
+            raise Forbidden(action=f"keep the record of run {request.run_id}", status=403, reason=Reason.NO_RIGHT, message=message)
         if found is not None:
             made, existed = found, True
         else:
@@ -177,7 +186,7 @@ class Ledger:
         if belonging is Belonging.REFUSED:
             message = f"a {kind_name} is nothing that a run makes: apply it first"
             raise Rejected(action=f"create {kind_name} {name}", status=403, reason=Reason.REFUSED, message=message)
-        kind = KINDS.get((manifest["apiVersion"], kind_name)) or await self._cluster.find_kind(manifest["apiVersion"], kind_name)
+        kind = await kind_of(self._cluster, manifest)
         kept = belonging is Belonging.KEPT
         try:
             await self._cluster.create(kind, self._namespace, manifest if kept else _belonging(manifest, record, trigger))
@@ -188,6 +197,13 @@ class Ledger:
                 there = await self._cluster.get(kind, self._namespace, name)
             except NotFound:
                 raise conflict from None
+            except Forbidden as forbidden:
+                if request.run_id in name:  # nobody else makes one of this name
+                    return
+                message = (
+                    f"a {kind_name} named {name} is there already, and we may not see whose it is ({forbidden.message}): it is left alone"
+                )
+                raise Rejected(action=f"create {kind_name} {name}", status=409, reason=Reason.NAME_TAKEN, message=message) from None
             if any(owner.uid == uid for owner in there.metadata.owner_references):
                 return
             labels = there.metadata.labels
@@ -234,6 +250,12 @@ class Ledger:
         except NotFound:
             return None
         return found if found.metadata.uid == run.uid else None
+
+
+async def kind_of(cluster: Cluster, manifest: Manifest) -> Kind[Other]:
+    """Where the API serves objects like this one. Raises NotFound."""
+    version, name = str(manifest["apiVersion"]), str(manifest["kind"])
+    return KINDS.get((version, name)) or await cluster.find_kind(version, name)
 
 
 def _belonging(manifest: Manifest, record: Record, trigger: str) -> Manifest:

@@ -16,7 +16,7 @@ from jobyard.engine.lines import Lines
 from jobyard.engine.run_sight import RunSight
 from jobyard.engine.sight import Sight
 from jobyard.model import names
-from jobyard.model.errors import Conflict, Forbidden, NotFound
+from jobyard.model.errors import Conflict, NotFound
 from jobyard.model.job import read
 from jobyard.model.objects import CONFIG_MAPS, JOBS, ConfigMap
 from jobyard.model.workflow import Step, Workflow
@@ -137,7 +137,7 @@ class Limiter:
         """Takes every place that a run, and this Job of it, still need; None when it may start. Raises Unavailable, Conflict."""
         set_ = self._numbers()
         claims = [*limits.of_run(workflow, run, set_), *(limits.of_job(step, job, set_) if step else ())]
-        if self._alone:
+        if self._alone or self._sight.without_config_maps:
             return self._count(run, claims)
         wanted = [claim for claim in claims if not self._has(claim)]
         if not wanted:
@@ -245,7 +245,7 @@ class Limiter:
         """Whether a run that is not seen here is over; None when there is no such run."""
         selector = f"{names.RECORD_SELECTOR},{names.RUN}={run}"
         over = [home.end(job) is not None for job in await self._cluster.list(JOBS, self._namespace, labels=selector)]
-        with contextlib.suppress(Forbidden):
+        if not self._sight.without_config_maps:
             over += [home.end(each) is not None for each in await self._cluster.list(CONFIG_MAPS, self._namespace, labels=selector)]
         return all(over) if over else None
 

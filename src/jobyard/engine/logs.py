@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from jobyard.contracts import Cluster
 from jobyard.engine.sight import JOB_NAME_LABEL
-from jobyard.model.errors import JobyardError
+from jobyard.model.errors import Forbidden, JobyardError
 from jobyard.model.objects import PODS, Pod
 from jobyard.model.run import StepView
 
@@ -22,9 +22,17 @@ def _created(pod: Pod) -> str:
 
 
 async def last_lines(
-    cluster: Cluster, namespace: str, step: StepView, count: int, kept: Sequence[str] = (), known: Sequence[Pod] = ()
+    cluster: Cluster,
+    namespace: str,
+    step: StepView,
+    count: int,
+    kept: Sequence[str] = (),
+    known: Sequence[Pod] = (),
+    without: Callable[[str], None] = lambda _: None,
 ) -> list[str]:
-    """The last lines of a step's log: of the pod that its diagnosis names, else of its newest; what was followed, when the pod is gone."""
+    """The last lines of a step's log: of the pod that its diagnosis names, else of its newest; what was followed, when the pod is gone.
+
+    `without` is told when we have no right to read logs."""
     if not step.job:
         return []
     try:
@@ -37,5 +45,8 @@ async def last_lines(
         if not container and pod.status.container_statuses:
             container = pod.status.container_statuses[0].name
         return [line async for line in cluster.logs(namespace, name, container=container, tail=count)] or list(kept)
+    except Forbidden as forbidden:
+        without(str(forbidden))
+        return list(kept)
     except JobyardError:
         return list(kept)

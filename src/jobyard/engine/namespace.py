@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import functools
 import logging
-from collections.abc import AsyncIterator, Callable, Collection
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
@@ -26,14 +26,16 @@ from jobyard.engine.signals import Signal
 from jobyard.engine.sweep import delete_stopped, sweep
 from jobyard.engine.watches import Watches
 from jobyard.model import names
-from jobyard.model.errors import NoSuchRun, NotEnded, NotFound
+from jobyard.model.errors import Conflict, Forbidden, NoSuchRun, NotEnded, NotFound, Unauthorized, Unavailable
 from jobyard.model.job import hand_back_ttl, moment
 from jobyard.model.objects import CONFIG_MAPS, JOBS, ConfigMap, Event, Job, Pod
 from jobyard.model.parameters import resolve
 from jobyard.model.run import Outcome, Run, RunRequest, RunView, StepView
-from jobyard.patience import patiently
+from jobyard.patience import PATIENCE, patiently
 
 log = logging.getLogger("jobyard.engine")
+
+Answer = TypeVar("Answer")
 
 Seen = TypeVar("Seen", Job, Pod, Event, ConfigMap)
 TIDY_EVERY = timedelta(minutes=1)
@@ -74,7 +76,7 @@ class Namespace:
         self.sight = Sight()
         self.ledger = Ledger(cluster, clock, name, self.sight)
         self.limiter = Limiter(cluster, clock, name, self.sight, alone=options.alone)
-        self._admission = Admission(cluster, name, self.ledger, self.limiter, self._see)
+        self._admission = Admission(cluster, name, self.sight, self.ledger, self.limiter, self._see, options.gives_up)
         self._drivers: dict[str, Driver] = {}
         """By the uid of the run's record."""
         self._working: dict[str, asyncio.Task[None]] = {}
@@ -167,18 +169,18 @@ class Namespace:
         if until is not None and until > now:
             kept = {"metadata": {"annotations": {names.KEPT_UNTIL: until.isoformat()}}}
             with contextlib.suppress(NotFound):
-                self._see(await patiently(lambda: self.ledger.change(seen.record, kept)))
+                self._see(await self._patiently(lambda: self.ledger.change(seen.record, kept)))
             return
         for job in list(seen.jobs.values()) if seen.keeps else ():
             change = hand_back_ttl(job, end.finished, now)
             if change is not None:
                 with contextlib.suppress(NotFound):
-                    await patiently(functools.partial(self._cluster.patch, JOBS, self._name, job.metadata.name, change))
+                    await self._patiently(functools.partial(self._cluster.patch, JOBS, self._name, job.metadata.name, change))
         change = home.release(seen.record, end, now)
         seen.is_leaving = True
         try:
             with contextlib.suppress(NotFound):
-                self._see(await patiently(lambda: self.ledger.change(seen.record, change)))
+                self._see(await self._patiently(lambda: self.ledger.change(seen.record, change)))
         finally:
             seen.is_leaving = False
             self._left(seen)
@@ -194,22 +196,28 @@ class Namespace:
         seen = await self._seen(run)
         if names.HELD in seen.record.metadata.annotations:
             change = {"metadata": {"annotations": {names.HELD: None}}}
-            self._see(await patiently(lambda: self.ledger.change(seen.record, change)))
+            self._see(await self._patiently(lambda: self.ledger.change(seen.record, change)))
 
     async def abandon(self, run: Run) -> None:
         with contextlib.suppress(NotFound, NoSuchRun):
             seen = await self._seen(run)
-            record = await patiently(lambda: self.ledger.look_again(seen))
+            record = await self._patiently(lambda: self.ledger.look_again(seen))
             if record is None or names.HELD not in record.metadata.annotations:
                 return
-            await patiently(lambda: self._cluster.delete(CONFIG_MAPS, self._name, record.metadata.name, uid=run.uid))
+            await self._patiently(lambda: self._cluster.delete(CONFIG_MAPS, self._name, record.metadata.name, uid=run.uid))
             self._left(self.sight.forget(run.uid))
+
+    async def _patiently(self, call: Callable[[], Awaitable[Answer]]) -> Answer:
+        """Also over credentials and rights that are missing for a while. Raises what the cluster answered last."""
+        seconds = PATIENCE if self._options.gives_up is None else min(PATIENCE, self._options.gives_up.total_seconds())
+        return await patiently(call, over=(Unavailable, Conflict, Unauthorized, Forbidden), seconds=seconds)
 
     async def last_lines(self, run: Run, step: StepView, count: int) -> list[str]:
         seen = self.sight.of(run.uid)
         job = seen.jobs.get(step.job) if seen else None
         known = list(seen.pods.get(job.metadata.uid, {}).values()) if seen and job else []
-        return await last_lines(self._cluster, self._name, step, count, known=known)
+        without = functools.partial(self._watches.do_without, "pod logs", "nobody is told the last lines of what failed")
+        return await last_lines(self._cluster, self._name, step, count, known=known, without=without)
 
     # --- the questions of a face ---
 
@@ -217,7 +225,7 @@ class Namespace:
         change = {"metadata": {"annotations": {names.CANCEL: self._clock.now().isoformat()}}}
         seen = await self._seen(run)
         if not seen.released:
-            self._see(await patiently(lambda: self.ledger.change(seen.record, change)))
+            self._see(await self._patiently(lambda: self.ledger.change(seen.record, change)))
 
     def view(self, run: Run) -> RunView | None:
         """The run as it stood at the last look; None before the first, and where it is not driven."""
@@ -289,10 +297,13 @@ class Namespace:
             self._drive(seen)
 
     async def _release_kept(self) -> None:
-        """Releases the runs whose sources have let go, and that are counted no more."""
+        """Releases the runs whose sources have let go, and that are counted no more; and those that could not be released at their end."""
         for seen in list(self.sight.runs.values()):
             until = moment(seen.record.metadata.annotations.get(names.KEPT_UNTIL))
-            if until is not None and until <= self._clock.now() and not seen.is_gone:
+            is_due = until is not None and until <= self._clock.now()
+            driver = self._drivers.get(seen.uid)
+            has_ended = driver is not None and driver.run.trigger in names.FACES and driver.outcome.done()
+            if (is_due or (until is None and has_ended)) and not (seen.is_gone or seen.is_leaving):
                 await self.release(seen.run(self._name))
 
     async def _tidy(self) -> None:
@@ -334,6 +345,11 @@ class Namespace:
 
     def let_go(self, uid: str) -> None:
         self._left(self.sight.forget(uid))
+
+    def note_config_maps(self, *, seen: bool) -> None:
+        if self.sight.without_config_maps == seen:
+            self.sight.without_config_maps = not seen
+            self.ledger.ask_anew()
 
     def note_reach(self) -> None:
         for driver in list(self._drivers.values()):

@@ -39,6 +39,8 @@ class Sight:
         """Who holds places in limits, by the name of the ConfigMap that says so."""
         self.freed: set[str] = set()
         """Scopes of limits that may have more room than before; who acts on it empties this."""
+        self.without_config_maps = False
+        """Whether we may not see ConfigMaps: then no record is one, and limits are counted by what is seen alone."""
         self._run_of: dict[str, RunSight] = {}
         """By the uid of what belongs to a run."""
         self._early: OrderedDict[str, list[Seen]] = OrderedDict()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import logging
 from collections.abc import AsyncIterator, Collection
 from datetime import timedelta
 from typing import Any
@@ -16,6 +17,8 @@ from jobyard.model.job import moment
 from jobyard.model.objects import CONFIG_MAPS, JOBS, Job, Kind, Other
 from jobyard.model.retention import Candidate, expired
 from jobyard.model.run import Run
+
+log = logging.getLogger("jobyard.engine")
 
 
 async def find_expired(
@@ -52,9 +55,18 @@ async def sweep(
 ) -> list[Run]:
     """Deletes the runs that may go; says which. Safe to repeat, and to be cut short: a run goes as a whole, by its owner references."""
     going = await _going(cluster, clock, namespace, default, keep, cared_for)
+    gone: list[Run] = []
+    refusals: dict[str, str] = {}
     for run, kind in going:
-        await _delete(cluster, kind, namespace, run.name, run.uid)
-    return [run for run, _ in going]
+        try:
+            await _delete(cluster, kind, namespace, run.name, run.uid)
+        except Forbidden as forbidden:
+            refusals.setdefault(kind.plural, str(forbidden))
+        else:
+            gone.append(run)
+    for why in refusals.values():
+        log.warning("namespace %s: what retention takes stays for now: %s", namespace, why)
+    return gone
 
 
 async def delete_stopped(cluster: Cluster, clock: Clock, namespace: str) -> int:
@@ -65,16 +77,17 @@ async def delete_stopped(cluster: Cluster, clock: Clock, namespace: str) -> int:
         at = moment(job.metadata.annotations.get(names.DELETE_AT))
         if at is None or at > clock.now() or not job.spec.suspend or names.STOP not in job.metadata.annotations:
             continue
-        await _delete(cluster, JOBS, namespace, job.metadata.name, job.metadata.uid)
-        count += 1
+        with contextlib.suppress(Forbidden):  # the next sweep says so
+            await _delete(cluster, JOBS, namespace, job.metadata.name, job.metadata.uid)
+            count += 1
     return count
 
 
 async def _delete(cluster: Cluster, kind: Kind[Any], namespace: str, name: str, uid: str) -> None:
     try:
         await cluster.delete(kind, namespace, name, uid=uid)
-    except (Conflict, Forbidden):
-        return  # another's by now, or not ours to delete
+    except Conflict:
+        return  # another's by now
 
 
 async def _records(cluster: Cluster, namespace: str) -> AsyncIterator[tuple[Job | Other, Kind[Any]]]:
@@ -84,7 +97,7 @@ async def _records(cluster: Cluster, namespace: str) -> AsyncIterator[tuple[Job 
             yield job, JOBS
     kinds: tuple[tuple[Kind[Any], str], ...] = ((JOBS, f"{names.RECORD_SELECTOR},{names.ENDED}"), (CONFIG_MAPS, names.RECORD_SELECTOR))
     for kind, selector in kinds:
-        with contextlib.suppress(Forbidden):  # no ConfigMaps, then: only Jobs are records here
+        with contextlib.suppress(Forbidden) if kind is CONFIG_MAPS else contextlib.nullcontext():  # without, only Jobs are records here
             async for page in pages(cluster, kind, namespace, selector):
                 for seen in page:
                     if home.is_record(seen):

@@ -9,22 +9,16 @@ from datetime import datetime, timedelta
 from typing import Any, Protocol, TypeVar
 
 from jobyard.contracts import Change, Clock, Cluster
+from jobyard.engine.rights import RECORDS, lacking
 from jobyard.model import names
-from jobyard.model.errors import Forbidden, InvalidKubeconfig, Unreached
+from jobyard.model.errors import Forbidden, InvalidKubeconfig, JobyardError, NoAnswer
 from jobyard.model.objects import CONFIG_MAPS, EVENTS, JOBS, PODS, ConfigMap, Event, Job, Kind, Pod
+from jobyard.patience import patiently
 
 log = logging.getLogger("jobyard.engine")
 
 Seen = TypeVar("Seen", Job, Pod, Event, ConfigMap)
 Spawn = Callable[[Coroutine[Any, Any, None], str], object]
-_WATCHED: tuple[tuple[Kind[Any], str, str], ...] = (
-    (CONFIG_MAPS, names.WATCHED, ""),
-    (JOBS, names.WATCHED, ""),
-    (PODS, names.SELECTOR, ""),
-    (EVENTS, "", "type=Warning"),
-)
-_OPTIONAL = (CONFIG_MAPS.plural, EVENTS.plural)
-"""What is used where our Role allows, and missed without harm."""
 
 
 class Audience(Protocol):
@@ -36,6 +30,10 @@ class Audience(Protocol):
 
     def let_go(self, uid: str) -> None:
         """What has this uid has left the watch."""
+        ...
+
+    def note_config_maps(self, *, seen: bool) -> None:
+        """Whether we may see ConfigMaps. Without, no record is one, and limits are counted by what is seen alone."""
         ...
 
     def note_reach(self) -> None:
@@ -51,57 +49,106 @@ class Watches:
         self._clock = clock
         self._namespace = namespace
         self._audience = audience
-        self._out_of_touch: dict[str, str] = {}
+        self._out_of_touch: dict[str, JobyardError] = {}
+        """By the kind of objects that nothing is heard of, in the plural."""
+        self._config_maps_seen = asyncio.Event()
+        self._missed: set[str] = set()
+        """Rights that we do without, and have said so."""
         self.pods_heard: datetime = clock.now()
         """When a pod was last told of."""
 
     @property
     def unreachable(self) -> str:
         """Why the cluster can't be asked just now; '' while it can."""
-        return next(iter(self._out_of_touch.values()), "")
+        return next((str(error) for error in self._out_of_touch.values()), "")
 
     async def start(self, spawn: Spawn, gives_up: timedelta | None) -> None:
         """Opens the watches, records first: what comes then is known to belong to one, or to none. Returns when all have told what there is.
 
-        Raises InvalidKubeconfig, and Unreached when that takes longer than `gives_up`.
+        Raises InvalidKubeconfig; and what the cluster answers when it has not told all within `gives_up`.
         """
-        for kind, labels, fields in _WATCHED:
-            synced: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-            spawn(self._watch(kind, labels, fields, synced), f"watch {kind.plural} of {self._namespace}")
-            try:
-                async with asyncio.timeout(gives_up.total_seconds() if gives_up else None):
-                    await synced
-            except TimeoutError:
-                why = self._out_of_touch.get(kind.plural, "the cluster gave no answer")
-                raise Unreached(kind=kind.plural, namespace=self._namespace, why=why) from None
+        try:
+            async with asyncio.timeout(gives_up.total_seconds() if gives_up else None):
+                refused = await self._begin(spawn, CONFIG_MAPS, names.WATCHED)
+                await self._begin(spawn, JOBS, names.WATCHED)
+                if refused is not None:
+                    await self._ask_for_config_maps(refused)
+                await self._begin(spawn, PODS, names.SELECTOR)
+                await self._begin(spawn, EVENTS, "", "type=Warning")
+        except TimeoutError:
+            why = next(iter(self._out_of_touch.values()), None)
+            raise why or NoAnswer(server="", what="gave no answer", remedy="try again later") from None
 
-    async def _watch(self, kind: Kind[Seen], labels: str, fields: str, synced: asyncio.Future[None]) -> None:
+    async def _begin(self, spawn: Spawn, kind: Kind[Seen], labels: str, fields: str = "") -> JobyardError | None:
+        """Returns when all that exists has been told; or says why it never will be."""
+        synced: asyncio.Future[JobyardError | None] = asyncio.get_running_loop().create_future()
+        spawn(self._watch(kind, labels, fields, synced), f"watch {kind.plural} of {self._namespace}")
+        return await synced
+
+    async def _ask_for_config_maps(self, refused: JobyardError) -> None:
+        """We may see Jobs, and could not see ConfigMaps a moment ago: because our Role has none, or because there was no Role at all?"""
+        missing = await patiently(lambda: lacking(self._cluster, self._namespace, RECORDS))
+        if missing == []:
+            await self._config_maps_seen.wait()
+        elif not self._config_maps_seen.is_set():
+            self._audience.note_config_maps(seen=False)
+            missed = "only runs of one Job are taken that start at once, and the limits of the namespace do not count"
+            self.do_without("ConfigMaps", missed, str(refused))
+
+    async def _watch(self, kind: Kind[Seen], labels: str, fields: str, synced: asyncio.Future[JobyardError | None]) -> None:
         async for change in self._cluster.watch(kind, self._namespace, labels=labels, fields=fields):
             try:
                 self._note(kind, change, synced)
             except Exception as error:  # what is in the namespace is input: nothing in it ends more than itself
                 log.warning("a change of %s could not be taken in", kind.plural, exc_info=error)
 
-    def _note(self, kind: Kind[Seen], change: Change[Seen], synced: asyncio.Future[None]) -> None:
+    def _note(self, kind: Kind[Seen], change: Change[Seen], synced: asyncio.Future[JobyardError | None]) -> None:
         match change.type:
             case "SYNCED":
                 if not synced.done():
                     synced.set_result(None)
-                if self._out_of_touch.pop(kind.plural, None) is not None:
-                    self._audience.note_reach()
+                if kind.plural == CONFIG_MAPS.plural:
+                    self._see_config_maps()
+                self._touch(kind, None)
             case "LOST_TOUCH" if isinstance(change.error, InvalidKubeconfig) and not synced.done():
                 synced.set_exception(change.error)  # no waiting mends a file
             case "LOST_TOUCH":
-                optional = kind.plural in _OPTIONAL and isinstance(change.error, Forbidden)
-                if not optional:
-                    self._out_of_touch[kind.plural] = change.why
-                    self._audience.note_reach()
-                elif not synced.done():
-                    log.info("%s in namespace %s are not used: we may not see them", kind.plural, self._namespace)
-                    synced.set_result(None)
+                is_config_maps, is_events = kind.plural == CONFIG_MAPS.plural, kind.plural == EVENTS.plural
+                if isinstance(change.error, Forbidden) and (is_events or (is_config_maps and not self._config_maps_seen.is_set())):
+                    self._touch(kind, None)
+                    if is_events:
+                        self.do_without("events", "a diagnosis says less", change.why)
+                    if not synced.done():
+                        synced.set_result(change.error)
+                else:
+                    self._touch(kind, change.error)
             case "SEEN" if change.object is not None:
                 if isinstance(change.object, Pod):
                     self.pods_heard = self._clock.now()
                 self._audience.take_in(change.object)
             case "GONE":
                 self._audience.let_go(change.uid)
+
+    def _see_config_maps(self) -> None:
+        if "ConfigMaps" in self._missed and not self._config_maps_seen.is_set():
+            log.warning("namespace %s: we may see ConfigMaps now: they are used", self._namespace)
+        self._config_maps_seen.set()
+        self._audience.note_config_maps(seen=True)
+
+    def do_without(self, what: str, missed: str, why: str) -> None:
+        """Says once what a right that may be left out would have been for."""
+        if what not in self._missed:
+            self._missed.add(what)
+            log.warning("namespace %s: without %s, %s (%s)", self._namespace, what, missed, why)
+
+    def _touch(self, kind: Kind[Any], error: JobyardError | None) -> None:
+        """We are in touch with the objects of a kind, or have lost it, and why."""
+        was = self._out_of_touch.pop(kind.plural, None)
+        if error is not None:
+            self._out_of_touch[kind.plural] = error
+            if was is None:
+                log.warning("namespace %s is out of sight: %s", self._namespace, error)
+        elif was is not None:
+            log.warning("namespace %s: %s are in sight again", self._namespace, kind.plural)
+        if (was is None) != (error is None) or str(was) != str(error):
+            self._audience.note_reach()

@@ -179,14 +179,12 @@ class CredentialsUnavailable(Unavailable):
     server: str = ""
 
 
-class Unreached(JobyardError):
-    """A watch told nothing for as long as somebody waits for it. `why` is what was answered last."""
+class RightsUnavailable(Unavailable):
+    """Rights are missing just now: they may be given again, so the call may be repeated."""
 
-    sentence = "{kind} of namespace {namespace} can't be watched: {why}"
-    exit_code = 3
-    kind: str
+    sentence = "a right is missing in namespace {namespace}: {what}; {remedy}"
+    server: str = ""
     namespace: str
-    why: str
 
 
 class MissingRights(JobyardError):
