@@ -48,7 +48,7 @@ def read_status(body: bytes) -> Status | None:
 
 def seconds(retry_after: str | None) -> float | None:
     """What a Retry-After asks for, bounded by five minutes; None when it asks for nothing that we understand."""
-    return min(float(retry_after), 300.0) if retry_after and retry_after.isdigit() else None
+    return min(float(retry_after), 300.0) if retry_after and retry_after.isascii() and retry_after.isdigit() else None
 
 
 def error(*, server: str, action: str, code: int, body: bytes, retry_after: str | None) -> Rejected | Unavailable:

@@ -172,6 +172,17 @@ class NoAnswer(Unavailable):
     server: str = ""
 
 
+class Unforeseen(Unavailable):
+    """An answer that nothing in us foresaw, and broke over: the next may be another, so the call may be repeated."""
+
+    sentence = "an answer of the cluster is beyond us ({what}); {remedy}"
+    server: str = ""
+
+    @classmethod
+    def of(cls, error: Exception) -> Unforeseen:
+        return cls(what=f"{type(error).__name__}: {error}")
+
+
 class CredentialsUnavailable(Unavailable):
     """What gave us credentials before can't renew them now."""
 
