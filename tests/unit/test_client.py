@@ -170,6 +170,19 @@ async def test_a_retry_after_that_is_no_number_asks_for_nothing(asked: str) -> N
     assert refused.value.retry_after is None
 
 
+@pytest.mark.parametrize("asked", [300, 301, 10**9, 10**30])
+@pytest.mark.parametrize("in_header", [True, False], ids=["header", "body"])
+async def test_no_answer_makes_us_wait_longer_than_five_minutes(asked: int, in_header: bool) -> None:
+    async def serve(request: httpx2.Request) -> httpx2.Response:
+        headers = {"Retry-After": str(asked)} if in_header else {}
+        return httpx2.Response(429, headers=headers, json={"details": {} if in_header else {"retryAfterSeconds": asked}})
+
+    async with client(serve) as cluster:
+        with pytest.raises(Unavailable) as refused:
+            await cluster.get(JOBS, "n", "a")
+    assert refused.value.retry_after == 300
+
+
 async def test_a_token_that_no_header_can_bear_is_told_and_asked_for_anew() -> None:
     class Mended(StaticToken):
         def expire(self, used: str | None = None) -> None:
