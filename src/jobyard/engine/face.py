@@ -65,11 +65,12 @@ async def page(cluster: Cluster, clock: Clock, namespace: str, after: str = "", 
                 place = replace(place, part="")
                 break
         seen: list[Any] = []
+        token = ""
         kind = _KINDS[place.kind]
         with _allowed(kind):
             wanted = kind if place.part == _OPEN else metadata_of(kind)
             seen, token = await cluster.page(wanted, namespace, labels=_selector(place), size=size - len(found), after=place.after)
-            place = replace(place, after=token)
+        place = replace(place, after=token)
         found += [home.read(each, namespace) for each in seen if home.is_record(each)]
         if not place.after:
             place = _next(place)
