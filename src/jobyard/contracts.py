@@ -92,7 +92,8 @@ class Face(Protocol):
     """For the command line and the page: what there is, as it stands, as it moves; and what a person may ask."""
 
     async def page(self, namespace: str, after: str = "", size: int = 50) -> Page:
-        """The open runs, then those that ended, the newest day first. `after`: the page's `following`, for the next."""
+        """The open runs, then those that ended, the newest day first. `after`: the page's `following`, for the next; raises NoSuchPage for
+        anything else."""
         ...
 
     async def view(self, run: str, namespace: str = "") -> RunView:

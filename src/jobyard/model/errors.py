@@ -99,6 +99,12 @@ class NoSuchRun(WrongInput):
     hint: str
 
 
+class NoSuchPage(WrongInput):
+    """A page of a list is asked for by something else than what a page before it said."""
+
+    sentence = "that page of the list is none that was given out; begin the list anew"
+
+
 class NotEnded(WrongInput):
     """Only a run that has ended can be run again."""
 
