@@ -261,7 +261,7 @@ def origin(metadata: Metadata) -> Mapping[str, str]:
     """Where the run comes from."""
     try:
         return msgspec.json.decode(metadata.annotations.get(names.ORIGIN, "{}"), type=dict[str, str])
-    except msgspec.MsgspecError:
+    except (msgspec.MsgspecError, RecursionError):
         return {}
 
 
@@ -286,5 +286,5 @@ def stored(job: Job) -> StoredRequest | None:
     """What a run was asked whose record is this Job; None when somebody has damaged it."""
     try:
         return msgspec.json.decode(job.metadata.annotations.get(names.REQUEST, ""), type=StoredRequest)
-    except msgspec.MsgspecError:
+    except (msgspec.MsgspecError, RecursionError):
         return None

@@ -69,7 +69,7 @@ def outputs(pods: Sequence[Pod]) -> Mapping[str, Any] | None:
                 continue
             try:
                 return dict(msgspec.json.decode(message, type=dict[str, Any]))
-            except msgspec.DecodeError:
+            except (msgspec.DecodeError, RecursionError):
                 continue
     return None
 
