@@ -7,7 +7,9 @@ import contextlib
 import heapq
 import itertools
 from collections import defaultdict
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import AsyncIterator, Callable, Collection, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
+from weakref import WeakValueDictionary
 
 from jobyard.contracts import Clock, Cluster
 from jobyard.engine import home, limits
@@ -38,7 +40,8 @@ class Limiter:
         self._namespace = namespace
         self._sight = sight
         self._alone = alone
-        self._turn = asyncio.Lock()
+        self._turns: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
+        """By scope: who takes places there, and may give them back, is alone at it."""
         self._promised: defaultdict[str, set[str]] = defaultdict(set)
         """From scope to the runs, by id, that were let in and whose records were not seen yet."""
         self._workflows: dict[str, int] = {}
@@ -139,18 +142,26 @@ class Limiter:
         claims = [*limits.of_run(workflow, run, set_), *(limits.of_job(step, job, set_) if step else ())]
         if self._alone or self._sight.without_config_maps:
             return self._count(run, claims)
-        wanted = [claim for claim in claims if not self._has(claim)]
-        if not wanted:
-            return None
-        async with self._turn:
-            taken: list[Claim] = []
-            for claim in wanted:
-                full = await self._take(claim, run)
-                if full is not None:
-                    await self._give_back(taken)
-                    return full
-                taken.append(claim)
+        async with self._alone_at(claims):  # a place that is here now may be given back as long as another is at it
+            added: list[tuple[Claim, Place]] = []
+            for claim in [claim for claim in claims if not self._has(claim)]:
+                got = await self._take(claim, run)
+                if isinstance(got, Full):
+                    await self._give_back(added)
+                    return got
+                if got is not None:
+                    added.append((claim, got))
         return None
+
+    @asynccontextmanager
+    async def _alone_at(self, claims: Sequence[Claim]) -> AsyncIterator[None]:
+        async with AsyncExitStack() as turns:
+            for scope in sorted({claim.scope for claim in claims}):  # in one order, so that no two wait for each other
+                turn = self._turns.get(scope)
+                if turn is None:
+                    turn = self._turns[scope] = asyncio.Lock()
+                await turns.enter_async_context(turn)
+            yield
 
     def _has(self, claim: Claim) -> bool:
         """Whether a claim's place is known to be held, and need not be taken anew."""
@@ -184,7 +195,8 @@ class Limiter:
         known = self._sight.runs.get(run)
         return (str(known.created) if known else "", run)
 
-    async def _take(self, claim: Claim, run: str) -> Full | None:
+    async def _take(self, claim: Claim, run: str) -> Full | Place | None:
+        """Full where there is no room; the place where it was added; None where it was there already, for others of the run too."""
         for _ in range(TRIES):
             places = await self._places(claim)
             held = limits.holders(places)
@@ -196,15 +208,16 @@ class Limiter:
                 await self._put(claim, granted, places)
             except (Conflict, NotFound):
                 continue  # somebody else was at it in the same moment
-            return None
+            return None if claim.holder in held else granted[claim.holder]
         raise Conflict(action=f"take a place of limit {claim.scope}", status=409, reason="Conflict", message="others are faster")
 
-    async def _give_back(self, taken: Sequence[Claim]) -> None:
-        """Not needed for anything to be right, but places that nobody uses are a pity."""
-        for claim in taken:
+    async def _give_back(self, added: Sequence[tuple[Claim, Place]]) -> None:
+        """Not needed for anything to be right, but places that nobody uses are a pity. One that another process has taken anew stays."""
+        for claim, place in added:
             places = await self._places(claim)
             held = limits.holders(places)
-            if held.pop(claim.holder, None) is not None:
+            if held.get(claim.holder) == place:
+                del held[claim.holder]
                 with contextlib.suppress(Conflict, NotFound):
                     await self._put(claim, held, places)
 
