@@ -127,3 +127,28 @@ def test_places_that_were_taken_in_vain_are_given_back() -> None:
         assert await limiter.admit("run-s", flow(limits=("database",))) is None
 
     in_fake_time(scene())
+
+
+def test_no_clock_takes_a_fresh_place_and_none_keeps_one_that_nobody_uses() -> None:
+    async def scene(ahead: timedelta) -> float:
+        server = Server()
+        limiter, _ = process(server, namespace=1)
+        other, _ = process(server, ahead=ahead, namespace=1)
+        assert await other.admit("run-r", flow()) is None, "and then it crashes"
+        begun = asyncio.get_running_loop().time()
+        while await limiter.admit("run-s", flow()) is not None:
+            await asyncio.sleep(1)
+        return asyncio.get_running_loop().time() - begun
+
+    for minutes in (-7, -3, 0, 3, 60 * 24 * 365 * 70):
+        assert 0 <= in_fake_time(scene(timedelta(minutes=minutes))) - limits.UNUSED.total_seconds() < 3
+
+
+def test_a_place_that_was_left_long_ago_is_free_at_once() -> None:
+    async def scene() -> None:
+        server = Server()
+        server.hold("namespace", other=Place(run="other", at=LoopClock(-limits.OLD).now()))
+        limiter, _ = process(server, namespace=1)
+        assert await limiter.admit("run-s", flow()) is None
+
+    in_fake_time(scene())

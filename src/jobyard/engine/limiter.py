@@ -6,9 +6,10 @@ import asyncio
 import contextlib
 import heapq
 import itertools
-from collections import defaultdict
+from collections import OrderedDict, defaultdict
 from collections.abc import AsyncIterator, Callable, Collection, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
+from datetime import datetime
 from weakref import WeakValueDictionary
 
 from jobyard.contracts import Clock, Cluster
@@ -26,6 +27,8 @@ from jobyard.patience import patiently
 
 TRIES = 20
 """How often a claim is tried again because another process took or gave a place of the same scope at the same moment."""
+NOTICED_LIMIT = 10_000
+"""How many places are remembered that were seen to be unused."""
 ANY = 1_000_000
 """Places of a scope that nobody has limited."""
 
@@ -48,6 +51,8 @@ class Limiter:
         """The limits that workflows set themselves (`maxRuns`), by scope."""
         self.lines = Lines(self._free)
         self._tickets = itertools.count(1)
+        self._noticed: OrderedDict[tuple[str, Place], datetime] = OrderedDict()
+        """When a holder's place was first seen to be unused."""
         self._visible: defaultdict[str, dict[str, Callable[[], None]]] = defaultdict(dict)
         """From scope to the runs, by id, that wait for a place where everybody can see them, and how each is told of one."""
         self.looks = 0
@@ -239,12 +244,11 @@ class Limiter:
         """Whether a holder needs its place no more. An end never changes, so what we have seen of one holds; of what we have not seen
         we ask: our watch may be a moment behind. What is not there at all may be about to be."""
         run = self._sight.runs.get(place.run)
-        unused = self._clock.now() - place.at >= limits.UNUSED
         if run is None:
             if place.run in self._sight.over:
                 return True
             found = await self._state(place.run)
-            return unused if found is None else found
+            return self._is_unused(holder, place) if found is None else found
         if home.end(run.record) is not None:
             return True
         if holder == place.run:
@@ -252,7 +256,15 @@ class Limiter:
         job = run.jobs.get(holder)
         if job is not None:
             return read(job).state.is_end
-        return any(result.job == holder and result.state.is_end for result in run.results().values()) or unused
+        has_ended = any(result.job == holder and result.state.is_end for result in run.results().values())
+        return has_ended or self._is_unused(holder, place)
+
+    def _is_unused(self, holder: str, place: Place) -> bool:
+        now = self._clock.now()
+        noticed = self._noticed.setdefault((holder, place), now)
+        while len(self._noticed) > NOTICED_LIMIT:
+            self._noticed.popitem(last=False)
+        return limits.is_unused(place, noticed, now)
 
     async def _state(self, run: str) -> bool | None:
         """Whether a run that is not seen here is over; None when there is no such run."""
