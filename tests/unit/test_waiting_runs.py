@@ -214,3 +214,35 @@ def test_who_waits_does_not_go_before_one_that_runs_already_though_it_is_older()
         task.cancel()
 
     in_fake_time(scene())
+
+
+def test_a_run_that_its_source_neither_begins_nor_forgets_keeps_nobody_waiting() -> None:
+    async def scene(what: str) -> None:
+        yard = Yard(gpu=1)
+        left = request("left", workflow=flow(limits=("gpu",)), held=True)
+        record = changed(map_record(left, "left"), annotations={names.HELD: None, what: "true"}, creation_timestamp=yard.tools.clock.now())
+        yard.server.made[record.metadata.name] = record
+        yard.see(record)
+        begun = asyncio.get_running_loop().time()
+        await yard.limiter.enter("new", flow(limits=("gpu",)))
+        waited = asyncio.get_running_loop().time() - begun
+        assert limits.UNUSED.total_seconds() <= waited <= limits.UNUSED.total_seconds() + 10, "its source may be about to let it begin"
+        yard.see(changed(record, version=2, annotations={what: None}))
+        yard.limiter.keep_promise("new")
+        assert yard.limiter._active("gpu") == {left.run_id}, "it counts again once it begins"
+
+    for what in (names.HELD, names.INCOMPLETE):
+        in_fake_time(scene(what))
+
+
+def test_a_run_that_goes_on_counts_whatever_somebody_writes_on_its_record() -> None:
+    async def scene() -> None:
+        yard = Yard(gpu=1)
+        driver, task = yard.drive("first")
+        await settled()
+        assert driver.seen.jobs
+        yard.see(changed(driver.seen.record, version=30, annotations={names.HELD: "true"}))
+        assert yard.limiter._active("gpu") == {driver.run.id}
+        task.cancel()
+
+    in_fake_time(scene())

@@ -70,8 +70,15 @@ class Limiter:
 
     def _active(self, scope: str) -> set[str]:
         """The runs, by id, that count for a scope: also those that wait for a place where everybody can see them."""
-        seen = {run.id for uid in self._sight.active(scope) if (run := self._sight.of(uid)) is not None}
+        seen = {run.id for uid in self._sight.active(scope) if (run := self._sight.of(uid)) is not None and not self._is_put_off(run)}
         return seen | self._promised.get(scope, set())
+
+    def _is_put_off(self, run: RunSight) -> bool:
+        """Whether a run waits for its source, to begin or to be completed, longer than that takes where nothing went wrong. It may do so
+        for ever, and counts again once it begins. Until then it counts, or a source would let go of more than there is room for."""
+        annotations = run.record.metadata.annotations
+        is_waiting = names.HELD in annotations or names.INCOMPLETE in annotations
+        return is_waiting and self._clock.now() - run.created >= limits.UNUSED and not run.has_begun
 
     # --- a run that waits in its source ---
 
