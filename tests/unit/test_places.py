@@ -19,7 +19,7 @@ from jobyard.model.objects import ConfigMap, Kind, Manifest, Metadata
 from jobyard.model.template import Template
 from jobyard.model.workflow import Step, Workflow
 from tests.faketime import in_fake_time
-from tests.unit.samples import NOW, changed, flow, manifest, served
+from tests.unit.samples import NOW, changed, flow, manifest, map_record, request, served
 
 
 class LoopClock:
@@ -150,5 +150,29 @@ def test_a_place_that_was_left_long_ago_is_free_at_once() -> None:
         server.hold("namespace", other=Place(run="other", at=LoopClock(-limits.OLD).now()))
         limiter, _ = process(server, namespace=1)
         assert await limiter.admit("run-s", flow()) is None
+
+    in_fake_time(scene())
+
+
+def test_a_run_that_was_submitted_again_elsewhere_keeps_its_place() -> None:
+    async def scene() -> None:
+        server = Server()
+        limiter, sight = process(server, namespace=1)
+        asked = request("again", workflow=flow(manifest(), manifest()))
+        assert await limiter.admit(asked.run_id, asked.workflow) is None
+        first = sight.see(map_record(asked, "first"))
+        assert first is not None
+        sight.forget("first")
+        sight.drop(first)
+        place = server.holders("namespace")[asked.run_id]
+        assert await limiter.is_over(asked.run_id, place), "as far as is seen"
+        assert server.lists == 0, "nobody was asked"
+        await asyncio.sleep(1)
+        other, _ = process(server, namespace=1)
+        assert await other.admit(asked.run_id, asked.workflow) is None
+        server.runs = [map_record(asked, "second")]  # which the watch has not told of yet
+        place = server.holders("namespace")[asked.run_id]
+        assert not await limiter.is_over(asked.run_id, place)
+        assert isinstance(await limiter.admit("other", flow()), Full)
 
     in_fake_time(scene())

@@ -252,7 +252,8 @@ class Limiter:
         we ask: our watch may be a moment behind. What is not there at all may be about to be."""
         run = self._sight.runs.get(place.run)
         if run is None:
-            if place.run in self._sight.over:
+            left = self._sight.over.get(place.run)
+            if left is not None and place.at <= left:
                 return True
             found = await self._state(place.run)
             return self._is_unused(holder, place) if found is None else found

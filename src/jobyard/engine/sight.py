@@ -9,10 +9,11 @@ from __future__ import annotations
 
 from collections import OrderedDict, defaultdict
 from collections.abc import Iterable
+from datetime import datetime
 
 from jobyard.engine import home
 from jobyard.engine.home import Record
-from jobyard.engine.limits import LIMITS
+from jobyard.engine.limits import LIMITS, holders
 from jobyard.engine.run_sight import RunSight
 from jobyard.model import names
 from jobyard.model.job import read
@@ -47,8 +48,9 @@ class Sight:
         """By the uid of the owner that was not seen yet."""
         self._early_count = 0
         self._gone: OrderedDict[str, None] = OrderedDict()
-        self.over: OrderedDict[str, None] = OrderedDict()
-        """The ids of runs that were open and are not any more, the last ones."""
+        self.over: OrderedDict[str, datetime | None] = OrderedDict()
+        """The ids of runs that were open and are not any more, the last ones; with the time of the newest place that was seen of each. A
+        place that is newer, by the same clocks, is of a run that was submitted again."""
         self._active: defaultdict[str, dict[str, None]] = defaultdict(dict)
         """From a limit's scope to the runs, by uid, that count for it and have not ended."""
 
@@ -132,13 +134,17 @@ class Sight:
         """Forgets a run as a whole: its record is gone, or was released."""
         if self.runs.get(run.id) is run:
             del self.runs[run.id]
-            self.over[run.id] = None
+            self.over[run.id] = self._newest_place(run.id)
             while len(self.over) > GONE_LIMIT:
                 self.over.popitem(last=False)
         self._unbind(uid for uid in run.uids() if self._run_of.get(uid) is run)
         self._count(run, active=False)
 
     # --- inside ---
+
+    def _newest_place(self, run: str) -> datetime | None:
+        places = (place for each in self.places.values() for place in holders(each).values())
+        return max((place.at for place in places if place.run == run), default=None)
 
     def _see_record(self, seen: Record) -> RunSight | None:
         run = self._run_of.get(seen.metadata.uid)
