@@ -18,11 +18,12 @@ from tests.kubernetes.a_cluster import a_cluster
 
 from bench.cases import CASES as CLUSTER_CASES
 from bench.cases import Case, Place
+from bench.engine_cases import ENGINE_CASES
 from bench.git_cases import GIT_CASES
 from jobyard.cluster.client import open_cluster
 from jobyard.cluster.kubeconfig import connect
 
-CASES = {**CLUSTER_CASES, **GIT_CASES}
+CASES = {**CLUSTER_CASES, **ENGINE_CASES, **GIT_CASES}
 SIDES = ("ours", "raw")
 
 
@@ -96,21 +97,25 @@ def main() -> None:
 def show(name: str, size: int, kubeconfig: Path, times: int) -> None:
     """Measures a case, both sides in turn, and prints the medians and the medians of the ratios."""
     case = CASES[name]
-    found: dict[str, list[Measured]] = {side: [] for side in SIDES}
+    sides = SIDES if case.raw else SIDES[:1]
+    found: dict[str, list[Measured]] = {side: [] for side in sides}
     shared = asyncio.run(a_namespace(kubeconfig)) if case.shares else ""
     if shared and case.prepare:
         asyncio.run(case.prepare(Place(kubeconfig, shared, size)))
     for _ in range(times):
-        for side in SIDES:
+        for side in sides:
             namespace = shared or asyncio.run(a_namespace(kubeconfig))
             found[side].append(apart(name, side, Place(kubeconfig, namespace, size)))
             if not shared:
                 asyncio.run(remove(kubeconfig, namespace))
     if shared:
         asyncio.run(remove(kubeconfig, shared))
-    for side in SIDES:
+    for side in sides:
         seconds, cpu, memory = (statistics.median(getattr(each, field) for each in found[side]) for field in ("seconds", "cpu", "memory"))
         print(f"{name:8} {size:6} {side:5} {seconds:7.2f}s {cpu:6.2f}s {memory:5.0f} MiB  {found[side][-1].said}")
+    if not case.raw:
+        print(f"{'':8} {'':6} {'':30} {case.what}", flush=True)
+        return
     ours, raw = found["ours"], found["raw"]
     ratios = [
         statistics.median(getattr(a, field) / max(getattr(b, field), 0.001) for a, b in zip(ours, raw, strict=True))

@@ -48,7 +48,8 @@ class Case:
     size: int
     ours: Callable[[Place], Coroutine[None, None, str]]
     """Does it, and says what else is worth saying."""
-    raw: Callable[[Place], Coroutine[None, None, str]]
+    raw: Callable[[Place], Coroutine[None, None, str]] | None
+    """The same by the raw client; None where it would do the same nowhere, and what is promised is no ratio."""
     prepare: Callable[[Place], Coroutine[None, None, None]] | None = None
     shares: bool = False
     """Both work on the same prepared namespace, which they only read."""

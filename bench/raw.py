@@ -28,8 +28,15 @@ class Raw:
     def _path(self, plural: str) -> str:
         return f"/{'apis/batch/v1' if plural == 'jobs' else 'api/v1'}/namespaces/{self._namespace}/{plural}"
 
-    async def create(self, plural: str, body: dict[str, Any]) -> None:
+    async def create(self, plural: str, body: dict[str, Any]) -> dict[str, Any]:
         answer = await self._client.post(self._path(plural), content=json.dumps(body), headers={"Content-Type": "application/json"})
+        made: dict[str, Any] = json.loads(answer.raise_for_status().content)
+        return made
+
+    async def patch(self, plural: str, name: str, change: dict[str, Any]) -> None:
+        """A JSON merge patch; `name` may go on with a subresource."""
+        headers = {"Content-Type": "application/merge-patch+json"}
+        answer = await self._client.patch(f"{self._path(plural)}/{name}", content=json.dumps(change), headers=headers)
         answer.raise_for_status()
 
     async def create_all(self, plural: str, bodies: Iterable[dict[str, Any]]) -> None:
@@ -52,13 +59,20 @@ class Raw:
                 return found
             params = {"limit": str(PAGE), "continue": following}
 
+    async def watch(self, plural: str) -> AsyncIterator[dict[str, Any] | None]:
+        """None when the stream is open; then what is there, and every change, until the server closes it."""
+        async with self._client.stream("GET", self._path(plural), params={"watch": "1", "timeoutSeconds": "3600"}, timeout=None) as answer:
+            answer.raise_for_status()
+            yield None
+            async for line in answer.aiter_lines():
+                yield json.loads(line)
+
     async def completed(self) -> AsyncIterator[str]:
         """The name of each Job, once, when it is complete."""
         told: set[str] = set()
-        async with self._client.stream("GET", self._path("jobs"), params={"watch": "1"}, timeout=None) as answer:
-            answer.raise_for_status()
-            async for line in answer.aiter_lines():
-                job = json.loads(line)["object"]
+        async for change in self.watch("jobs"):
+            if change is not None:
+                job = change["object"]
                 name = job["metadata"]["name"]
                 if name not in told and any(each["type"] == "Complete" for each in job.get("status", {}).get("conditions", ())):
                     told.add(name)

@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 import uuid
 from collections.abc import AsyncIterator, Collection
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -26,13 +26,13 @@ from jobyard.engine.namespace import Options
 from jobyard.engine.sweep import sweep
 from jobyard.model import names
 from jobyard.model.errors import Forbidden, NotFound
-from jobyard.model.objects import CONFIG_MAPS, JOBS, Manifest
+from jobyard.model.objects import CONFIG_MAPS, JOBS, PODS, Manifest
 from jobyard.model.run import Reason, RunRequest, State
 from jobyard.model.template import Template
 from jobyard.model.workflow import Step, Workflow
 from tests.flows import read
 from tests.manifests import Tree, job, step, workflow
-from tests.waiting import is_running, until, until_pod
+from tests.waiting import is_running, until, until_gone, until_pod
 
 CLOCK = SystemClock()
 SECRET: Manifest = {"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "beside"}, "stringData": {"a": "b"}}
@@ -59,10 +59,11 @@ class Place:
         self.engines.append(1)
         async with open_engine(self.cluster, CLOCK, self.namespace, Options(gives_up=self.gives_up)) as engine:
             driving = asyncio.create_task(engine.adopt())
-            yield engine
-            driving.cancel()
-            with suppress(asyncio.CancelledError):
-                await driving
+            try:
+                yield engine
+            finally:
+                driving.cancel()
+                await asyncio.gather(driving, return_exceptions=True)
 
 
 def plain(manifest: Tree) -> Workflow:
@@ -78,7 +79,7 @@ def asks(flow: Workflow, key: str, trigger: str = "queue", **more: Any) -> RunRe
 async def of_one_job(place: Place) -> None:
     """What a queue does: runs of one Job, to their end, again, cancelled, left behind by another process, cleaned up."""
     cluster, namespace = place.cluster, place.namespace
-    failing = asks(plain(job("one", "echo hi; exit 3", ttlSecondsAfterFinished=600)), "one")
+    failing = asks(plain(job("one", "echo hi; exit 3", ttlSecondsAfterFinished=600)), "one", key_names_workflow=True)
     stubborn = {"terminationGracePeriodSeconds": 600}
     waiting = asks(plain(job("long", "trap '' TERM; while true; do sleep 1; done", pod=stubborn)), "long")
     left = asks(plain(job("left")), uuid.uuid4().hex, "cli")
@@ -97,12 +98,13 @@ async def of_one_job(place: Place) -> None:
         assert (again.existed, again.uid) == (True, run.uid)
         assert run.id in [each.id for each in (await engine.page()).runs]
         assert (await engine.view(run.id)).state is State.FAILED
-        await until_pod(place.admin, namespace, long.name, is_running)
+        pod = await until_pod(place.admin, namespace, long.name, is_running)
         await engine.cancel(long)
         await until(place.admin, JOBS, namespace, long.name, lambda seen: names.STOPPED_AT in seen.metadata.annotations)
         long_ago = (datetime.now(UTC) - timedelta(days=1)).isoformat()
         await place.admin.patch(JOBS, namespace, long.name, {"metadata": {"annotations": {names.STOPPED_AT: long_ago}}})
-        assert (await engine.outcome(long)).state is State.CANCELLED, "its pod was taken away by force"
+        assert (await engine.outcome(long)).state is State.CANCELLED
+        await until_gone(place.admin, PODS, namespace, pod.metadata.name)  # by force: it does not listen
         await engine.release(long)
         await until(place.admin, JOBS, namespace, theirs.name, lambda seen: names.ENDED in seen.metadata.labels)
         if "configmaps" in place.missing:
@@ -127,9 +129,9 @@ async def of_several_steps(place: Place) -> None:
     await set_limit(cluster, namespace, "gpu", "1")
     async with place.engine() as engine:
         run = await engine.submit(asks(flow, "1"))
-        held = await engine.submit(asks(flow, "2", held=True))
         assert (await engine.outcome(run)).state is State.SUCCEEDED
         await engine.release(run)
+        held = await engine.submit(asks(flow, "2", held=True))
         await engine.abandon(held)
         with pytest.raises(NotFound):
             await place.admin.get(CONFIG_MAPS, namespace, held.name)
@@ -148,7 +150,10 @@ async def of_several_steps(place: Place) -> None:
         await place.admin.patch(CONFIG_MAPS, namespace, sleeping.name, cancel)
         assert (await engine.outcome(sleeping)).state is State.CANCELLED
         await engine.release(sleeping)
-    assert {run.uid, sleeping.uid} <= {each.uid for each in await sweep(cluster, CLOCK, namespace, timedelta(0))}
+        async with open_engine(place.admin, CLOCK, namespace) as other:
+            theirs = await other.submit(asks(flow, "4", "cli"))
+        await until(place.admin, CONFIG_MAPS, namespace, theirs.name, lambda seen: names.ENDED in seen.metadata.labels)
+    assert {run.uid, sleeping.uid, theirs.uid} <= {each.uid for each in await sweep(cluster, CLOCK, namespace, timedelta(0))}
 
 
 async def with_objects(place: Place, objects: tuple[Manifest, ...]) -> None:

@@ -38,9 +38,10 @@ class Runs(Protocol):
         """Drives the run and waits for its end. Any number of callers, processes and restarts may wait for the same run."""
         ...
 
-    async def runs(self, trigger: str) -> list[Run]:
+    async def runs(self, trigger: str, namespace: str = "") -> list[Run]:
         """The runs of a trigger that were not released, the oldest first, as they stand: what it still has to care for after a restart,
-        and what its cool-downs, budgets and generations are counted from."""
+        and what its cool-downs, budgets and generations are counted from. Of this namespace, which is waited for; with '' of all that are
+        open now."""
         ...
 
     async def release(self, run: Run, until: datetime | None = None) -> None:
@@ -92,7 +93,8 @@ class Face(Protocol):
     """For the command line and the page: what there is, as it stands, as it moves; and what a person may ask."""
 
     async def page(self, namespace: str, after: str = "", size: int = 50) -> Page:
-        """The open runs, then those that ended, the newest day first. `after`: the page's `following`, for the next."""
+        """The open runs, then those that ended, the newest day first. `after`: the page's `following`, for the next; raises NoSuchPage for
+        anything else."""
         ...
 
     async def view(self, run: str, namespace: str = "") -> RunView:
@@ -180,8 +182,9 @@ class Cluster(Protocol):
         """Applies a JSON merge patch."""
         ...
 
-    async def delete(self, kind: Kind[T], namespace: str, name: str, *, uid: str = "", grace: int | None = None) -> None:
-        """Deletes the object and what it owns, in the background. Gone already is fine; another object of that name is left alone.
+    async def delete(self, kind: Kind[T], namespace: str, name: str, *, uid: str = "", version: str = "", grace: int | None = None) -> None:
+        """Deletes the object and what it owns, in the background. Gone already is fine; another object of that name is left alone, and with
+        `version` one that has changed since: Conflict.
 
         `grace`: seconds that a pod has to end, instead of its own; 0 takes it away at once, even from a node that is dead."""
         ...

@@ -254,8 +254,8 @@ class Through:
     async def outcome(self, run: Run) -> Outcome:
         return await self._engine.outcome(run)
 
-    async def runs(self, trigger: str) -> list[Run]:
-        return await self._engine.runs(trigger)
+    async def runs(self, trigger: str, namespace: str = "") -> list[Run]:
+        return await self._engine.runs(trigger, namespace)
 
     async def release(self, run: Run, until: datetime | None = None) -> None:
         await self._engine.release(run, until)

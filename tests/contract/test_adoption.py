@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from datetime import timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -92,3 +93,48 @@ async def test_who_leads_no_more_stops_at_once(cluster: HttpCluster, namespace: 
         async with open_engine(cluster, SystemClock(), namespace) as other:
             assert len(await cluster.list(JOBS, namespace)) == 1, "nobody started the next step"
             assert (await other.outcome(run)).state is State.SUCCEEDED
+
+
+async def test_a_namespace_that_is_opened_later_is_adopted_and_left_with_the_others(
+    cluster: HttpCluster, namespace: str, tmp_path: Path
+) -> None:
+    flow = read(workflow("w", step("a", "sleep 2"), step("b", "true", "a")), tmp_path)
+    other = f"{namespace}-b"
+    await cluster.create_namespace(other)
+    try:
+        async with adopting(cluster, namespace) as (engine, driving), asyncio.timeout(BOUND):
+            run = await engine.submit(RunRequest(trigger="orders", key="k", workflow=flow, namespace=other, key_names_workflow=True))
+            assert [each.uid for each in await engine.runs("orders", other)] == [run.uid]
+            name = await until_job(cluster, other, run)
+            await until_pod(cluster, other, name, is_running)
+            driving.cancel()
+            await asyncio.gather(driving, return_exceptions=True)
+            await until(cluster, JOBS, other, name, lambda job: bool(job.status.succeeded))
+            async with open_engine(cluster, SystemClock(), other) as second:
+                assert len(await cluster.list(JOBS, other)) == 1, "nobody started the next step"
+                assert (await second.outcome(run)).state is State.SUCCEEDED
+    finally:
+        await cluster.call("DELETE", f"/api/v1/namespaces/{other}", f"delete Namespace {other}")
+
+
+async def test_one_namespace_that_can_t_be_opened_keeps_no_trigger_waiting(cluster: HttpCluster, namespace: str) -> None:
+    class Shut:
+        """A cluster that tells nothing of one namespace."""
+
+        def __getattr__(self, name: str) -> Any:
+            return getattr(cluster, name)
+
+        def watch(self, kind: Any, where: str, **more: Any) -> Any:
+            return cluster.watch(kind, where, **more) if where == namespace else _nothing()
+
+    shut: Any = Shut()
+    async with open_engine(shut, SystemClock(), namespace, Options()) as engine, asyncio.timeout(BOUND):
+        opening = asyncio.create_task(engine.of("shut"))
+        assert await engine.runs("orders") == []
+        opening.cancel()
+        await asyncio.gather(opening, return_exceptions=True)
+
+
+async def _nothing() -> AsyncIterator[Any]:
+    await asyncio.get_running_loop().create_future()
+    yield

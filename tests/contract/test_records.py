@@ -5,18 +5,24 @@ from __future__ import annotations
 import asyncio
 import uuid
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from jobyard.cluster.client import HttpCluster
+from jobyard.engine import record as records
 from jobyard.engine.clock import SystemClock
 from jobyard.engine.engine import ClusterEngine, open_engine
+from jobyard.engine.ledger import Ledger
+from jobyard.engine.sight import Sight
 from jobyard.model import names
-from jobyard.model.errors import Rejected
-from jobyard.model.objects import CONFIG_MAPS, JOBS, Kind, Other
+from jobyard.model.errors import NotFound, Rejected
+from jobyard.model.objects import CONFIG_MAPS, JOBS, WHOLE_JOBS, Kind, Other
 from jobyard.model.run import RunRequest, State
-from jobyard.model.workflow import Workflow
+from jobyard.model.template import Template
+from jobyard.model.workflow import Step, Workflow
 from tests.flows import read
 from tests.manifests import Tree, job, step, workflow
 from tests.waiting import BOUND, is_running, until_gone, until_job, until_pod
@@ -111,3 +117,86 @@ async def test_an_object_that_is_somebody_else_s_fails_the_run_before_anything_s
     role: Tree = {"apiVersion": "rbac.authorization.k8s.io/v1", "kind": "Role", "metadata": {"name": "x"}, "rules": []}
     with pytest.raises(Rejected, match="apply it first"):
         await engine.submit(request(two(tmp_path), role))
+
+
+@pytest.mark.parametrize("steps", [1, 2])
+async def test_releasing_an_old_run_leaves_a_new_one_of_its_name_alone(
+    cluster: HttpCluster, namespace: str, tmp_path: Path, steps: int
+) -> None:
+    """A process whose watch is behind lets go of a run whose record somebody deleted, and which another has submitted again."""
+
+    def flow(script: str) -> Workflow:
+        return read(workflow("w", *(step(name, script) for name in "ab"[:steps])), tmp_path)
+
+    async with open_engine(cluster, SystemClock(), namespace) as behind, asyncio.timeout(BOUND):
+        old = await behind.submit(request(flow("true"), key="k"))
+        await behind.outcome(old)
+        seen = (await behind.of()).sight.of(old.uid)
+        assert seen is not None
+        kind: Kind[Any] = JOBS if steps == 1 else CONFIG_MAPS
+        await cluster.delete(kind, namespace, old.name)
+        await until_gone(cluster, kind, namespace, old.name)
+        async with open_engine(cluster, SystemClock(), namespace) as other:
+            new = await other.submit(request(flow("sleep 300"), key="k"))
+            assert new.uid != old.uid
+            with pytest.raises(NotFound):
+                await (await behind.of()).ledger.change(seen.record, {"metadata": {"labels": {names.STATE: "succeeded"}}})
+            await behind.release(old)
+            assert [run.uid for run in await other.runs("test")] == [new.uid]
+            assert (await cluster.get(kind, namespace, new.name)).metadata.labels.get(names.STATE) != "succeeded"
+            await other.cancel(new)
+            assert (await other.outcome(new)).state is State.CANCELLED
+
+
+async def test_what_a_run_uses_that_was_not_seen_yet_is_not_taken_from_it(cluster: HttpCluster, namespace: str, tmp_path: Path) -> None:
+    """Two that bring an object of the same name: the second, whose watch is behind, asks before it takes the first for over."""
+    settings: Tree = {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "settings"}, "data": {"a": "first"}}
+    async with open_engine(cluster, SystemClock(), namespace) as engine:
+        first = await engine.submit(request(two(tmp_path, "sleep 300"), settings))
+        blind = Ledger(cluster, SystemClock(), namespace, Sight())
+        with pytest.raises(Rejected, match="it is left alone"):
+            await blind.create_record(request(two(tmp_path), {**settings, "data": {"a": "second"}}))
+        assert (await cluster.get(CONFIG_MAPS, namespace, "settings")).data == {"a": "first"}
+        assert [record.metadata.uid for record in await cluster.list(CONFIG_MAPS, namespace, labels=names.RECORD_SELECTOR)] == [first.uid]
+
+
+async def test_a_record_that_was_left_incomplete_and_can_t_be_completed_goes(cluster: HttpCluster, namespace: str, tmp_path: Path) -> None:
+    await cluster.create(CONFIG_MAPS, namespace, {"metadata": {"name": "settings"}, "data": {"a": "theirs"}})
+    settings: Tree = {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "settings"}, "data": {"a": "ours"}}
+    asked = request(two(tmp_path), settings, key="k")
+    manifest = records.write(asked, asked.run_id, records.pack(asked))  # what a process leaves that dies right after it
+    await cluster.create(CONFIG_MAPS, namespace, manifest)
+    async with open_engine(cluster, SystemClock(), namespace) as engine:
+        with pytest.raises(Rejected, match="it is left alone"):
+            await engine.submit(asked)
+    assert await cluster.list(CONFIG_MAPS, namespace, labels=names.RECORD_SELECTOR) == []
+
+
+async def test_a_ttl_is_handed_back_from_each_job_s_own_end(
+    engine: ClusterEngine, cluster: HttpCluster, namespace: str, tmp_path: Path
+) -> None:
+    short = {"ttlSecondsAfterFinished": 600}
+    flow = read(workflow("w", step("a", spec=short), step("b", "sleep 5", "a", spec=short)), tmp_path)
+    async with asyncio.timeout(BOUND):
+        run = await engine.submit(request(flow))
+        await engine.outcome(run)
+        await engine.release(run)
+    ttls = {
+        job.metadata.annotations[names.STEP]: (await cluster.get(WHOLE_JOBS, namespace, job.metadata.name)).spec["ttlSecondsAfterFinished"]
+        for job in await cluster.list(JOBS, namespace)
+    }
+    assert ttls["a"] >= ttls["b"] + 5
+
+
+async def test_a_job_whose_secret_is_refused_is_taken_back(cluster: HttpCluster, namespace: str) -> None:
+    """The source is told no: nothing of it may be left, open and holding a place."""
+    asked = RunRequest(trigger="test", key="k", workflow=Workflow(name="w", steps=()), key_names_workflow=True)
+    name = f"payload-{asked.run_id}"
+    manifest = job("w", container={"envFrom": [{"secretRef": {"name": name}}]})
+    flow = Workflow(name="w", steps=(Step(name="w", job=Template(manifest, literal=True)),))
+    wrong: Tree = {"apiVersion": "v1", "kind": "Secret", "metadata": {"name": name}, "data": {"A": "no base64!"}}
+    async with open_engine(cluster, SystemClock(), namespace) as engine, asyncio.timeout(BOUND):
+        with pytest.raises(Rejected):
+            await engine.submit(replace(asked, workflow=flow, objects=(wrong,)))
+        await until_gone(cluster, JOBS, namespace, names.record("w", asked.run_id))
+        assert await engine.runs("test") == []

@@ -13,9 +13,9 @@ import httpx2
 import pytest
 
 from jobyard.cluster.client import HttpCluster
-from jobyard.cluster.credentials import Credentials
+from jobyard.cluster.credentials import Credentials, StaticToken
 from jobyard.cluster.kubeconfig import Connection
-from jobyard.model.errors import Forbidden, Unauthorized, Unavailable
+from jobyard.model.errors import CredentialsUnavailable, Forbidden, Unauthorized, Unavailable
 from jobyard.model.objects import CONFIG_MAPS, JOBS, LEASES, PODS
 from tests.faketime import in_fake_time
 
@@ -135,6 +135,64 @@ async def test_401_is_asked_once_more_with_the_newest_credentials() -> None:
         with pytest.raises(Unauthorized):
             await cluster.get(JOBS, "n", "a")
     assert seen == ["old", "new"]
+
+
+class NotPacked(httpx2.AsyncByteStream):
+    """A body that says it is gzip, and is not."""
+
+    async def __aiter__(self) -> AsyncIterator[bytes]:
+        yield b"plain"
+
+
+async def packed(request: httpx2.Request) -> httpx2.Response:
+    return httpx2.Response(200, headers={"Content-Encoding": "gzip"}, stream=NotPacked())
+
+
+async def lines_of_a_log(cluster: HttpCluster) -> list[str]:
+    return [line async for line in cluster.logs("n", "p")]
+
+
+@pytest.mark.parametrize("call", [*CALLS, lines_of_a_log], ids=["create", "get", "list", "patch", "find_kind", "may", "stream"])
+async def test_an_answer_that_cannot_be_unpacked_is_told_in_words(call: Callable[[HttpCluster], Awaitable[object]]) -> None:
+    async with client(packed) as cluster:
+        with pytest.raises(Unavailable, match=r"http://api answered with something that can't be unpacked"):
+            await call(cluster)
+
+
+@pytest.mark.parametrize("asked", ["²", "soon", "-1", "1.5", ""])
+async def test_a_retry_after_that_is_no_number_asks_for_nothing(asked: str) -> None:
+    async def serve(request: httpx2.Request) -> httpx2.Response:
+        return httpx2.Response(429, headers=[(b"Retry-After", asked.encode("latin-1"))], json={})
+
+    async with client(serve) as cluster:
+        with pytest.raises(Unavailable) as refused:
+            await cluster.get(JOBS, "n", "a")
+    assert refused.value.retry_after is None
+
+
+@pytest.mark.parametrize("asked", [300, 301, 10**9, 10**30])
+@pytest.mark.parametrize("in_header", [True, False], ids=["header", "body"])
+async def test_no_answer_makes_us_wait_longer_than_five_minutes(asked: int, in_header: bool) -> None:
+    async def serve(request: httpx2.Request) -> httpx2.Response:
+        headers = {"Retry-After": str(asked)} if in_header else {}
+        return httpx2.Response(429, headers=headers, json={"details": {} if in_header else {"retryAfterSeconds": asked}})
+
+    async with client(serve) as cluster:
+        with pytest.raises(Unavailable) as refused:
+            await cluster.get(JOBS, "n", "a")
+    assert refused.value.retry_after == 300
+
+
+async def test_a_token_that_no_header_can_bear_is_told_and_asked_for_anew() -> None:
+    class Mended(StaticToken):
+        def expire(self, used: str | None = None) -> None:
+            self._token = "good"
+
+    async with client(always(200, {"metadata": {"name": "a"}}), Mended("tok\u00e9n")) as cluster:
+        with pytest.raises(CredentialsUnavailable, match="a character that no token may have") as told:
+            await cluster.get(JOBS, "n", "a")
+        assert "tok" not in str(told.value).replace("token", "")
+        assert (await cluster.get(JOBS, "n", "a")).metadata.name == "a"
 
 
 def test_a_lease_waits_behind_no_other_call() -> None:

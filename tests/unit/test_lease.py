@@ -28,6 +28,8 @@ class Server:
     """An API server that keeps one Lease, and is silent or refuses when told to. It notes when it was asked."""
 
     silent: bool = False
+    odd: bool = False
+    """Answers what nobody foresaw."""
     refuses: int = 0
     spec: dict[str, Any] | None = None
     version: int = 0
@@ -39,6 +41,8 @@ class Server:
             return httpx2.Response(429, json={}, headers={"Retry-After": "300"})
         if self.silent:
             await asyncio.get_running_loop().create_future()
+        if self.odd:
+            raise ZeroDivisionError("unforeseen")
         if self.refuses:
             return httpx2.Response(self.refuses, json={"message": "the RoleBinding is gone"})
         if request.method == "GET" and self.spec is None:
@@ -148,6 +152,30 @@ def test_a_refusal_ends_no_election_and_is_said_once(status: int, caplog: pytest
     assert len(caplog.messages) == 2
     assert server.spec is not None
     assert server.spec["holderIdentity"] == "", "given back in the end"
+
+
+def test_what_nobody_foresaw_ends_no_election(caplog: pytest.LogCaptureFixture) -> None:
+    server = Server()
+
+    async def main() -> tuple[str, int]:
+        async with open_leadership(cluster(server), SystemClock(), "n", "l", "me", TERMS) as part:
+            await part.opened()
+            server.odd = True
+            await part.closed()
+            begun = len(server.asked)
+            await asyncio.sleep(600)
+            trouble, asked = part.trouble, len(server.asked) - begun
+            server.odd = False
+            async with asyncio.timeout(TERMS.duration + 1):
+                await part.opened()
+            server.odd = True  # also giving it back may fail so
+        return trouble, asked
+
+    with caplog.at_level(logging.WARNING, "jobyard.lease"):
+        trouble, asked = in_fake_time(main())
+    assert trouble == "an answer of the cluster is beyond us (ZeroDivisionError: unforeseen); tried again by itself"
+    assert 60 < asked < 250, "asked again, but ever more seldom"
+    assert [bool(each.exc_info) for each in caplog.records] == [True, False], "said once, with where it broke"
 
 
 def test_two_never_act_at_once() -> None:

@@ -93,6 +93,12 @@ def test_what_people_wrote_by_hand_is_read_with_care() -> None:
     assert limits.holders(ConfigMap(metadata=Metadata(), data={"holders": "nonsense"})) == {}
     assert limits.holders(ConfigMap(metadata=Metadata(), data={"holders": '{"a": "run"}'})) == {}, "written by an older Jobyard"
     assert limits.holders(None) == {}
+    text = '{"a": {"run": "a", "at": "2026-01-01T00:00:00"}, "b": {"run": "b", "at": "9999-12-31T23:59:59Z"}}'
+    held = limits.holders(ConfigMap(metadata=Metadata(), data={"holders": text}))
+    assert set(held) == {"b"}, "a time without a zone is none"
+    assert not limits.is_good(held["b"], NOW)
+    assert not limits.is_unused(held["b"], NOW, NOW)
+    assert limits.is_unused(held["b"], NOW, NOW + limits.UNUSED)
 
 
 def kept(name: str, days: float | None, *, released: bool = True, retention: timedelta | None = None) -> Candidate:

@@ -353,3 +353,16 @@ def test_a_record_is_spread_when_it_is_large() -> None:
     texts = records.pages({(Role.STEP, step.name): result for step in steps}, known, flow)
     assert all(sum(map(len, data.values())) < 1_000_000 for data in texts.values())
     assert sum(map(len, texts.values())) == 2000
+
+
+def test_a_process_that_is_behind_does_not_call_a_run_running_that_has_ended() -> None:
+    """The state is written onto the version that was known, or not at all; results are written in any case."""
+    request = RunRequest(trigger="t", key="k", workflow=Workflow(name="w", steps=(Step(name="a", job=Template({})),)))
+    tree = records.write(request, request.run_id, records.pack(request))
+    tree["metadata"]["resourceVersion"] = "7"
+    began = records.change(Write(results={}), {}, msgspec.convert(tree, ConfigMap))
+    assert began == {"metadata": {"labels": {names.STATE: "running"}, "resourceVersion": "7"}, "data": {}}
+    tree["metadata"]["labels"][names.STATE] = "running"
+    running = msgspec.convert(tree, ConfigMap)
+    assert records.change(Write(results={}), {"step.a": "{}"}, running) == {"data": {"step.a": "{}"}}
+    assert records.change(Write(results={}), {}, running) is None

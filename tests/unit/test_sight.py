@@ -259,3 +259,12 @@ def test_places_and_limits_are_seen_and_forgotten() -> None:
     sight.forget("places")
     sight.forget("limits")
     assert kept(sight) == {}
+
+
+@pytest.mark.parametrize("make", [spread, alone])
+def test_what_is_known_already_is_nobodys_news(make: Any) -> None:
+    """The watch tells again what a call of ours was answered with: nobody need look for that."""
+    sight, objects = Sight(), make()
+    for each in objects:
+        sight.see(each)
+    assert not any(sight.see(each) for each in objects if not isinstance(each, Event))

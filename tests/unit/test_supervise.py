@@ -43,7 +43,7 @@ class Ended:
         view = RunView(id=run.id, name=run.name, workflow="w", namespace="n", trigger="t", state=self.state, started=NOW)
         return Outcome(state=self.state, reason="", view=view)
 
-    async def runs(self, trigger: str) -> list[Run]:
+    async def runs(self, trigger: str, namespace: str = "") -> list[Run]:
         mine = [self._run(key, trigger) for key in self.submitted]
         return [replace(run, state=self.state, finished=CLOCK.now()) for run in mine if run.id not in self.released]
 

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Any, cast
 
 import msgspec
+import pytest
 
 from jobyard.contracts import Cluster
 from jobyard.engine import limits
@@ -15,8 +17,8 @@ from jobyard.engine.ledger import Ledger
 from jobyard.engine.limiter import Limiter
 from jobyard.engine.sight import Sight
 from jobyard.model import names
-from jobyard.model.errors import NoRoom, NotFound
-from jobyard.model.objects import ConfigMap, Job, JobStatus, Kind, Manifest, Metadata
+from jobyard.model.errors import Forbidden, NoRoom, NotFound
+from jobyard.model.objects import JOBS, ConfigMap, Job, JobStatus, Kind, Manifest, Metadata
 from jobyard.model.run import State
 from jobyard.model.workflow import Workflow
 from tests.faketime import in_fake_time
@@ -40,14 +42,21 @@ class Server:
         self.made: dict[str, Any] = {}
         self.full = 0
         """How many creates are refused for a full quota."""
+        self.barred = False
+        """We have no right to create Jobs."""
 
     async def create(self, kind: Kind[Any], namespace: str, tree: Manifest) -> Any:
+        if self.barred and kind is JOBS:
+            raise Forbidden(action="create Job", status=403, reason="Forbidden", message="no right")
         if self.full:
             self.full -= 1
             raise NoRoom(action="create Job", status=403, reason="Forbidden", message="exceeded quota")
         name = tree["metadata"]["name"]
         self.made[name] = msgspec.convert(served(tree, name, 10), kind.struct)
         return self.made[name]
+
+    async def may(self, verb: str, kind: Kind[Any], namespace: str) -> bool:
+        return not self.barred
 
     async def patch(self, kind: Kind[Any], namespace: str, name: str, change: Manifest) -> Any:
         metadata = change.get("metadata", {})
@@ -212,5 +221,59 @@ def test_who_waits_does_not_go_before_one_that_runs_already_though_it_is_older()
         await settled()
         assert driver.seen.jobs
         task.cancel()
+
+    in_fake_time(scene())
+
+
+def test_a_run_that_its_source_neither_begins_nor_forgets_keeps_nobody_waiting() -> None:
+    async def scene(what: str) -> None:
+        yard = Yard(gpu=1)
+        left = request("left", workflow=flow(limits=("gpu",)), held=True)
+        record = changed(map_record(left, "left"), annotations={names.HELD: None, what: "true"}, creation_timestamp=yard.tools.clock.now())
+        yard.server.made[record.metadata.name] = record
+        yard.see(record)
+        begun = asyncio.get_running_loop().time()
+        await yard.limiter.enter("new", flow(limits=("gpu",)))
+        waited = asyncio.get_running_loop().time() - begun
+        assert limits.UNUSED.total_seconds() <= waited <= limits.UNUSED.total_seconds() + 10, "its source may be about to let it begin"
+        yard.see(changed(record, version=2, annotations={what: None}))
+        yard.limiter.keep_promise("new")
+        assert yard.limiter._active("gpu") == {left.run_id}, "it counts again once it begins"
+
+    for what in (names.HELD, names.INCOMPLETE):
+        in_fake_time(scene(what))
+
+
+def test_a_run_that_goes_on_counts_whatever_somebody_writes_on_its_record() -> None:
+    async def scene() -> None:
+        yard = Yard(gpu=1)
+        driver, task = yard.drive("first")
+        await settled()
+        assert driver.seen.jobs
+        yard.see(changed(driver.seen.record, version=30, annotations={names.HELD: "true"}))
+        assert yard.limiter._active("gpu") == {driver.run.id}
+        task.cancel()
+
+    in_fake_time(scene())
+
+
+@pytest.mark.parametrize("gives_up", [None, timedelta(minutes=1)], ids=str)
+def test_a_right_that_is_missing_is_waited_for_and_a_command_gives_up(gives_up: timedelta | None) -> None:
+    async def scene() -> None:
+        yard = Yard(gpu=1)
+        yard.tools = replace(yard.tools, gives_up=gives_up)
+        yard.server.barred = True
+        driver, working = yard.drive("first")
+        await asyncio.sleep(59)
+        assert not driver.outcome.done()
+        await asyncio.sleep(11)
+        if gives_up is not None:
+            assert isinstance(driver.outcome.exception(), Forbidden)
+            return
+        assert not driver.outcome.done()
+        yard.server.barred = False
+        await asyncio.sleep(10)
+        await yard.finish(driver)
+        working.cancel()
 
     in_fake_time(scene())

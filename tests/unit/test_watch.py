@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import logging
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from typing import Any
@@ -22,6 +23,7 @@ from jobyard.model.errors import (
     Rejected,
     Unauthorized,
     Unavailable,
+    Unforeseen,
     WatchExpired,
 )
 from jobyard.model.objects import JOBS, Job, Kind, Metadata
@@ -45,7 +47,7 @@ NEVER_LOGGED_IN = InvalidKubeconfig(file="k", what="the plugin failed", expected
 class Scripted:
     """An API server that answers by a script: what a list says, and what a stream does."""
 
-    def __init__(self, *, lists: JobyardError | list[Job] | None = None, stream: JobyardError | Stream | None = None) -> None:
+    def __init__(self, *, lists: Exception | list[Job] | None = None, stream: Exception | Stream | None = None) -> None:
         self.lists = lists if lists is not None else []
         self.stream = stream
         self.listed = self.streamed = 0
@@ -54,7 +56,7 @@ class Scripted:
 
     async def list_at(self, kind: Kind[Any], namespace: str, *, labels: str, fields: str) -> Listing[Any]:
         self.listed += 1
-        if isinstance(self.lists, JobyardError):
+        if isinstance(self.lists, Exception):
             raise self.lists
         return Listing(items=list(self.lists), version="1", unread=self.unread)
 
@@ -63,7 +65,7 @@ class Scripted:
         self, kind: Kind[Any], namespace: str, labels: str, fields: str, version: str, seconds: int
     ) -> AsyncIterator[AsyncIterator[str]]:
         self.streamed += 1
-        if isinstance(self.stream, JobyardError):
+        if isinstance(self.stream, Exception):
             raise self.stream
         yield self.stream() if self.stream else silent()
 
@@ -132,10 +134,12 @@ def told_within(source: Scripted, seconds: float) -> list[Change[Job]]:
         Scripted(lists=EXPIRED),
         Scripted(lists=LOGGED_OUT),
         Scripted(lists=NEVER_LOGGED_IN),
+        Scripted(lists=ZeroDivisionError("unforeseen")),
+        Scripted(stream=ZeroDivisionError("unforeseen")),
     ],
     ids=[
         "410", "410 in the stream", "a bookmark, then 410", "an error in the stream", "a page", "an end", "stream away", "stream 403", "stream 401",
-        "list away", "list 403", "list 401", "list 410", "plugin failed", "plugin never worked",
+        "list away", "list 403", "list 401", "list 410", "plugin failed", "plugin never worked", "list unforeseen", "stream unforeseen",
     ],
 )  # fmt: skip
 def test_any_answer_again_and_again_is_met_with_back_off(source: Scripted) -> None:
@@ -155,6 +159,16 @@ def test_a_stream_that_works_and_ends_is_opened_again_at_once() -> None:
 def test_what_is_answered_first_is_told_at_once_with_its_error(error: JobyardError) -> None:
     first = told_within(Scripted(lists=error), 0.01)[0]
     assert (first.type, first.error, first.why) == ("LOST_TOUCH", error, str(error))
+
+
+def test_what_nobody_foresaw_ends_no_watch_and_is_said_once(caplog: pytest.LogCaptureFixture) -> None:
+    with caplog.at_level(logging.WARNING, "jobyard.cluster"):
+        told = told_within(Scripted(lists=ZeroDivisionError("unforeseen")), 600)
+    assert {each.type for each in told} == {"LOST_TOUCH"}
+    assert isinstance(told[0].error, Unforeseen)
+    assert told[0].why == "an answer of the cluster is beyond us (ZeroDivisionError: unforeseen); tried again by itself"
+    (said,) = caplog.records
+    assert said.exc_info
 
 
 def test_it_is_back_when_the_answer_is_another() -> None:

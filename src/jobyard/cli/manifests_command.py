@@ -18,7 +18,9 @@ def manifests(rbac: bool, namespace: str, name: str, parts: str | None, secrets:
 
     from jobyard.cluster import rights
 
-    named = _words(parts) or list(rights.PARTS)
+    named = list(rights.PARTS) if parts is None else _words(parts)
+    if not named:  # an unset variable of a script must not print the widest Role
+        raise click.UsageError(f"--for names no part: expected some of {', '.join(rights.PARTS)}")
     if unknown := [part for part in named if part not in rights.PARTS]:
         raise click.UsageError(f"--for {unknown[0]}: expected some of {', '.join(rights.PARTS)}")
     needed = rights.needed(named, secrets=secrets, kinds=_words(kinds))

@@ -23,7 +23,7 @@ from jobyard.cluster.pace import Pace
 from jobyard.cluster.transport import CALL_TIMEOUT, lines, send, words
 from jobyard.cluster.watch import watch
 from jobyard.contracts import Change
-from jobyard.model.errors import NotFound, Rejected, Unauthorized, Unavailable, WatchExpired
+from jobyard.model.errors import CredentialsUnavailable, NotFound, Rejected, Unauthorized, Unavailable, WatchExpired
 from jobyard.model.objects import LEASES, Kind, Manifest, Other, T
 
 log = logging.getLogger("jobyard.cluster")
@@ -121,10 +121,10 @@ class HttpCluster:
         body, media = msgspec.json.encode(change), "application/merge-patch+json"
         return await self._object(kind, "PATCH", self._path(kind, namespace, name), f"patch {kind.name} {name}", body=body, media=media)
 
-    async def delete(self, kind: Kind[T], namespace: str, name: str, *, uid: str = "", grace: int | None = None) -> None:
+    async def delete(self, kind: Kind[T], namespace: str, name: str, *, uid: str = "", version: str = "", grace: int | None = None) -> None:
         options: dict[str, Any] = {"apiVersion": "v1", "kind": "DeleteOptions", "propagationPolicy": "Background"}
-        if uid:
-            options["preconditions"] = {"uid": uid}
+        if uid or version:
+            options["preconditions"] = {**({"uid": uid} if uid else {}), **({"resourceVersion": version} if version else {})}
         if grace is not None:
             options["gracePeriodSeconds"] = grace
         try:
@@ -220,6 +220,9 @@ class HttpCluster:
         headers = {"Accept": accept, "Content-Type": media}
         authorization = await self.connection.credentials.header()
         if authorization:
+            if not authorization.isascii():
+                self.connection.credentials.expire(authorization)
+                raise CredentialsUnavailable(server="", what="the token that we were given has a character that no token may have")
             headers["Authorization"] = authorization
         return headers
 
@@ -251,7 +254,7 @@ class HttpCluster:
                     slow_down = answer.status_code == 429 or (answer.status_code == 503 and asked is not None)
                     if not urgent:
                         self._pace.note(time.monotonic() - begun, refused=slow_down, retry_after=errors.seconds(asked))
-            except (httpx2.TransportError, OSError) as error:
+            except (httpx2.HTTPError, httpx2.InvalidURL, OSError) as error:
                 raise self._unavailable(error) from error
             log.debug("%s: %d in %.0f ms", action, answer.status_code, (time.monotonic() - begun) * 1000)
             if answer.status_code == 401 and not last:
@@ -279,7 +282,7 @@ class HttpCluster:
                 yield lines(answer)
             finally:
                 await answer.aclose()
-        except (httpx2.TransportError, OSError) as error:
+        except (httpx2.HTTPError, httpx2.InvalidURL, OSError) as error:
             raise self._unavailable(error) from error
 
     def _error(self, action: str, code: int, body: bytes, retry_after: str | None) -> Exception:

@@ -38,6 +38,10 @@ class Status(Object, frozen=True, kw_only=True):
     details: Details | None = None
 
 
+LONGEST_WAIT = 300.0
+"""Seconds that an answer may ask us to wait, in its header or its body: who asks for more is asked again all the same."""
+
+
 def read_status(body: bytes) -> Status | None:
     """The Status in an answer's body; None when it is something else (a proxy's page)."""
     try:
@@ -47,8 +51,12 @@ def read_status(body: bytes) -> Status | None:
 
 
 def seconds(retry_after: str | None) -> float | None:
-    """What a Retry-After asks for, bounded by five minutes; None when it asks for nothing that we understand."""
-    return min(float(retry_after), 300.0) if retry_after and retry_after.isdigit() else None
+    """What a Retry-After asks for, bounded; None when it asks for nothing that we understand."""
+    return _bounded(float(retry_after)) if retry_after and retry_after.isascii() and retry_after.isdigit() else None
+
+
+def _bounded(asked: float | None) -> float | None:
+    return None if asked is None else min(max(asked, 0.0), LONGEST_WAIT)
 
 
 def error(*, server: str, action: str, code: int, body: bytes, retry_after: str | None) -> Rejected | Unavailable:
@@ -57,7 +65,7 @@ def error(*, server: str, action: str, code: int, body: bytes, retry_after: str 
     message = status.message or body[:200].decode(errors="replace").strip() or f"HTTP {code}"
     if code in _MAYBE:
         details = status.details or Details()
-        asked = seconds(retry_after) if retry_after else details.retry_after_seconds
+        asked = seconds(retry_after) if retry_after else _bounded(details.retry_after_seconds)
         what = "asks us to slow down" if code == 429 else f"answered {code} ({message})"
         return Unavailable(server=server, what=what, retry_after=asked)
     kind: type[Rejected] = {401: Unauthorized, 403: Forbidden, 404: NotFound, 409: Conflict, 410: WatchExpired}.get(code, Rejected)

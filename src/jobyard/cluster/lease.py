@@ -19,7 +19,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from jobyard.contracts import Clock, Cluster
-from jobyard.model.errors import Conflict, InvalidKubeconfig, JobyardError, NotFound, Rejected, Unavailable
+from jobyard.model.errors import Conflict, InvalidKubeconfig, NotFound, Rejected, Unavailable, Unforeseen
 from jobyard.model.objects import LEASES, Lease, Manifest
 from jobyard.patience import Backoff
 
@@ -134,6 +134,8 @@ class Leadership:
             self._note_trouble("")  # another was faster: the next look tells who
         elif isinstance(error, Unavailable | Rejected | InvalidKubeconfig):
             self._note_trouble(str(error))
+        elif isinstance(error, Exception):  # what is answered is input, also what nobody thought of
+            self._note_trouble(str(Unforeseen.of(error)), error)
         else:
             raise error
         return self.leads
@@ -149,8 +151,8 @@ class Leadership:
                 if self._trying:
                     await asyncio.wait(self._trying)
                 await self._give_back()
-        except (TimeoutError, JobyardError):
-            pass  # it runs out by itself
+        except Exception as error:  # whatever is answered: it runs out by itself
+            log.debug("lease %s in namespace %s was not given back", self._name, self._namespace, exc_info=error)
 
     async def _give_back(self) -> None:
         if self._seen is not None:
@@ -168,10 +170,10 @@ class Leadership:
         if not attempt.cancelled():
             attempt.exception()  # one that nobody waited for any more; whoever did has seen it
 
-    def _note_trouble(self, why: str) -> None:
+    def _note_trouble(self, why: str, unforeseen: Exception | None = None) -> None:
         self._failures = self._failures + 1 if why else 0
         if why and why != self.trouble:
-            log.warning("lease %s in namespace %s: %s", self._name, self._namespace, why)
+            log.warning("lease %s in namespace %s: %s", self._name, self._namespace, why, exc_info=unforeseen)
         elif self.trouble and not why:
             log.warning("lease %s in namespace %s: in touch again", self._name, self._namespace)
         self.trouble = why

@@ -49,4 +49,6 @@ def words(error: Exception) -> str:
         return f"can't be reached ({detail})"
     if isinstance(error, httpx2.TimeoutException):
         return f"gave no answer in {CALL_TIMEOUT:.0f} s"
+    if isinstance(error, httpx2.DecodingError):
+        return f"answered with something that can't be unpacked ({error})"
     return f"broke off the connection ({type(error).__name__})"

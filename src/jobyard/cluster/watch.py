@@ -10,6 +10,7 @@ brought nothing on. Nothing that is answered ends a watch: a token is renewed, a
 from __future__ import annotations
 
 import asyncio
+import logging
 import random
 from collections.abc import AsyncIterator
 from contextlib import AbstractAsyncContextManager
@@ -20,9 +21,11 @@ import msgspec
 from jobyard.cluster.answers import Listing, Named, Unreadable, decode
 from jobyard.cluster.errors import Status
 from jobyard.contracts import Change
-from jobyard.model.errors import InvalidKubeconfig, JobyardError, Rejected, Unavailable, WatchExpired
+from jobyard.model.errors import InvalidKubeconfig, JobyardError, Rejected, Unavailable, Unforeseen, WatchExpired
 from jobyard.model.objects import Kind, Metadata, Object, T
 from jobyard.patience import Backoff
+
+log = logging.getLogger("jobyard.cluster")
 
 BACKOFF = Backoff(first=0.2, longest=30.0)
 STEADY = 5.0
@@ -67,6 +70,7 @@ async def watch(source: Source, kind: Kind[T], namespace: str, labels: str, fiel
     view: View[T] = View(source, kind)
     failures = 0
     synced = away = False
+    said = ""
     while True:
         error: JobyardError | None = None
         told, opened = False, None
@@ -94,6 +98,12 @@ async def watch(source: Source, kind: Kind[T], namespace: str, labels: str, fiel
             error = expired
         except (Rejected, Unavailable, InvalidKubeconfig) as refused:
             error = refused
+        except Exception as broke:  # what is answered is input, also what nobody thought of
+            view.version = ""  # a fresh list goes past whatever we broke over
+            error = Unforeseen.of(broke)
+            if str(error) != said:
+                said = str(error)
+                log.warning("the watch of %s in namespace %s goes on: %s", kind.plural, namespace, error, exc_info=broke)
         lasted = 0.0 if opened is None else loop.time() - opened
         failures = failures_after(failures, told=told, lasted=lasted, error=error)
         if error is not None and (failures > 1 or not synced):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections import Counter
 from collections.abc import Mapping
 from datetime import datetime, timedelta
@@ -11,8 +12,10 @@ from jobyard.contracts import Clock, Cluster
 from jobyard.engine import record as records
 from jobyard.engine.decision import Action, Create, Delete, Kill, Refusal, Stop, Write
 from jobyard.engine.home import job_labels
+from jobyard.engine.ledger import Ledger
 from jobyard.engine.limiter import Limiter
 from jobyard.engine.limits import Full
+from jobyard.engine.patching import patch_this
 from jobyard.engine.refusal import LOOK_FOR_ROOM, judge
 from jobyard.engine.run_sight import RunSight, job_name
 from jobyard.engine.sight import Sight
@@ -44,12 +47,21 @@ class Actor:
     """Carries out the actions of one run, and remembers what the cluster refused."""
 
     def __init__(
-        self, cluster: Cluster, clock: Clock, namespace: str, sight: Sight, limiter: Limiter, run: RunSight, workflow: Workflow
+        self,
+        cluster: Cluster,
+        clock: Clock,
+        namespace: str,
+        sight: Sight,
+        ledger: Ledger,
+        limiter: Limiter,
+        run: RunSight,
+        workflow: Workflow,
     ) -> None:
         self._cluster = cluster
         self._clock = clock
         self._namespace = namespace
         self._sight = sight
+        self._ledger = ledger
         self._limiter = limiter
         self._run = run
         self._workflow = workflow
@@ -188,9 +200,8 @@ class Actor:
             message = f"A Job named {name} is there already and is not this run's: it is left alone."
             return Refusal(reason=Reason.NAME_TAKEN, message=message)
         soon = self._clock.now() + LOOK_FOR_NAME
-        known = self._sight.runs.get(theirs)
-        if known is not None and not known.is_gone and known is not self._run:
-            message = f"Job {name} of run {known.record.metadata.name} is still in use: this one starts when that run is over."
+        if theirs != self._run.id and await self._ledger.is_open(theirs):
+            message = f"Job {name} of run {theirs} is still in use: this one starts when that run is over."
             return Refusal(reason=Reason.WAITING_FOR_NAME, message=message, until=soon)
         await self._cluster.delete(JOBS, self._namespace, name, uid=other.metadata.uid)
         return Refusal(reason=Reason.WAITING_FOR_NAME, message=f"Job {name} of an earlier run is over and makes way.", until=soon)
@@ -209,7 +220,7 @@ class Actor:
                 self._sight.see(await self._cluster.create(CONFIG_MAPS, self._namespace, records.page(known, name, data)))
         change = records.change(action, own, known)
         if change is not None:
-            self._sight.see(await self._cluster.patch(CONFIG_MAPS, self._namespace, known.metadata.name, change))
+            self._sight.see(await patch_this(self._cluster, CONFIG_MAPS, self._namespace, known, change))
 
     async def _adopt(self, name: str, conflict: Conflict) -> Job:
         try:
@@ -236,10 +247,9 @@ class Actor:
         if started is not None:  # Kubernetes may clear it
             annotations[names.STARTED] = started.isoformat()
         change = {"metadata": {"annotations": annotations}, "spec": {"suspend": True}}
-        try:
-            self._sight.see(await self._cluster.patch(JOBS, self._namespace, name, change))
-        except NotFound:
-            return  # gone already: the watch tells
+        with contextlib.suppress(NotFound):  # gone already: the watch tells
+            if job is not None:
+                self._sight.see(await patch_this(self._cluster, JOBS, self._namespace, job, change))
 
 
 def seconds_until(then: datetime | None, now: datetime) -> float | None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from datetime import timedelta
 
 from jobyard.contracts import Cluster
@@ -18,6 +18,17 @@ from jobyard.engine.sight import Sight
 from jobyard.model.errors import Forbidden, Rejected, RightsUnavailable
 from jobyard.model.run import Reason, RunRequest
 from jobyard.patience import CLUSTER
+
+
+@dataclass
+class _Attempt:
+    """What is known of a request that is being let in."""
+
+    as_job: bool
+    """Its run may be one Job: nothing has kept it from starting at once."""
+    begun: float
+    """By the event loop's clock."""
+    tries: int = 0
 
 
 class Admission:
@@ -44,52 +55,62 @@ class Admission:
         self._gives_up = gives_up
 
     async def admit(self, request: RunRequest) -> tuple[Record, bool]:
-        """The request's record, made once there is room for its run."""
+        """The request's record, made once there is room for its run. What waits for longer than a moment has no place meanwhile, and takes one
+        anew. Raises Rejected, Unavailable."""
         run, flow = request.run_id, request.workflow
-        failures = 0
+        wants_to_know = request.waits or request.accepted
+        attempt = _Attempt(as_job=wants_to_know or not self._limiter.waits_for(flow), begun=asyncio.get_running_loop().time())
         while True:
             if request.waits:
                 await self._limiter.enter(run, flow)
             try:
                 needs_place = request.waits and home.is_plain(request) and self._limiter.waits_for(flow)
                 if not needs_place or await self._limiter.admit(run, flow) is None:
-                    made, existed = await self._make(request)
+                    made, existed = await self._make(request, attempt)
                     self._see(made)
                     return made, existed
+                # Another process has the place, or has just had it: its ConfigMap says so before we can see whose it is.
+                attempt.tries += 1
+                wait = CLUSTER.draw(attempt.tries)
+            except Rejected as refused:
+                wait = await self._wait(refused, request, attempt)
             finally:
                 self._limiter.keep_promise(run)
-            # Another process has the place, or has just had it: its ConfigMap says so before we can see whose it is.
-            failures += 1
-            await asyncio.sleep(CLUSTER.draw(failures))
+            await asyncio.sleep(wait)
 
-    async def _make(self, request: RunRequest) -> tuple[Record, bool]:
+    async def _make(self, request: RunRequest, attempt: _Attempt) -> tuple[Record, bool]:
         """The request's record in the home that is its own. A run that can't start at once is one that everybody can see to wait, or to have
         failed, unless its source wants to know. Raises Rejected, Unavailable."""
-        tries, loop = 0, asyncio.get_running_loop()
-        begun = loop.time()
+        made: tuple[Record, bool] | None = None
+        if attempt.as_job:
+            made = await self._ledger.create_job(request)
+        elif home.is_plain(request) and (job := await self._ledger.find_job(request)) is not None:
+            made = job, True  # somebody else asked for the same while it could start at once
+        return made if made is not None else await self._ledger.create_record(request)
+
+    async def _wait(self, refused: Rejected, request: RunRequest, attempt: _Attempt) -> float:
+        """How many seconds to wait after a refusal before the next try. Raises what is for good, and Unavailable for what passes by itself
+        where whoever submits comes back."""
+        if refused.reason == Reason.NO_RIGHT:  # our own word: it can't be had in this namespace
+            raise refused
         wants_to_know = request.waits or request.accepted
-        as_job = wants_to_know or not self._limiter.waits_for(request.workflow)
-        while True:
-            try:
-                made = await self._ledger.create_job(request) if as_job else None
-                return made if made is not None else await self._ledger.create_record(request)
-            except Rejected as refused:
-                if refused.reason == Reason.NO_RIGHT:  # our own word: it can't be had in this namespace
-                    raise
-                tries += 1
-                verdict = await self._judge(refused, request, tries)
-                if as_job and not wants_to_know and home.is_plain(request) and not self._sight.without_config_maps:
-                    as_job = False
-                    continue
-                is_barred = verdict.reason == Reason.NO_RIGHT
-                if verdict.wait is None or not (wants_to_know or is_barred):
-                    raise
-                if is_barred and self._gives_up is None:
-                    wait = verdict.wait.total_seconds()
-                    raise RightsUnavailable(namespace=self._namespace, what=verdict.message, retry_after=wait) from refused
-                if is_barred and self._gives_up is not None and loop.time() - begun >= self._gives_up.total_seconds():
-                    raise
-                await asyncio.sleep(CLUSTER.draw(tries) if is_barred else verdict.wait.total_seconds())
+        attempt.tries += 1
+        verdict = await self._judge(refused, request, attempt.tries)
+        if attempt.as_job and not wants_to_know and home.is_plain(request) and not self._sight.without_config_maps:
+            attempt.as_job = False
+            return 0.0
+        is_barred = verdict.reason == Reason.NO_RIGHT
+        if verdict.wait is None or not (wants_to_know or is_barred):
+            await self._ledger.withdraw(request)
+            raise refused
+        if is_barred and self._gives_up is None:
+            wait = verdict.wait.total_seconds()
+            raise RightsUnavailable(namespace=self._namespace, what=verdict.message, retry_after=wait) from refused
+        if is_barred and self._gives_up is not None:
+            if asyncio.get_running_loop().time() - attempt.begun >= self._gives_up.total_seconds():
+                raise refused
+            return CLUSTER.draw(attempt.tries)
+        return verdict.wait.total_seconds()
 
     async def _judge(self, refused: Rejected, request: RunRequest, tries: int) -> Verdict:
         """What the refusal of a record, or of what stands beside it, means. Names the rights that are missing."""

@@ -50,6 +50,8 @@ class _Look:
         self._revert(halt)
         state, reason = self._conclude(halt)
         finished = self._finished() if state.is_end else None
+        if state.is_end and not self.observed.keeps:  # the run is its Job, and has no other reason
+            reason = next((view.reason for view in self.views.values()), reason)
         if self.observed.keeps:
             self._write(state, reason, finished)
         if state.is_end:

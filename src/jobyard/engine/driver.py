@@ -152,7 +152,7 @@ class Driver:
                     return
                 decision = await self._look()
                 acted = await self._act(decision)
-                failures, self.unreachable, self._barred = 0, tools.unreachable(), None
+                failures, self.unreachable = 0, tools.unreachable()
                 wait = 0.0 if acted else seconds_until(decision.wake_at, tools.clock.now())
                 self._note_barred()
                 if decision.state.is_end:
@@ -169,6 +169,11 @@ class Driver:
                 wait = CLUSTER.draw(failures, error)
             except (Conflict, NotFound):  # the cluster moved on meanwhile: look again
                 failures += 1
+                wait = CLUSTER.draw(failures)
+            except Rejected as error:  # an admission hook that does not like a stop, say: it may be mended
+                failures += 1
+                self.unreachable = str(error)
+                self._bar(error)
                 wait = CLUSTER.draw(failures)
             self.tell()
             if wait != 0:
@@ -187,7 +192,7 @@ class Driver:
         now, loop = tools.clock.now(), asyncio.get_running_loop()
         workflow = await self._workflow()
         if self._actor is None:
-            self._actor = Actor(tools.cluster, tools.clock, tools.namespace, tools.sight, tools.limiter, seen, workflow)
+            self._actor = Actor(tools.cluster, tools.clock, tools.namespace, tools.sight, tools.ledger, tools.limiter, seen, workflow)
         for job in list(seen.missing.values()):
             await self._ask_for(job.metadata.name)
         waiting = await self._explain(now)
@@ -241,11 +246,15 @@ class Driver:
         barred = next((each for each in actor.refusals.values() if each.reason == Reason.NO_RIGHT), None) if actor else None
         if barred is not None:
             self._bar(Forbidden(action=f"start run {self.run.name}", status=403, reason=barred.reason, message=barred.message))
+        else:
+            self._barred = None
 
     def _bar(self, error: JobyardError) -> None:
         """Credentials or rights are missing: that passes by itself. Raises the error where nobody waits for ever."""
         now, gives_up = asyncio.get_running_loop().time(), self._tools.gives_up
-        self._barred = now if self._barred is None else self._barred
+        if self._barred is None:
+            self._barred = now
+            log.warning("run %s in namespace %s waits: %s", self.run.name, self._tools.namespace, error)
         if gives_up is not None and now - self._barred >= gives_up.total_seconds():
             raise error
 

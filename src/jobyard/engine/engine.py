@@ -26,6 +26,8 @@ class ClusterEngine:
         self._options = options
         self._opened: dict[str, asyncio.Future[Namespace]] = {}
         self._keeping: dict[str, asyncio.Task[None]] = {}
+        self._adopting: asyncio.TaskGroup | None = None
+        """While every open run is driven: also those of namespaces that are opened later."""
 
     async def of(self, namespace: str = "") -> Namespace:
         """The part of the engine that is about a namespace."""
@@ -40,6 +42,8 @@ class ClusterEngine:
         try:
             async with open_namespace(self._cluster, self._clock, namespace, self._options) as part:
                 opened.set_result(part)
+                if self._adopting is not None:
+                    self._adopting.create_task(part.adopt())
                 await asyncio.get_running_loop().create_future()
         except Exception as error:
             if opened.done():
@@ -56,8 +60,17 @@ class ClusterEngine:
     async def adopt(self) -> None:
         """Drives every open run of the namespaces that are open, whoever began it, until cancelled; then stops at once."""
         async with asyncio.TaskGroup() as tasks:
-            for name in list(self._opened):
-                tasks.create_task((await self.of(name)).adopt(), name=f"adopt {name}")
+            self._adopting = tasks
+            try:
+                for part in self._parts():
+                    tasks.create_task(part.adopt())
+                await asyncio.get_running_loop().create_future()
+            finally:
+                self._adopting = None
+
+    def _parts(self) -> list[Namespace]:
+        """The namespaces that are open: one that can't be opened just now keeps nobody waiting."""
+        return [opened.result() for opened in self._opened.values() if opened.done() and opened.exception() is None]
 
     # --- for triggers ---
 
@@ -67,8 +80,9 @@ class ClusterEngine:
     async def outcome(self, run: Run) -> Outcome:
         return await (await self.of(run.namespace)).outcome(run)
 
-    async def runs(self, trigger: str) -> list[Run]:
-        found = [run for name in list(self._opened) for run in (await self.of(name)).runs(trigger)]
+    async def runs(self, trigger: str, namespace: str = "") -> list[Run]:
+        parts = [await self.of(namespace)] if namespace else self._parts()
+        found = [run for part in parts for run in part.runs(trigger)]
         return sorted(found, key=lambda run: (run.created, run.name))
 
     async def release(self, run: Run, until: datetime | None = None) -> None:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import contextlib
-import json
 from collections.abc import Iterator
 from contextlib import AbstractContextManager
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import UTC, date, timedelta
-from typing import Any
+from typing import Annotated, Any
+
+import msgspec
+from msgspec import structs
 
 from jobyard.contracts import Clock, Cluster, Page
 from jobyard.engine import home
@@ -20,7 +22,7 @@ from jobyard.engine.run_sight import RunSight
 from jobyard.engine.sight import JOB_NAME_LABEL
 from jobyard.model import names
 from jobyard.model.diagnosis import Diagnosis, diagnose
-from jobyard.model.errors import CannotRerun, Forbidden, NoSuchRun, NotFound, RunDamaged
+from jobyard.model.errors import CannotRerun, Forbidden, NoSuchPage, NoSuchRun, NotFound, RunDamaged
 from jobyard.model.finding import did_you_mean
 from jobyard.model.job import owned_by
 from jobyard.model.objects import CONFIG_MAPS, EVENTS, JOBS, PODS, WHOLE_JOBS, ConfigMap, Event, Job, Kind, Other, metadata_of
@@ -35,49 +37,61 @@ _OPEN, _OLDER = "open", "older"
 # --- a list of them ---
 
 
-@dataclass(frozen=True, kw_only=True)
-class _Place:
-    """Where a page begins: in which part of the list, among which kind of records, after what."""
+_KINDS: tuple[Kind[Any], ...] = (CONFIG_MAPS, JOBS)
+PLACE_LIMIT = 10_000
+"""Characters by which a page is asked for. Kubernetes' own part of them has some hundred."""
+
+
+class _Place(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Where a page begins: in which part of the list, among which kind of records, after what. It comes back from outside: `_read_place`."""
 
     part: str = _OPEN
-    kind: int = 0
-    after: str = ""
-    first: str = ""
+    kind: Annotated[int, msgspec.Meta(ge=0, lt=len(_KINDS))] = 0
+    after: Annotated[str, msgspec.Meta(pattern=r"^[!-~]*\Z")] = ""
+    first: date
     """The day on which the list was begun."""
 
 
-_KINDS: tuple[Kind[Any], ...] = (CONFIG_MAPS, JOBS)
+def _read_place(after: str) -> _Place:
+    """Where the page begins that is asked for. Raises NoSuchPage: anybody may have written it."""
+    try:
+        place = msgspec.json.decode(after if len(after) <= PLACE_LIMIT else "", type=_Place)
+    except (msgspec.MsgspecError, UnicodeEncodeError, RecursionError):
+        raise NoSuchPage from None
+    if not 1970 < place.first.year < 3000 or place.part not in _parts(place):
+        raise NoSuchPage
+    return place
 
 
 async def page(cluster: Cluster, clock: Clock, namespace: str, after: str = "", size: int = PAGE) -> Page:
     """The open runs, then those that ended, the newest day first; from their records' labels and annotations alone.
 
-    Raises WatchExpired when `after` is too old: the list is to be begun anew.
+    Raises WatchExpired when `after` is too old: the list is to be begun anew; NoSuchPage when it is no page's `following`.
     """
-    today = clock.now().astimezone(UTC).date()
-    place = _Place(**json.loads(after)) if after else _Place(first=today.isoformat())
+    place = _read_place(after) if after else _Place(first=clock.now().astimezone(UTC).date())
     found: list[Run] = []
     while place.part:
         if place.part == next(_days(place)) and not (place.kind or place.after):
             few = await _ended(cluster, namespace, size - len(found))
             if few is not None:
                 found += few
-                place = replace(place, part="")
+                place = structs.replace(place, part="")
                 break
         seen: list[Any] = []
+        token = ""
         kind = _KINDS[place.kind]
         with _allowed(kind):
             wanted = kind if place.part == _OPEN else metadata_of(kind)
             seen, token = await cluster.page(wanted, namespace, labels=_selector(place), size=size - len(found), after=place.after)
-            place = replace(place, after=token)
+        place = structs.replace(place, after=token)
         found += [home.read(each, namespace) for each in seen if home.is_record(each)]
         if not place.after:
             place = _next(place)
         if len(found) >= size:
             break
     order = sorted(found, key=lambda run: run.finished or run.created, reverse=True)
-    order.sort(key=lambda run: run.released)
-    return Page(runs=tuple(order), following=json.dumps(vars(place)) if place.part else "")
+    order.sort(key=lambda run: run.state.is_end)
+    return Page(runs=tuple(order), following=msgspec.json.encode(place).decode() if place.part else "")
 
 
 async def _ended(cluster: Cluster, namespace: str, size: int) -> list[Run] | None:
@@ -104,16 +118,20 @@ def _selector(place: _Place) -> str:
 
 def _days(place: _Place) -> Iterator[str]:
     """The days that are looked through one by one, the newest first; a clock that is ahead of ours may have written tomorrow's."""
-    first = date.fromisoformat(place.first) + timedelta(days=1)
+    first = place.first + timedelta(days=1)
     return ((first - timedelta(days=number)).isoformat() for number in range(DAYS + 1))
 
 
 def _next(place: _Place) -> _Place:
     """What comes after a part of the list, or one kind of its records."""
     if place.kind + 1 < len(_KINDS):
-        return replace(place, kind=place.kind + 1)
-    parts = [_OPEN, *_days(place), _OLDER, ""]
-    return replace(place, kind=0, part=parts[parts.index(place.part) + 1])
+        return structs.replace(place, kind=place.kind + 1)
+    parts = [*_parts(place), ""]
+    return structs.replace(place, kind=0, part=parts[parts.index(place.part) + 1])
+
+
+def _parts(place: _Place) -> list[str]:
+    return [_OPEN, *_days(place), _OLDER]
 
 
 # --- one of them ---
@@ -180,10 +198,10 @@ async def again(cluster: Cluster, clock: Clock, run: Run, key: str, *, failed_on
     if workflow is None:
         raise RunDamaged(run=run.name, namespace=run.namespace)
     literals: tuple[tuple[str | int, ...], ...] = ()
+    if beside := seen.record.metadata.annotations.get(names.OBJECTS):
+        remedy = "Run its file again." if shown.trigger in (*names.FACES, "") or shown.origin.get("file") else "Send the message again."
+        raise CannotRerun(run=run.name, why=f"it brought {beside}, made for that run alone and kept nowhere else", remedy=remedy)
     if isinstance(seen.record, Job):
-        if beside := seen.record.metadata.annotations.get(names.OBJECTS):
-            why = f"{beside} was made for that run alone, and is kept nowhere else"
-            raise CannotRerun(run=run.name, why=why, remedy="Send the message again.")
         whole = await cluster.get(WHOLE_JOBS, run.namespace, run.name)
         workflow, literals = reveal(workflow, whole.spec, run.name)
     return replace(rerun(workflow, shown, key, failed_only=failed_only), literals=literals)

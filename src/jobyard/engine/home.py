@@ -130,6 +130,8 @@ def record_annotations(request: RunRequest) -> dict[str, str]:
     origin = msgspec.json.encode(dict(request.origin)).decode() if request.origin else ""
     if 0 < len(origin) <= ORIGIN_LIMIT:
         found[names.ORIGIN] = origin
+    if request.objects:
+        found[names.OBJECTS] = ",".join(f"{each['kind']}/{each['metadata']['name']}" for each in request.objects)[:ORIGIN_LIMIT]
     if flow.retention is not None:
         found[names.RETENTION] = str(int(flow.retention.total_seconds()))
     return found
@@ -155,8 +157,6 @@ def write_job(request: RunRequest, run: str) -> Manifest | None:
     hidden = replace(step, job=replace(step.job, manifest=_hide(step.job.manifest, request.literals)))
     stored = StoredRequest(workflow=replace(request.workflow, steps=(hidden,)))
     annotations = {**record_annotations(request), names.STEP: step.name, names.REQUEST: msgspec.json.encode(stored).decode()}
-    if request.objects:
-        annotations[names.OBJECTS] = ",".join(f"{each['kind']}/{each['metadata']['name']}" for each in request.objects)
     labels = job_labels(run, request.trigger, Role.STEP, step.name, 1)
     made = render(
         step.job.manifest,

@@ -13,12 +13,13 @@ from jobyard.contracts import Clock, Cluster
 from jobyard.engine import home
 from jobyard.engine import record as records
 from jobyard.engine.home import Record
+from jobyard.engine.patching import patch_this
 from jobyard.engine.rights import RECORDS
 from jobyard.engine.run_sight import RunSight
 from jobyard.engine.sight import Sight
 from jobyard.model import belongings, names
 from jobyard.model.belongings import Belonging
-from jobyard.model.errors import Conflict, Forbidden, NotFound, Rejected
+from jobyard.model.errors import Conflict, Forbidden, NameTaken, NotFound, Rejected
 from jobyard.model.job import owner_reference
 from jobyard.model.objects import CONFIG_MAPS, JOBS, SECRETS, ConfigMap, Job, Kind, Manifest, Other, metadata_of
 from jobyard.model.run import Reason, RunRequest
@@ -44,6 +45,8 @@ class Ledger:
         self._homes: defaultdict[str, dict[Home, bool]] = defaultdict(dict)
         """From a trigger's label to the homes that its requests had, and whether it had runs elsewhere when that was asked."""
 
+        self._unfinished: dict[str, Job] = {}
+        """Jobs, by uid, that this ledger made and whose Secrets and ConfigMaps are not there yet."""
         self._asking: defaultdict[str, asyncio.Lock] = defaultdict(asyncio.Lock)
         """By a trigger's label: many that submit at once ask once."""
 
@@ -95,7 +98,7 @@ class Ledger:
         return False
 
     def ask_anew(self) -> None:
-        """ConfigMaps are seen that were not before: what was said of runs elsewhere holds no more."""
+        """What was said of runs elsewhere holds no more: another process may have made some, or more is seen than before."""
         self._homes.clear()
 
     # --- made ---
@@ -103,18 +106,40 @@ class Ledger:
     async def create_job(self, request: RunRequest) -> tuple[Job, bool] | None:
         """The Job that is the request's run, and whether it was there before; None when its record can't be one. What its pods wait for
         follows it. Raises what the cluster answers."""
-        if not home.is_plain(request) or home.write_job(request, request.run_id) is None:
+        manifest = home.write_job(request, request.run_id) if home.is_plain(request) else None
+        if manifest is None:
             return None
         found = await self._elsewhere(request, ("Job", request.prefix))
         if found is not None and not isinstance(found, Job):
             return None
-        made, existed = (
-            (found, True) if found is not None else await self._take_name(JOBS, request, lambda run: home.write_job(request, run))
-        )
+        if found is not None:
+            made, existed = found, True
+        else:
+            made, existed = await self._take_name(
+                JOBS, request, lambda run: manifest if run == request.run_id else home.write_job(request, run)
+            )
+        if not existed and request.objects:
+            self._unfinished[made.metadata.uid] = made
         if names.ENDED not in made.metadata.labels:
             for each in request.objects:
                 await patiently(functools.partial(self._make_object, each, request, made))
+        self._unfinished.pop(made.metadata.uid, None)
         return made, existed
+
+    async def withdraw(self, request: RunRequest) -> None:
+        """Deletes the request's Job where this ledger made it and what its pods wait for is refused for good: nothing of it ever ran."""
+        for uid, job in list(self._unfinished.items()):
+            if home.same_request(job, request):
+                del self._unfinished[uid]
+                await self._cluster.delete(JOBS, self._namespace, job.metadata.name, uid=uid)
+
+    async def find_job(self, request: RunRequest) -> Job | None:
+        """The request's Job where its run is one already; None where it is not."""
+        try:
+            found = await self._cluster.get(JOBS, self._namespace, names.record(request.prefix, request.run_id))
+        except NotFound:
+            return None
+        return found if home.same_request(found, request) else None
 
     async def create_record(self, request: RunRequest) -> tuple[Record, bool]:
         """The request's ConfigMap, whole, and whether it was there before; or the Job that turned out to be its record."""
@@ -131,10 +156,10 @@ class Ledger:
         else:
             made, existed = await self._take_name(CONFIG_MAPS, request, lambda run: records.write(request, run, packed))
         if names.INCOMPLETE in made.metadata.annotations:
-            made = await self._complete(request, packed, made, existed)
+            made = await self._complete(request, packed, made)
         return made, existed
 
-    async def _complete(self, request: RunRequest, packed: Sequence[bytes], record: ConfigMap, existed: bool) -> ConfigMap:
+    async def _complete(self, request: RunRequest, packed: Sequence[bytes], record: ConfigMap) -> ConfigMap:
         """Makes what the run needs beside its record, and says on the record that it is there. Nothing of it starts before."""
         if len(records.part_names(record)) == len(packed) - 1:
             for number, text in enumerate(packed[1:], start=1):
@@ -144,11 +169,13 @@ class Ledger:
             for each in request.objects:
                 await patiently(functools.partial(self._make_object, each, request, record))
         except Rejected:
-            if not existed:  # a run that can't have what it needs must not be there
-                await self._cluster.delete(CONFIG_MAPS, self._namespace, record.metadata.name, uid=record.metadata.uid)
+            # A run that can't have what it needs must not be there; but for one that somebody has completed meanwhile.
+            metadata = record.metadata
+            with contextlib.suppress(Conflict):
+                await self._cluster.delete(CONFIG_MAPS, self._namespace, metadata.name, uid=metadata.uid, version=metadata.resource_version)
             raise
         change = {"metadata": {"annotations": {names.INCOMPLETE: None}}}
-        return await patiently(lambda: self._cluster.patch(CONFIG_MAPS, self._namespace, record.metadata.name, change))
+        return await patiently(lambda: patch_this(self._cluster, CONFIG_MAPS, self._namespace, record, change))
 
     async def _take_name(self, kind: Kind[Any], request: RunRequest, write: Any) -> tuple[Any, bool]:
         """Creates the request's record under the first of its names that is free, or finds it there. What has the name and is another's is
@@ -207,13 +234,24 @@ class Ledger:
             if any(owner.uid == uid for owner in there.metadata.owner_references):
                 return
             labels = there.metadata.labels
-            theirs = self._sight.runs.get(labels.get(names.RUN, ""))
             is_sources = labels.get(names.ROLE) == "object" and labels.get(names.TRIGGER) == trigger
-            if not is_sources or (theirs is not None and not theirs.is_gone):
-                message = f"a {kind_name} named {name} is there already and is not this run's: it is left alone"
-                raise Rejected(action=f"create {kind_name} {name}", status=409, reason=Reason.NAME_TAKEN, message=message) from None
+            theirs = await self.find(labels.get(names.RUN, "")) if labels.get(names.ROLE) == "object" else None
+            if not is_sources or await self.is_open(labels.get(names.RUN, "")):
+                message = f"a {kind_name} named {name} is there already"
+                if theirs is not None:
+                    message += f" and belongs to run {theirs.metadata.name}: it is left alone. Wait for that run's end, or cancel it"
+                else:
+                    message += " and is not this run's: it is left alone. Delete it, or give yours another name"
+                raise NameTaken(action=f"create {kind_name} {name}", status=409, reason=Reason.NAME_TAKEN, message=message) from None
             await self._cluster.delete(kind, self._namespace, name, uid=there.metadata.uid)
             raise
+
+    async def is_open(self, run: str) -> bool:
+        """Whether there is a run of this id that was not released. What is not seen is asked for: a watch may be minutes behind."""
+        known = self._sight.runs.get(run)
+        if known is not None and not known.is_gone:
+            return True
+        return any(names.ENDED not in each.metadata.labels for each in await self._labelled(f"{names.RECORD_SELECTOR},{names.RUN}={run}"))
 
     # --- read, changed ---
 
@@ -232,11 +270,10 @@ class Ledger:
         return run.stored() is not None
 
     async def change(self, record: Record, change: Manifest) -> Record:
-        """Patches a record. Raises NotFound, Conflict, Unavailable."""
-        name = record.metadata.name
+        """Patches this very record. Raises NotFound, Conflict, Unavailable."""
         if isinstance(record, Job):
-            return await self._cluster.patch(JOBS, self._namespace, name, change)
-        return await self._cluster.patch(CONFIG_MAPS, self._namespace, name, change)
+            return await patch_this(self._cluster, JOBS, self._namespace, record, change)
+        return await patch_this(self._cluster, CONFIG_MAPS, self._namespace, record, change)
 
     async def look_again(self, run: RunSight) -> Record | None:
         """The run's record as it is now, asked for by name; None when it is gone, or another has its name."""

@@ -6,8 +6,11 @@ import asyncio
 import contextlib
 import heapq
 import itertools
-from collections import defaultdict
-from collections.abc import Callable, Collection, Sequence
+from collections import OrderedDict, defaultdict
+from collections.abc import AsyncIterator, Callable, Collection, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
+from datetime import datetime
+from weakref import WeakValueDictionary
 
 from jobyard.contracts import Clock, Cluster
 from jobyard.engine import home, limits
@@ -24,6 +27,8 @@ from jobyard.patience import patiently
 
 TRIES = 20
 """How often a claim is tried again because another process took or gave a place of the same scope at the same moment."""
+NOTICED_LIMIT = 10_000
+"""How many places are remembered that were seen to be unused."""
 ANY = 1_000_000
 """Places of a scope that nobody has limited."""
 
@@ -38,13 +43,16 @@ class Limiter:
         self._namespace = namespace
         self._sight = sight
         self._alone = alone
-        self._turn = asyncio.Lock()
+        self._turns: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
+        """By scope: who takes places there, and may give them back, is alone at it."""
         self._promised: defaultdict[str, set[str]] = defaultdict(set)
         """From scope to the runs, by id, that were let in and whose records were not seen yet."""
         self._workflows: dict[str, int] = {}
         """The limits that workflows set themselves (`maxRuns`), by scope."""
         self.lines = Lines(self._free)
         self._tickets = itertools.count(1)
+        self._noticed: OrderedDict[tuple[str, Place], datetime] = OrderedDict()
+        """When a holder's place was first seen to be unused."""
         self._visible: defaultdict[str, dict[str, Callable[[], None]]] = defaultdict(dict)
         """From scope to the runs, by id, that wait for a place where everybody can see them, and how each is told of one."""
         self.looks = 0
@@ -62,8 +70,15 @@ class Limiter:
 
     def _active(self, scope: str) -> set[str]:
         """The runs, by id, that count for a scope: also those that wait for a place where everybody can see them."""
-        seen = {run.id for uid in self._sight.active(scope) if (run := self._sight.of(uid)) is not None}
+        seen = {run.id for uid in self._sight.active(scope) if (run := self._sight.of(uid)) is not None and not self._is_put_off(run)}
         return seen | self._promised.get(scope, set())
+
+    def _is_put_off(self, run: RunSight) -> bool:
+        """Whether a run waits for its source, to begin or to be completed, longer than that takes where nothing went wrong. It may do so
+        for ever, and counts again once it begins. Until then it counts, or a source would let go of more than there is room for."""
+        annotations = run.record.metadata.annotations
+        is_waiting = names.HELD in annotations or names.INCOMPLETE in annotations
+        return is_waiting and self._clock.now() - run.created >= limits.UNUSED and not run.has_begun
 
     # --- a run that waits in its source ---
 
@@ -139,18 +154,26 @@ class Limiter:
         claims = [*limits.of_run(workflow, run, set_), *(limits.of_job(step, job, set_) if step else ())]
         if self._alone or self._sight.without_config_maps:
             return self._count(run, claims)
-        wanted = [claim for claim in claims if not self._has(claim)]
-        if not wanted:
-            return None
-        async with self._turn:
-            taken: list[Claim] = []
-            for claim in wanted:
-                full = await self._take(claim, run)
-                if full is not None:
-                    await self._give_back(taken)
-                    return full
-                taken.append(claim)
+        async with self._alone_at(claims):  # a place that is here now may be given back as long as another is at it
+            added: list[tuple[Claim, Place]] = []
+            for claim in [claim for claim in claims if not self._has(claim)]:
+                got = await self._take(claim, run)
+                if isinstance(got, Full):
+                    await self._give_back(added)
+                    return got
+                if got is not None:
+                    added.append((claim, got))
         return None
+
+    @asynccontextmanager
+    async def _alone_at(self, claims: Sequence[Claim]) -> AsyncIterator[None]:
+        async with AsyncExitStack() as turns:
+            for scope in sorted({claim.scope for claim in claims}):  # in one order, so that no two wait for each other
+                turn = self._turns.get(scope)
+                if turn is None:
+                    turn = self._turns[scope] = asyncio.Lock()
+                await turns.enter_async_context(turn)
+            yield
 
     def _has(self, claim: Claim) -> bool:
         """Whether a claim's place is known to be held, and need not be taken anew."""
@@ -184,7 +207,8 @@ class Limiter:
         known = self._sight.runs.get(run)
         return (str(known.created) if known else "", run)
 
-    async def _take(self, claim: Claim, run: str) -> Full | None:
+    async def _take(self, claim: Claim, run: str) -> Full | Place | None:
+        """Full where there is no room; the place where it was added; None where it was there already, for others of the run too."""
         for _ in range(TRIES):
             places = await self._places(claim)
             held = limits.holders(places)
@@ -196,15 +220,16 @@ class Limiter:
                 await self._put(claim, granted, places)
             except (Conflict, NotFound):
                 continue  # somebody else was at it in the same moment
-            return None
+            return None if claim.holder in held else granted[claim.holder]
         raise Conflict(action=f"take a place of limit {claim.scope}", status=409, reason="Conflict", message="others are faster")
 
-    async def _give_back(self, taken: Sequence[Claim]) -> None:
-        """Not needed for anything to be right, but places that nobody uses are a pity."""
-        for claim in taken:
+    async def _give_back(self, added: Sequence[tuple[Claim, Place]]) -> None:
+        """Not needed for anything to be right, but places that nobody uses are a pity. One that another process has taken anew stays."""
+        for claim, place in added:
             places = await self._places(claim)
             held = limits.holders(places)
-            if held.pop(claim.holder, None) is not None:
+            if held.get(claim.holder) == place:
+                del held[claim.holder]
                 with contextlib.suppress(Conflict, NotFound):
                     await self._put(claim, held, places)
 
@@ -226,12 +251,12 @@ class Limiter:
         """Whether a holder needs its place no more. An end never changes, so what we have seen of one holds; of what we have not seen
         we ask: our watch may be a moment behind. What is not there at all may be about to be."""
         run = self._sight.runs.get(place.run)
-        unused = self._clock.now() - place.at >= limits.UNUSED
         if run is None:
-            if place.run in self._sight.over:
+            left = self._sight.over.get(place.run)
+            if left is not None and place.at <= left:
                 return True
             found = await self._state(place.run)
-            return unused if found is None else found
+            return self._is_unused(holder, place) if found is None else found
         if home.end(run.record) is not None:
             return True
         if holder == place.run:
@@ -239,7 +264,15 @@ class Limiter:
         job = run.jobs.get(holder)
         if job is not None:
             return read(job).state.is_end
-        return any(result.job == holder and result.state.is_end for result in run.results().values()) or unused
+        has_ended = any(result.job == holder and result.state.is_end for result in run.results().values())
+        return has_ended or self._is_unused(holder, place)
+
+    def _is_unused(self, holder: str, place: Place) -> bool:
+        now = self._clock.now()
+        noticed = self._noticed.setdefault((holder, place), now)
+        while len(self._noticed) > NOTICED_LIMIT:
+            self._noticed.popitem(last=False)
+        return limits.is_unused(place, noticed, now)
 
     async def _state(self, run: str) -> bool | None:
         """Whether a run that is not seen here is over; None when there is no such run."""

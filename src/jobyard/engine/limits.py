@@ -4,7 +4,7 @@ A namespace's limits are numbers in the ConfigMap `jobyard-limits`, which people
 of that scope, which is only ever changed together with its resource version: of two processes that want the last place, one gets it.
 A place is named after its holder (a run's id, or a Job's name), so taking it twice is taking it once, and nobody needs to give it
 back: a holder whose run or Job has ended no longer counts. A place bears the time at which it was taken: one whose run was never
-made counts for two minutes. So a crash at any point leaves nothing locked.
+made counts for two minutes from when whoever wants it has noticed, whatever their clocks say. So a crash at any point leaves nothing locked.
 """
 
 from __future__ import annotations
@@ -26,7 +26,9 @@ NAMESPACE = "namespace"
 """The name of the limit that every run counts for."""
 _HOLDERS = "holders"
 UNUSED = timedelta(minutes=2)
-"""How long a place counts whose run, or Job, is not there: its launch may be under way."""
+"""How long a place counts whose run, or Job, was noticed not to be there: its launch may be under way."""
+OLD = timedelta(minutes=10)
+"""Age of such a place at which nobody need have noticed: no two clocks are as far apart."""
 LAUNCH = timedelta(minutes=1)
 """How long a place is good for a launch: one that takes longer takes the place anew."""
 
@@ -102,11 +104,12 @@ def scopes(workflow: Workflow) -> list[str]:
 
 
 def holders(places: ConfigMap | None) -> dict[str, Place]:
-    """Who holds a place. Damaged by hand, it holds nobody: the next claim writes it anew."""
+    """Who holds a place. Damaged by hand, it holds nobody: the next claim writes it anew. Nor is a place one whose time has no zone."""
     try:
-        return msgspec.json.decode(places.data[_HOLDERS], type=dict[str, Place]) if places else {}
+        held = msgspec.json.decode(places.data[_HOLDERS], type=dict[str, Place]) if places else {}
     except (KeyError, msgspec.MsgspecError):
         return {}
+    return {holder: place for holder, place in held.items() if place.at.tzinfo is not None}
 
 
 def take(claim: Claim, run: str, held: Mapping[str, Place], over: Iterable[str], now: datetime) -> dict[str, Place] | Full:
@@ -119,8 +122,14 @@ def take(claim: Claim, run: str, held: Mapping[str, Place], over: Iterable[str],
 
 
 def is_good(place: Place, now: datetime) -> bool:
-    """Whether a launch may go by a place that was taken before."""
-    return now - place.at < LAUNCH
+    """Whether a launch may go by a place that was taken before; not by one that a clock far ahead took."""
+    return abs(now - place.at) < LAUNCH
+
+
+def is_unused(place: Place, noticed: datetime, now: datetime) -> bool:
+    """Whether a place counts no more, whose run or Job is not there. `noticed`: when whoever asks first saw so, by its own clock: that of
+    whoever took it may be minutes behind, or years ahead."""
+    return now - noticed >= UNUSED or now - place.at >= OLD
 
 
 def write(claim: Claim, held: Mapping[str, Place], version: str = "") -> Manifest:

@@ -20,6 +20,7 @@ from jobyard.engine.home import End, Record
 from jobyard.engine.ledger import Ledger
 from jobyard.engine.limiter import Limiter
 from jobyard.engine.logs import last_lines
+from jobyard.engine.patching import patch_this
 from jobyard.engine.run_sight import RunSight
 from jobyard.engine.sight import Sight
 from jobyard.engine.signals import Signal
@@ -27,7 +28,7 @@ from jobyard.engine.sweep import delete_stopped, sweep
 from jobyard.engine.watches import Watches
 from jobyard.model import names
 from jobyard.model.errors import Conflict, Forbidden, NoSuchRun, NotEnded, NotFound, Unauthorized, Unavailable
-from jobyard.model.job import hand_back_ttl, moment
+from jobyard.model.job import hand_back_ttl, moment, read
 from jobyard.model.objects import CONFIG_MAPS, JOBS, ConfigMap, Event, Job, Pod
 from jobyard.model.parameters import resolve
 from jobyard.model.run import Outcome, Run, RunRequest, RunView, StepView
@@ -37,7 +38,6 @@ log = logging.getLogger("jobyard.engine")
 
 Answer = TypeVar("Answer")
 
-Seen = TypeVar("Seen", Job, Pod, Event, ConfigMap)
 TIDY_EVERY = timedelta(minutes=1)
 """How often what is over is looked through for what may go."""
 SWEEP_EVERY = 10
@@ -172,10 +172,10 @@ class Namespace:
                 self._see(await self._patiently(lambda: self.ledger.change(seen.record, kept)))
             return
         for job in list(seen.jobs.values()) if seen.keeps else ():
-            change = hand_back_ttl(job, end.finished, now)
+            change = hand_back_ttl(job, read(job).finished or end.finished, now)
             if change is not None:
                 with contextlib.suppress(NotFound):
-                    await self._patiently(functools.partial(self._cluster.patch, JOBS, self._name, job.metadata.name, change))
+                    await self._patiently(functools.partial(patch_this, self._cluster, JOBS, self._name, job, change))
         change = home.release(seen.record, end, now)
         seen.is_leaving = True
         try:
@@ -204,8 +204,10 @@ class Namespace:
             record = await self._patiently(lambda: self.ledger.look_again(seen))
             if record is None or names.HELD not in record.metadata.annotations:
                 return
-            await self._patiently(lambda: self._cluster.delete(CONFIG_MAPS, self._name, record.metadata.name, uid=run.uid))
-            self._left(self.sight.forget(run.uid))
+            metadata = record.metadata
+            with contextlib.suppress(Conflict):  # somebody has let it begin in the meantime
+                await self._cluster.delete(CONFIG_MAPS, self._name, metadata.name, uid=run.uid, version=metadata.resource_version)
+                self._left(self.sight.forget(run.uid))
 
     async def _patiently(self, call: Callable[[], Awaitable[Answer]]) -> Answer:
         """Also over credentials and rights that are missing for a while. Raises what the cluster answered last."""
@@ -280,6 +282,7 @@ class Namespace:
     async def adopt(self) -> None:
         """Drives every open run of the namespace, whoever began it, and sees to what is over; until cancelled. Then nothing more is done."""
         self._adopting = True
+        self.ledger.ask_anew()  # another process may have led since
         try:
             for seen in list(self.sight.runs.values()):
                 self._consider(seen)
@@ -304,19 +307,23 @@ class Namespace:
             driver = self._drivers.get(seen.uid)
             has_ended = driver is not None and driver.run.trigger in names.FACES and driver.outcome.done()
             if (is_due or (until is None and has_ended)) and not (seen.is_gone or seen.is_leaving):
-                await self.release(seen.run(self._name))
+                await self._release_quietly(seen.run(self._name))
+
+    async def _try(self, what: str, work: Awaitable[object]) -> None:
+        """What goes wrong with one kind of tidying is told, and keeps back no other."""
+        try:
+            await work
+        except Exception as error:
+            log.warning("not all that is over in namespace %s could be %s; tried again", self._name, what, exc_info=error)
 
     async def _tidy(self) -> None:
         count = 0
         cared_for = {names.label_value(trigger) for trigger in self._options.triggers}
         while True:
-            try:
-                await self._release_kept()
-                await delete_stopped(self._cluster, self._clock, self._name)
-                if count % SWEEP_EVERY == 0:
-                    await sweep(self._cluster, self._clock, self._name, self._options.retention, cared_for=cared_for)
-            except Exception as error:
-                log.warning("what is over in namespace %s could not be tidied; tried again", self._name, exc_info=error)
+            await self._try("released", self._release_kept())
+            await self._try("deleted", delete_stopped(self._cluster, self._clock, self._name))
+            if count % SWEEP_EVERY == 0:
+                await self._try("swept", sweep(self._cluster, self._clock, self._name, self._options.retention, cared_for=cared_for))
             count += 1
             await asyncio.sleep(TIDY_EVERY.total_seconds())
 
@@ -374,7 +381,7 @@ class Namespace:
 
 def _is_incomplete(seen: RunSight) -> bool:
     annotations = seen.record.metadata.annotations
-    return names.INCOMPLETE in annotations or (names.OBJECTS in annotations)
+    return names.INCOMPLETE in annotations or (isinstance(seen.record, Job) and names.OBJECTS in annotations)
 
 
 @asynccontextmanager

@@ -118,13 +118,14 @@ def pages(results: Mapping[Slot, StepResult], record: ConfigMap, workflow: Workf
 def change(write: Write, data: Mapping[str, str], known: ConfigMap) -> dict[str, Any] | None:
     """The merge patch of the record itself for a Write, `data` being what of its results belongs there; None when there is nothing.
 
-    An end is written only onto the record as it was `known` when it was decided: of many processes that serve a run, one says how and
-    when it ended, and the others read it.
+    A state is written only onto the record as it was `known` when it was decided: of many processes that serve a run, one says how and
+    when it ended, and the others read it. One that is behind must not call a run running that has ended; its results do no harm.
     """
     if write.state is None:
-        if not data and known.metadata.labels.get(names.STATE) == State.RUNNING:
-            return None
-        return {"metadata": {"labels": {names.STATE: State.RUNNING}}, "data": dict(data)}
+        if known.metadata.labels.get(names.STATE) != State.PENDING:
+            return {"data": dict(data)} if data else None
+        version = known.metadata.resource_version
+        return {"metadata": {"labels": {names.STATE: State.RUNNING}, "resourceVersion": version}, "data": dict(data)}
     annotations = {names.REASON: write.reason, names.FINISHED: write.finished.isoformat() if write.finished else None}
     labels = {names.STATE: write.state}
     return {

@@ -289,6 +289,8 @@ class RunSight:
         if result.reason == Reason.WAITING_FOR_POD and any(pod.status.phase in ("Running", "Succeeded", "Failed") for pod in pods.values()):
             result = replace(result, state=State.RUNNING, reason="")  # the pod says so before its Job does
         stopping = annotations.get(names.STOP, "")
+        if stopping and not result.state.is_end:
+            result = replace(result, state=State.RUNNING, reason=stopping)  # on its way out: its pods get their time
         facts = result.facts() | {"job": job.metadata.name, "attempt": int(number)}
         facts["outputs"] = outputs(list(pods.values())) if result.state is State.SUCCEEDED else None
         return Attempt(

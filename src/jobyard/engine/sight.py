@@ -9,10 +9,11 @@ from __future__ import annotations
 
 from collections import OrderedDict, defaultdict
 from collections.abc import Iterable
+from datetime import datetime
 
 from jobyard.engine import home
 from jobyard.engine.home import Record
-from jobyard.engine.limits import LIMITS
+from jobyard.engine.limits import LIMITS, holders
 from jobyard.engine.run_sight import RunSight
 from jobyard.model import names
 from jobyard.model.job import read
@@ -47,8 +48,9 @@ class Sight:
         """By the uid of the owner that was not seen yet."""
         self._early_count = 0
         self._gone: OrderedDict[str, None] = OrderedDict()
-        self.over: OrderedDict[str, None] = OrderedDict()
-        """The ids of runs that were open and are not any more, the last ones."""
+        self.over: OrderedDict[str, datetime | None] = OrderedDict()
+        """The ids of runs that were open and are not any more, the last ones; with the time of the newest place that was seen of each. A
+        place that is newer, by the same clocks, is of a run that was submitted again."""
         self._active: defaultdict[str, dict[str, None]] = defaultdict(dict)
         """From a limit's scope to the runs, by uid, that count for it and have not ended."""
 
@@ -73,8 +75,8 @@ class Sight:
     def see(self, seen: Seen) -> RunSight | None:
         """Takes in an object as it now is; says whose run's view may have changed.
 
-        News come from the watch and from the answers to our own calls, in any order: what is older than what is known, or known to be
-        gone, is not taken in.
+        News come from the watch and from the answers to our own calls, in any order: what is known already, in this version or a
+        newer one, or known to be gone, is not taken in.
         """
         if seen.metadata.uid in self._gone:
             return None
@@ -85,7 +87,7 @@ class Sight:
                 return self._see_config_map(seen)
             case Job():
                 run = self._owner(seen, seen.metadata)
-                if run is None or _is_older(seen, run.jobs.get(seen.metadata.name)):
+                if run is None or _is_known(seen, run.jobs.get(seen.metadata.name)):
                     return None
                 run.see_job(seen)
                 if read(seen).state.is_end:
@@ -95,7 +97,7 @@ class Sight:
             case Pod():
                 run = self._owner(seen, seen.metadata)
                 job = next((owner.uid for owner in seen.metadata.owner_references if owner.kind == "Job"), "")
-                if run is None or _is_older(seen, run.pods.get(job, {}).get(seen.metadata.name)):
+                if run is None or _is_known(seen, run.pods.get(job, {}).get(seen.metadata.name)):
                     return None
                 run.see_pod(job, seen)
                 self._belongs(seen.metadata.uid, run)
@@ -132,7 +134,7 @@ class Sight:
         """Forgets a run as a whole: its record is gone, or was released."""
         if self.runs.get(run.id) is run:
             del self.runs[run.id]
-            self.over[run.id] = None
+            self.over[run.id] = self._newest_place(run.id)
             while len(self.over) > GONE_LIMIT:
                 self.over.popitem(last=False)
         self._unbind(uid for uid in run.uids() if self._run_of.get(uid) is run)
@@ -140,10 +142,14 @@ class Sight:
 
     # --- inside ---
 
+    def _newest_place(self, run: str) -> datetime | None:
+        places = (place for each in self.places.values() for place in holders(each).values())
+        return max((place.at for place in places if place.run == run), default=None)
+
     def _see_record(self, seen: Record) -> RunSight | None:
         run = self._run_of.get(seen.metadata.uid)
         if run is not None and run.uid == seen.metadata.uid:
-            if _is_older(seen, run.record):
+            if _is_known(seen, run.record):
                 return None
             if home.scopes(seen) != home.scopes(run.record):  # by hand: it counts for what it says now
                 self._count(run, active=False)
@@ -168,18 +174,19 @@ class Sight:
     def _see_config_map(self, seen: ConfigMap) -> RunSight | None:
         name = seen.metadata.name
         if name == LIMITS:
-            if not _is_older(seen, self.limits):
+            if not _is_known(seen, self.limits):
                 self.limits = seen
                 self.freed.update(self._active)
             return None
         match seen.metadata.labels.get(names.ROLE):
-            case "limit" if not _is_older(seen, self.places.get(name)):
+            case "limit" if not _is_known(seen, self.places.get(name)):
                 self.places[name] = seen
             case "part" | "page":
                 run = self._owner(seen, seen.metadata)
-                if run is not None and not _is_older(seen, run.owned.get(name)):
-                    run.see_owned(seen)
-                    self._belongs(seen.metadata.uid, run)
+                if run is None or _is_known(seen, run.owned.get(name)):
+                    return None
+                run.see_owned(seen)
+                self._belongs(seen.metadata.uid, run)
                 return run
         return None
 
@@ -235,9 +242,11 @@ class Sight:
                     del self._active[scope]
 
 
-def _is_older(seen: Seen, known: Seen | None) -> bool:
-    """Whether what is known of the same object is newer."""
-    return known is not None and known.metadata.uid == seen.metadata.uid and _is_later(known, seen)
+def _is_known(seen: Seen, known: Seen | None) -> bool:
+    """Whether what is known of the same object is this, or newer."""
+    if known is None or known.metadata.uid != seen.metadata.uid:
+        return False
+    return known.metadata.resource_version == seen.metadata.resource_version or _is_later(known, seen)
 
 
 def _replaces(seen: Record, known: Record) -> bool:

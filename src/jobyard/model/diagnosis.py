@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 
+from jobyard.model import names
 from jobyard.model.job import read
 from jobyard.model.objects import Event, Job, Pod
 from jobyard.model.pod_diagnosis import Diagnosis, failed_pod, maker, no_node, waiting_pod
@@ -29,11 +30,14 @@ def diagnose(job: Job | None, pods: Sequence[Pod] = (), events: Sequence[Event] 
     warnings = sorted((event for event in events if event.type == "Warning"), key=_when, reverse=True)
     if ending.state in (State.FAILED, State.CANCELLED):
         return _ended(job, ending.reason, ending.message, newest_first, warnings)
+    if ending.reason == Reason.SUSPENDED and names.STOP in job.metadata.annotations:
+        return None  # our own doing: its pods get their time to end
     if ending.reason == Reason.SUSPENDED:
+        where = f" -n {job.metadata.namespace}" if job.metadata.namespace else ""
         return Diagnosis(
             reason=Reason.SUSPENDED,
             sentence="The Job is suspended: Kubernetes starts no pods for it.",
-            remedy=f'Resume it: kubectl patch job {job.metadata.name} --type=merge -p \'{{"spec":{{"suspend":false}}}}\'',
+            remedy=f'Resume it: kubectl patch job {job.metadata.name}{where} --type=merge -p \'{{"spec":{{"suspend":false}}}}\'',
         )
     for pod in newest_first:
         if found := waiting_pod(pod, [event for event in warnings if event.involved_object.name == pod.metadata.name]):

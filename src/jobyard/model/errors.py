@@ -99,6 +99,12 @@ class NoSuchRun(WrongInput):
     hint: str
 
 
+class NoSuchPage(WrongInput):
+    """A page of a list is asked for by something else than what a page before it said."""
+
+    sentence = "that page of the list is none that was given out; begin the list anew"
+
+
 class NotEnded(WrongInput):
     """Only a run that has ended can be run again."""
 
@@ -172,6 +178,17 @@ class NoAnswer(Unavailable):
     server: str = ""
 
 
+class Unforeseen(Unavailable):
+    """An answer that nothing in us foresaw, and broke over: the next may be another, so the call may be repeated."""
+
+    sentence = "an answer of the cluster is beyond us ({what}); {remedy}"
+    server: str = ""
+
+    @classmethod
+    def of(cls, error: Exception) -> Unforeseen:
+        return cls(what=f"{type(error).__name__}: {error}")
+
+
 class CredentialsUnavailable(Unavailable):
     """What gave us credentials before can't renew them now."""
 
@@ -226,6 +243,13 @@ class NotFound(Rejected):
     """404."""
 
     sentence = "not found: {message}"
+
+
+class NameTaken(Rejected):
+    """Something that is not this run's has a name that the run wants; it was left alone, and nothing was started."""
+
+    sentence = "{message}"
+    exit_code = 2
 
 
 class Conflict(Rejected):

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from datetime import datetime
 from enum import StrEnum
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from jobyard.model import names
@@ -139,7 +140,7 @@ class RunRequest:
     literals: tuple[tuple[str | int, ...], ...] = ()
     """Paths in the manifest of a run's only Job whose values the trigger put in and nobody else may be told (a payload, a password)."""
 
-    @property
+    @cached_property
     def run_id(self) -> str:
         """Before it is known whether another request has the same: `engine.record` has the rule for that."""
         return names.run_id(self.trigger, self.key)

@@ -1,0 +1,178 @@
+"""Places in limits that several processes, and several steps of one run, take and give back."""
+
+from __future__ import annotations
+
+import asyncio
+from datetime import datetime, timedelta
+from typing import Any, cast
+
+import msgspec
+
+from jobyard.contracts import Cluster
+from jobyard.engine import limits
+from jobyard.engine.limiter import Limiter
+from jobyard.engine.limits import LIMITS, Claim, Full, Place
+from jobyard.engine.sight import Sight
+from jobyard.model import names
+from jobyard.model.errors import Conflict, NotFound
+from jobyard.model.objects import ConfigMap, Kind, Manifest, Metadata
+from jobyard.model.template import Template
+from jobyard.model.workflow import Step, Workflow
+from tests.faketime import in_fake_time
+from tests.unit.samples import NOW, changed, flow, manifest, map_record, request, served
+
+
+class LoopClock:
+    """The time that the event loop makes pass, and so much more."""
+
+    def __init__(self, ahead: timedelta = timedelta(0)) -> None:
+        self._ahead = ahead
+
+    def now(self) -> datetime:
+        return NOW + timedelta(seconds=asyncio.get_running_loop().time()) + self._ahead
+
+
+class Server:
+    """Keeps ConfigMaps as an API server does: a change holds for one version."""
+
+    def __init__(self) -> None:
+        self.made: dict[str, ConfigMap] = {}
+        self.runs: list[ConfigMap] = []
+        self.lists = 0
+
+    async def create(self, kind: Kind[Any], namespace: str, tree: Manifest) -> ConfigMap:
+        await asyncio.sleep(0.01)
+        name = tree["metadata"]["name"]
+        if name in self.made:
+            raise Conflict(action="create", status=409, reason="AlreadyExists", message=name)
+        self.made[name] = msgspec.convert({**served(tree, name, 1), "status": None}, ConfigMap)
+        return self.made[name]
+
+    async def patch(self, kind: Kind[Any], namespace: str, name: str, change: Manifest) -> ConfigMap:
+        await asyncio.sleep(0.01)
+        old = self.made[name]
+        version = old.metadata.resource_version
+        if change["metadata"]["resourceVersion"] != version:
+            raise Conflict(action="patch", status=409, reason="Conflict", message=name)
+        self.made[name] = msgspec.structs.replace(changed(old, version=int(version) + 1), data=change["data"])
+        return self.made[name]
+
+    async def get(self, kind: Kind[Any], namespace: str, name: str) -> ConfigMap:
+        await asyncio.sleep(0.01)
+        if name not in self.made:
+            raise NotFound(action="get", status=404, reason="NotFound", message=name)
+        return self.made[name]
+
+    async def list(self, kind: Kind[Any], namespace: str, *, labels: str) -> list[ConfigMap]:
+        self.lists += 1
+        return [run for run in self.runs if kind.plural == "configmaps" and f"{names.RUN}={run.metadata.labels[names.RUN]}" in labels]
+
+    def holders(self, scope: str) -> dict[str, Place]:
+        return limits.holders(self.made.get(Claim(scope=scope, limit=1, holder="").object_name))
+
+    def hold(self, scope: str, **places: Place) -> None:
+        claim = Claim(scope=scope, limit=1, holder="")
+        self.made[claim.object_name] = msgspec.convert({**served(limits.write(claim, places), scope), "status": None}, ConfigMap)
+
+
+def process(server: Server, *, ahead: timedelta = timedelta(0), **numbers: int) -> tuple[Limiter, Sight]:
+    """A process that shares the namespace's limits with others."""
+    sight = Sight()
+    data = {name: str(number) for name, number in numbers.items()}
+    sight.see(ConfigMap(metadata=Metadata(name=LIMITS, uid="limits", resource_version="1"), data=data))
+    return Limiter(cast(Cluster, server), LoopClock(ahead), "n", sight), sight
+
+
+def steps(*numbers: str) -> Workflow:
+    """A workflow of steps with one limit each, or none."""
+    made = tuple(Step(name=f"s{number}", job=Template(manifest()), limits=(name,) if name else ()) for number, name in enumerate(numbers))
+    return Workflow(name="etl", steps=made)
+
+
+def test_a_step_that_finds_no_room_leaves_its_run_the_place_that_another_step_took() -> None:
+    async def scene() -> None:
+        server = Server()
+        limiter, _ = process(server, namespace=1, gpu=1)
+        two = steps("gpu", "gpu")
+        got = await asyncio.gather(*(limiter.admit("run-r", two, step, f"job-{step.name}") for step in two.steps))
+        assert [str(each.scope) if each else "" for each in got] == ["", "gpu"]
+        assert set(server.holders("namespace")) == {"run-r"}
+        other, _ = process(server, namespace=1, gpu=1)
+        assert isinstance(await other.admit("run-s", flow()), Full)
+
+    in_fake_time(scene())
+
+
+def test_a_step_does_not_go_by_a_place_that_is_about_to_be_given_back() -> None:
+    async def scene() -> None:
+        server = Server()
+        server.hold("gpu", other=Place(run="other", at=LoopClock().now()))
+        limiter, _ = process(server, namespace=1, gpu=1)
+        two = steps("gpu", "")
+        full, free = await asyncio.gather(*(limiter.admit("run-r", two, step, f"job-{step.name}") for step in two.steps))
+        assert isinstance(full, Full)
+        assert free is None
+        assert set(server.holders("namespace")) == {"run-r"}, "the second step runs by it"
+
+    in_fake_time(scene())
+
+
+def test_places_that_were_taken_in_vain_are_given_back() -> None:
+    async def scene() -> None:
+        server = Server()
+        server.hold("gpu", other=Place(run="other", at=LoopClock().now()))
+        limiter, _ = process(server, database=1, gpu=1)
+        assert isinstance(await limiter.admit("run-r", flow(limits=("database", "gpu"))), Full)
+        assert server.holders("database") == {}
+        assert await limiter.admit("run-s", flow(limits=("database",))) is None
+
+    in_fake_time(scene())
+
+
+def test_no_clock_takes_a_fresh_place_and_none_keeps_one_that_nobody_uses() -> None:
+    async def scene(ahead: timedelta) -> float:
+        server = Server()
+        limiter, _ = process(server, namespace=1)
+        other, _ = process(server, ahead=ahead, namespace=1)
+        assert await other.admit("run-r", flow()) is None, "and then it crashes"
+        begun = asyncio.get_running_loop().time()
+        while await limiter.admit("run-s", flow()) is not None:
+            await asyncio.sleep(1)
+        return asyncio.get_running_loop().time() - begun
+
+    for minutes in (-7, -3, 0, 3, 60 * 24 * 365 * 70):
+        assert 0 <= in_fake_time(scene(timedelta(minutes=minutes))) - limits.UNUSED.total_seconds() < 3
+
+
+def test_a_place_that_was_left_long_ago_is_free_at_once() -> None:
+    async def scene() -> None:
+        server = Server()
+        server.hold("namespace", other=Place(run="other", at=LoopClock(-limits.OLD).now()))
+        limiter, _ = process(server, namespace=1)
+        assert await limiter.admit("run-s", flow()) is None
+
+    in_fake_time(scene())
+
+
+def test_a_run_that_was_submitted_again_elsewhere_keeps_its_place() -> None:
+    async def scene() -> None:
+        server = Server()
+        limiter, sight = process(server, namespace=1)
+        asked = request("again", workflow=flow(manifest(), manifest()))
+        assert await limiter.admit(asked.run_id, asked.workflow) is None
+        first = sight.see(map_record(asked, "first"))
+        assert first is not None
+        sight.forget("first")
+        sight.drop(first)
+        place = server.holders("namespace")[asked.run_id]
+        assert await limiter.is_over(asked.run_id, place), "as far as is seen"
+        assert server.lists == 0, "nobody was asked"
+        await asyncio.sleep(1)
+        other, _ = process(server, namespace=1)
+        assert await other.admit(asked.run_id, asked.workflow) is None
+        server.runs = [map_record(asked, "second")]  # which the watch has not told of yet
+        place = server.holders("namespace")[asked.run_id]
+        assert not await limiter.is_over(asked.run_id, place)
+        assert isinstance(await limiter.admit("other", flow()), Full)
+
+    in_fake_time(scene())
