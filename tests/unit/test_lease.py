@@ -147,7 +147,8 @@ def test_a_refusal_ends_no_election_and_is_said_once(status: int, caplog: pytest
     with caplog.at_level(logging.WARNING, "jobyard.lease"):
         trouble, asked = in_fake_time(main())
     assert "the RoleBinding is gone" in trouble
-    assert 60 < asked < 250, "asked again, but ever more seldom"
+    calls = 2 if status == 401 else 1  # credentials may have been renewed: each time it is asked once more
+    assert 60 * calls < asked < 180 * calls, "asked again, but ever more seldom"
     assert [line.split(": ")[-1][:24] for line in caplog.messages][-1] == "in touch again"
     assert len(caplog.messages) == 2
     assert server.spec is not None
