@@ -171,6 +171,9 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: p
                 counts[name] = counts.get(name, 0) + 1
     if counts:
         terminalreporter.write_line("passed by cluster: " + ", ".join(f"{count} on {name}" for name, count in counts.items()))
+    reports = [each for kind in terminalreporter.stats.values() for each in kind if hasattr(each, "duration")]
+    if line := workers.where_time_went((each.nodeid, each.duration) for each in reports):
+        terminalreporter.write_line(line)
     for why in config.stash.get(WHY_NOT, []):
         terminalreporter.write_line(why, red=True, bold=True)
 

@@ -18,6 +18,8 @@ WHOLE = ("tests/contract/test_outages.py", "tests/contract/test_runtimes.py")
 """Their fixtures are so dear that all tests of one value (a node, podman, docker) run in one worker, one after another."""
 BUSY, BUSY_AT_ONCE = ("tests/contract/test_crashes.py", "tests/contract/test_scale.py"), 3
 """These keep the processors busy by themselves, and so many of them run at once: more would be slower, and starve what waits beside them."""
+WORTH_TELLING = 60.0
+"""Seconds that a run takes before it says where they went."""
 NEVER_WAIT = Path("tests/unit")
 """Nothing is won by several workers for these: they take processor time alone, and not much."""
 
@@ -79,3 +81,16 @@ def may_take(item: pytest.Item) -> float:
     """Seconds that a test says it may take; 0 where it is as short as most. What may take longest begins first, or all would wait for it at the end."""
     marker = item.get_closest_marker("timeout")
     return float(marker.args[0]) if marker else 0.0
+
+
+def where_time_went(spent: Iterable[tuple[str, float]]) -> str:
+    """The files whose tests took longest, with the seconds of all workers together; '' where that is not worth a line."""
+    files: dict[str, float] = {}
+    for test, seconds in spent:
+        name = test.partition("::")[0].removeprefix("tests/").removesuffix(".py")
+        files[name] = files.get(name, 0.0) + seconds
+    whole = sum(files.values())
+    if whole < WORTH_TELLING:
+        return ""
+    dearest = sorted(files.items(), key=lambda each: -each[1])[:10]
+    return f"{whole:.0f} s of all workers: " + ", ".join(f"{name} {seconds:.0f}" for name, seconds in dearest)
