@@ -53,8 +53,8 @@ def _local_cluster(folder: Path) -> Iterator[None]:
         try:
             yield
         finally:
-            guard.kill()
             daemon.stop(folder)
+            guard.kill()
 
 
 KUBERNETES, LOCAL = "kubernetes", "local"
