@@ -53,8 +53,8 @@ def _local_cluster(folder: Path) -> Iterator[None]:
         try:
             yield
         finally:
-            guard.kill()
             daemon.stop(folder)
+            guard.kill()
 
 
 KUBERNETES, LOCAL = "kubernetes", "local"
@@ -135,9 +135,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     """Makes ready what the collected tests need of a real Kubernetes, or says in one loud line why they are skipped."""
     config.stash[WHY_NOT] = []
     if hasattr(config, "workerinput"):
-        long = sorted(filter(workers.may_take, items), key=workers.may_take, reverse=True)
-        short = sorted((item for item in items if not workers.may_take(item)), key=lambda item: not _is_on_kubernetes(item))
-        items[:] = workers.spread(long, short)
+        items.sort(key=lambda item: (-workers.may_take(item), not _is_on_kubernetes(item)))
     if config.option.collectonly:
         return
     mounting = [item for item in items if item.get_closest_marker("bubblewrap") and not _is_on_kubernetes(item)]
@@ -173,6 +171,9 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: p
                 counts[name] = counts.get(name, 0) + 1
     if counts:
         terminalreporter.write_line("passed by cluster: " + ", ".join(f"{count} on {name}" for name, count in counts.items()))
+    reports = [each for kind in terminalreporter.stats.values() for each in kind if hasattr(each, "duration")]
+    if line := workers.where_time_went((each.nodeid, each.duration) for each in reports):
+        terminalreporter.write_line(line)
     for why in config.stash.get(WHY_NOT, []):
         terminalreporter.write_line(why, red=True, bold=True)
 

@@ -24,6 +24,8 @@ PACKAGES = {
     "conntrack": "conntrack",
     "openssl": "openssl",
     "mount": "mount",
+    "unshare": "util-linux",
+    "nsenter": "util-linux",
     "ip": "iproute2",
 }
 """What a node needs of Debian: a program or a file, and the package that brings it."""

@@ -245,7 +245,12 @@ conf_dir = "{folder}/cni"
 [plugins."io.containerd.grpc.v1.cri".containerd.runtimes.runc]
 runtime_type = "io.containerd.runc.v2"
 """)
-        self._spawn(Path(shutil.which("containerd") or "containerd"), f"--config={folder}/containerd.toml")
+        # Mounts of its own: bubblewrap copies every mount that it sees, for each container of the local cluster, and a node has hundreds.
+        self._spawn(
+            Path(shutil.which("containerd") or "containerd"),
+            f"--config={folder}/containerd.toml",
+            within=("unshare", "--mount", "--propagation=private"),
+        )
 
     def _import_images(self) -> None:
         _wait("containerd", lambda: self._ctr("version").returncode == 0, self.folder / "containerd.log")
@@ -295,6 +300,7 @@ runtime_type = "io.containerd.runc.v2"
             f"--kubeconfig={self.folder}/kubelet.kubeconfig",
             f"--root-dir={self.folder}/kubelet",
             f"--cert-dir={self.folder}/kubelet-certificates",
+            within=("nsenter", f"--mount=/proc/{self._pid('containerd')}/ns/mnt"),
         )
 
     def _node_is_ready(self) -> bool:
@@ -350,12 +356,19 @@ runtime_type = "io.containerd.runc.v2"
 
     # --- processes ---
 
-    def _spawn(self, program: Path, *args: str) -> None:
+    def _spawn(self, program: Path, *args: str, within: tuple[str, ...] = ()) -> None:
+        """Starts a program and records it. `within`: what it is started by, and takes the place of."""
         log = (self.folder / f"{program.name}.log").open("ab")
         path = f"{os.environ.get('PATH', '')}:/usr/sbin:/sbin:/usr/bin:/bin"
         env = {"PATH": path, "HOME": str(self.folder), "TMPDIR": "/tmp"}
         process = subprocess.Popen(
-            [str(program), *args], stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True, cwd=self.folder, env=env
+            [*within, str(program), *args],
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=log,
+            start_new_session=True,
+            cwd=self.folder,
+            env=env,
         )
         log.close()
         process.returncode = 0  # it is found again by what is recorded
@@ -368,6 +381,9 @@ runtime_type = "io.containerd.runc.v2"
             return [json.loads(line) for line in (self.folder / "processes.jsonl").read_text().splitlines()]
         except OSError:
             return []
+
+    def _pid(self, name: str) -> int:
+        return next(int(entry["pid"]) for entry in reversed(self._processes()) if entry["name"] == name)
 
     def is_up(self) -> bool:
         """Whether the node's processes run."""

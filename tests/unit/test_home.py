@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import base64
+import gzip
 from dataclasses import replace
 from datetime import timedelta
 from typing import Any
@@ -12,9 +14,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from jobyard.engine import home
+from jobyard.engine import record as records
 from jobyard.model import names
-from jobyard.model.job import hand_back_ttl
-from jobyard.model.objects import ConfigMap, Job, Manifest, Metadata, Other
+from jobyard.model.job import hand_back_ttl, outputs
+from jobyard.model.objects import ConfigMap, Job, Manifest, Metadata, Other, Pod
 from jobyard.model.parameters import Parameter
 from jobyard.model.run import Role, RunRequest, State, StepResult
 from jobyard.model.template import Template
@@ -257,3 +260,23 @@ def test_a_retention_or_a_ttl_that_is_no_number_is_none(text: str) -> None:
 @pytest.mark.parametrize("text", [None, "", "{", "[]", '{"workflow": 1}'])
 def test_what_a_job_was_asked_is_unknown_when_somebody_has_damaged_it(text: str | None) -> None:
     assert home.stored(changed(job_record(request()), annotations={names.REQUEST: text})) is None
+
+
+def nested(text: str, depth: int) -> str:
+    return text.replace("DEEP", "[" * depth + "]" * depth)
+
+
+@pytest.mark.parametrize("depth", [2_000, 40_000])
+def test_what_is_nested_deeper_than_anybody_means_is_damaged(depth: int) -> None:
+    """Also what a pod tells: any program may write that."""
+    job = nested('{"workflow": {"name": "w", "steps": [{"name": "s", "job": {"manifest": {"spec": DEEP}}}]}}', depth)
+    assert home.stored(changed(job_record(request()), annotations={names.REQUEST: job})) is None
+    record = map_record(request())
+    packed = base64.b64encode(gzip.compress(job.encode())).decode()
+    assert records.stored(msgspec.structs.replace(record, binary_data={"workflow": packed})) is None
+    result = '{"step": "s", "result": {"state": "succeeded", "outputs": {"o": DEEP}}}'
+    data = {"step.s": nested(result, depth), "step.t": nested(result, 1).replace('"s"', '"t"')}
+    assert set(records.results(msgspec.structs.replace(record, data=data))) == {(Role.STEP, "t")}
+    told = {"terminated": {"exitCode": 0, "message": nested('{"o": DEEP}', depth)}}
+    pod = {"metadata": {}, "status": {"phase": "Succeeded", "containerStatuses": [{"name": "c", "state": told}]}}
+    assert outputs([msgspec.convert(pod, Pod)]) is None

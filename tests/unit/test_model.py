@@ -101,6 +101,16 @@ def test_rendering_adds_and_takes_away_only_what_it_says() -> None:
     assert pod["initContainers"][0]["env"] == env
 
 
+@pytest.mark.parametrize("owner", [None, owner_reference("r-1", "u")], ids=["the Job home", "the ConfigMap home"])
+def test_a_job_goes_with_its_run_and_with_nobody_else(owner: dict[str, Any] | None) -> None:
+    """An owner that the manifest names (it was copied from a CronJob's) would take the Job with it while its run goes on."""
+    stranger = {"apiVersion": "batch/v1", "kind": "CronJob", "name": "nightly", "uid": "c", "controller": True}
+    written = {**MANIFEST, "metadata": {"name": "x", "ownerReferences": [stranger]}}
+    made = render(written, name="x", labels={}, annotations={}, pod_labels={}, owner=owner)
+    assert made["metadata"].get("ownerReferences") == ([owner] if owner else None)
+    assert written["metadata"] == {"name": "x", "ownerReferences": [stranger]}, "the author's tree is not touched"
+
+
 def pod(message: str, phase: str = "Succeeded", finished: str = "2026-01-01T00:00:00Z") -> Pod:
     state = {"terminated": {"exitCode": 0, "message": message, "finishedAt": finished}}
     return msgspec.convert({"metadata": {}, "status": {"phase": phase, "containerStatuses": [{"name": "c", "state": state}]}}, Pod)

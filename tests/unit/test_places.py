@@ -130,20 +130,19 @@ def test_places_that_were_taken_in_vain_are_given_back() -> None:
 
 
 def test_no_clock_takes_a_fresh_place_and_none_keeps_one_that_nobody_uses() -> None:
-    async def scene(ahead: timedelta) -> float:
+    async def scene(ahead: timedelta) -> None:
         server = Server()
         limiter, _ = process(server, namespace=1)
         other, _ = process(server, ahead=ahead, namespace=1)
         assert await other.admit("run-r", flow()) is None, "and then it crashes"
-        begun = asyncio.get_running_loop().time()
-        for _ in range(3600):
-            if await limiter.admit("run-s", flow()) is None:
-                break
-            await asyncio.sleep(1)  # in fake time: a claim by another process wakes nobody here
-        return asyncio.get_running_loop().time() - begun
+        assert isinstance(await limiter.admit("run-s", flow()), Full)
+        await asyncio.sleep(limits.UNUSED.total_seconds() - 1)
+        assert isinstance(await limiter.admit("run-s", flow()), Full)
+        await asyncio.sleep(1)
+        assert await limiter.admit("run-s", flow()) is None
 
     for minutes in (-7, -3, 0, 3, 60 * 24 * 365 * 70):
-        assert 0 <= in_fake_time(scene(timedelta(minutes=minutes))) - limits.UNUSED.total_seconds() < 3
+        in_fake_time(scene(timedelta(minutes=minutes)))
 
 
 def test_a_place_that_was_left_long_ago_is_free_at_once() -> None:

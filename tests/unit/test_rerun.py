@@ -5,9 +5,11 @@ from __future__ import annotations
 import copy
 from typing import Any
 
+import msgspec
 import pytest
 
 from jobyard.engine import home
+from jobyard.engine.home import StoredRequest
 from jobyard.engine.rerun import reveal
 from jobyard.model.errors import CannotRerun
 from jobyard.model.objects import Manifest
@@ -24,13 +26,17 @@ WRITTEN = manifest(
 )
 
 
-def remembered() -> tuple[Workflow, Manifest]:
+def remembered(written: Manifest = WRITTEN, *literals: Path) -> tuple[StoredRequest, Manifest]:
     """What the record of such a run says, and its live Job's specification."""
-    asked = request(workflow=flow(WRITTEN), literals=(ENV, ARGUMENT))
+    asked = request(workflow=flow(written), literals=literals or (ENV, ARGUMENT))
     stored, made = home.stored(job_record(asked)), home.write_job(asked, asked.run_id)
     assert stored is not None
     assert made is not None
-    return stored.workflow, copy.deepcopy(made["spec"])
+    return stored, copy.deepcopy(made["spec"])
+
+
+def revealed(stored: StoredRequest, spec: Manifest) -> Workflow:
+    return reveal(stored.workflow, stored.literals, spec, "etl-1")
 
 
 def pod(spec: Manifest) -> Any:
@@ -38,19 +44,18 @@ def pod(spec: Manifest) -> Any:
 
 
 def test_hidden_values_are_taken_from_the_live_job() -> None:
-    workflow, spec = remembered()
-    assert "canary" not in str(workflow)
-    found, literals = reveal(workflow, spec, "etl-1")
-    assert found == flow(WRITTEN)
-    assert set(literals) == {ENV, ARGUMENT}, "the new run hides them again"
-    assert "canary" not in str(workflow), "the old one is not touched"
+    stored, spec = remembered()
+    assert "canary" not in str(stored)
+    assert revealed(stored, spec) == flow(WRITTEN)
+    assert stored.literals == (ENV, ARGUMENT), "the new run hides them again"
+    assert "canary" not in str(stored), "the old one is not touched"
 
 
 def test_hidden_values_are_found_when_others_were_put_before_them() -> None:
-    workflow, spec = remembered()
+    stored, spec = remembered()
     pod(spec)["containers"].insert(0, {"name": "sidecar", "args": ["x", "y"], "env": [{"name": "PAYLOAD", "value": "wrong"}]})
     pod(spec)["containers"][1]["env"].insert(0, {"name": "INJECTED", "value": "wrong"})
-    assert reveal(workflow, spec, "etl-1")[0] == flow(WRITTEN)
+    assert revealed(stored, spec) == flow(WRITTEN)
 
 
 def without(spec: Manifest, *path: Any) -> Manifest:
@@ -73,24 +78,59 @@ def without(spec: Manifest, *path: Any) -> Manifest:
     ],
 )
 def test_a_run_whose_hidden_values_are_gone_cannot_be_run_again(path: tuple[Any, ...]) -> None:
-    workflow, spec = remembered()
+    stored, spec = remembered()
     with pytest.raises(CannotRerun, match=r"run etl-1 .* is gone\. Send the message again"):
-        reveal(workflow, without(spec, *path), "etl-1")
+        revealed(stored, without(spec, *path))
 
 
 def test_another_variables_value_is_never_taken_for_one_that_is_gone() -> None:
-    workflow, spec = remembered()
+    stored, spec = remembered()
     pod(spec)["containers"][0]["env"][1] = {"name": "OTHER", "value": "wrong"}
     with pytest.raises(CannotRerun):
-        reveal(workflow, spec, "etl-1")
+        revealed(stored, spec)
 
 
-def test_a_value_that_the_live_job_hides_too_is_gone() -> None:
-    workflow, spec = remembered()
-    pod(spec)["containers"][0]["env"][1]["value"] = home.HIDDEN
+STARS = manifest({"name": "PATTERN", "value": home.HIDDEN}, {"name": "PAYLOAD", "value": "canary"})
+STARS["metadata"] |= {"annotations": {"note": home.HIDDEN}}
+PAYLOAD: Path = ("spec", "template", "spec", "containers", 0, "env", 1, "value")
+
+
+def test_an_authors_own_stars_are_what_he_wrote() -> None:
+    """The API server, or whoever mutates Jobs, may keep them where we would not look for them."""
+    stored, spec = remembered(STARS, PAYLOAD)
+    del pod(spec)["containers"][0]["env"][0]
+    assert stored.literals == (PAYLOAD,)
+    assert revealed(stored, spec) == flow(STARS)
+
+
+def test_a_message_of_stars_is_a_message() -> None:
+    written = manifest({"name": "PATTERN", "value": "p"}, {"name": "PAYLOAD", "value": home.HIDDEN})
+    assert revealed(*remembered(written, PAYLOAD)) == flow(written)
+
+
+def test_a_hidden_value_beside_the_template_is_taken_from_the_specification_too() -> None:
+    written = manifest(spec={"managedBy": "canary.example/x"})
+    stored, spec = remembered(written, ("spec", "managedBy"))
+    assert "canary" not in str(stored)
+    assert revealed(stored, spec) == flow(written)
+
+
+def test_a_hidden_value_outside_the_specification_is_not_to_be_had() -> None:
+    stored, spec = remembered(STARS, ("metadata", "annotations", "note"))
+    with pytest.raises(CannotRerun, match="is gone"):
+        revealed(stored, spec)
+
+
+def test_a_literal_that_the_manifest_has_no_place_for_is_none() -> None:
+    assert remembered(WRITTEN, ENV, ("spec", "nowhere", 3), (*ENV[:-2], 9))[0].literals == (ENV,)
+
+
+@pytest.mark.parametrize("path", [(), ("spec",), ("spec", "nowhere"), (*ENV[:-2], -1, "value"), (*ENV[:-2], 9, "value"), (*ENV, "x"), (0,)])
+def test_literals_that_somebody_wrote_into_the_annotation_end_in_a_sentence(path: Path) -> None:
+    stored, spec = remembered()
     with pytest.raises(CannotRerun):
-        reveal(workflow, spec, "etl-1")
+        revealed(msgspec.structs.replace(stored, literals=(path,)), spec)
 
 
 def test_a_run_that_hides_nothing_is_run_again_as_it_was_asked() -> None:
-    assert reveal(flow(WRITTEN), {}, "etl-1") == (flow(WRITTEN), ())
+    assert reveal(flow(WRITTEN), (), {}, "etl-1") == flow(WRITTEN)

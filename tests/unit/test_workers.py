@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.workers import BESIDE, MOST, group, how_many, is_narrow, spread
+from tests.workers import BUSY, BUSY_AT_ONCE, MOST, choose, group, how_many, is_narrow, where_time_went
 
 ROOT = Path(__file__).parents[2]
 
@@ -42,7 +42,15 @@ def test_tests_that_share_a_dear_fixture_share_a_worker() -> None:
     assert all((ROOT / file).exists() for file in (outages, runtimes))
 
 
-def test_long_tests_begin_early_and_not_all_at_once() -> None:
-    ordered = spread(["A", "B"], [str(number) for number in range(BESIDE * 2 + 1)])
-    assert (ordered.index("A"), ordered.index("B"), len(ordered)) == (0, BESIDE + 1, BESIDE * 2 + 3)
-    assert spread(["A", "B"], ["1"]) == ["A", "1", "B"]
+def test_few_busy_tests_run_at_once() -> None:
+    busy = [f"{BUSY[0]}::test[{number}]" for number in range(BUSY_AT_ONCE + 1)]
+    assert choose([busy[-1], "light"], busy[: BUSY_AT_ONCE - 1]) == busy[-1]
+    assert choose([busy[-1], "light"], busy[:BUSY_AT_ONCE]) == "light"
+    assert choose([busy[-1]], busy[:BUSY_AT_ONCE]) == busy[-1], "when nothing else waits"
+    assert all((ROOT / file).exists() for file in BUSY)
+
+
+def test_a_run_that_took_a_while_says_where_it_went() -> None:
+    spent = [("tests/unit/test_a.py::test_x", 1.0), ("tests/e2e/test_b.py::test_y[local]", 60.0), ("tests/e2e/test_b.py::test_z", 9.4)]
+    assert where_time_went(spent) == "70 s of all workers: e2e/test_b 69, unit/test_a 1"
+    assert where_time_went(spent[:1]) == ""

@@ -194,16 +194,18 @@ async def again(cluster: Cluster, clock: Clock, run: Run, key: str, *, failed_on
     """The request for a run that has ended, once more. Raises NotEnded, NothingFailed, CannotRerun, NoSuchRun."""
     seen = await _gather(cluster, run.namespace, run.name)
     shown = _view(clock, run.namespace, seen)
-    workflow = seen.workflow
-    if workflow is None:
+    stored = seen.stored()
+    if stored is None:
         raise RunDamaged(run=run.name, namespace=run.namespace)
+    workflow = stored.workflow
     literals: tuple[tuple[str | int, ...], ...] = ()
     if beside := seen.record.metadata.annotations.get(names.OBJECTS):
         remedy = "Run its file again." if shown.trigger in (*names.FACES, "") or shown.origin.get("file") else "Send the message again."
         raise CannotRerun(run=run.name, why=f"it brought {beside}, made for that run alone and kept nowhere else", remedy=remedy)
     if isinstance(seen.record, Job):
         whole = await cluster.get(WHOLE_JOBS, run.namespace, run.name)
-        workflow, literals = reveal(workflow, whole.spec, run.name)
+        literals = stored.literals
+        workflow = reveal(workflow, literals, whole.spec, run.name)
     return replace(rerun(workflow, shown, key, failed_only=failed_only), literals=literals)
 
 

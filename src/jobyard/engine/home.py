@@ -50,6 +50,8 @@ class StoredRequest(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=Tru
 
     workflow: Workflow
     carried: tuple[StoredResult, ...] = ()
+    literals: tuple[Path, ...] = ()
+    """Where in the manifest of its only Job `***` stands for what its trigger put there. An author's own `***` is no literal."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -154,8 +156,9 @@ def write_job(request: RunRequest, run: str) -> Manifest | None:
     step = request.workflow.steps[0]
     if step.job is None:
         return None
-    hidden = replace(step, job=replace(step.job, manifest=_hide(step.job.manifest, request.literals)))
-    stored = StoredRequest(workflow=replace(request.workflow, steps=(hidden,)))
+    literals = tuple(path for path in request.literals if is_there(step.job.manifest, path))
+    hidden = replace(step, job=replace(step.job, manifest=_hide(step.job.manifest, literals)))
+    stored = StoredRequest(workflow=replace(request.workflow, steps=(hidden,)), literals=literals)
     annotations = {**record_annotations(request), names.STEP: step.name, names.REQUEST: msgspec.json.encode(stored).decode()}
     labels = job_labels(run, request.trigger, Role.STEP, step.name, 1)
     made = render(
@@ -173,6 +176,16 @@ def _hide(manifest: Manifest, literals: Sequence[Path]) -> Manifest:
     for path in literals:
         manifest = put(manifest, path, HIDDEN)
     return manifest
+
+
+def is_there(tree: Any, path: Path) -> bool:
+    """Whether the tree has a place at `path`."""
+    for part in path:
+        there = part in tree if isinstance(tree, dict) else isinstance(tree, list) and isinstance(part, int) and 0 <= part < len(tree)
+        if not there:
+            return False
+        tree = tree[part]
+    return True
 
 
 def put(tree: Any, path: Path, value: object) -> Any:
@@ -261,7 +274,7 @@ def origin(metadata: Metadata) -> Mapping[str, str]:
     """Where the run comes from."""
     try:
         return msgspec.json.decode(metadata.annotations.get(names.ORIGIN, "{}"), type=dict[str, str])
-    except msgspec.MsgspecError:
+    except (msgspec.MsgspecError, RecursionError):
         return {}
 
 
@@ -286,5 +299,5 @@ def stored(job: Job) -> StoredRequest | None:
     """What a run was asked whose record is this Job; None when somebody has damaged it."""
     try:
         return msgspec.json.decode(job.metadata.annotations.get(names.REQUEST, ""), type=StoredRequest)
-    except msgspec.MsgspecError:
+    except (msgspec.MsgspecError, RecursionError):
         return None

@@ -151,7 +151,7 @@ def stored(record: ConfigMap, parts: Mapping[str, ConfigMap] | None = None) -> S
         inflate = zlib.decompressobj(wbits=31)
         text = inflate.decompress(packed, _INFLATED_LIMIT)
         return msgspec.json.decode(text, type=StoredRequest)
-    except (KeyError, ValueError, zlib.error, msgspec.MsgspecError):
+    except (KeyError, ValueError, zlib.error, msgspec.MsgspecError, RecursionError):
         return None
 
 
@@ -161,7 +161,7 @@ def results(record: ConfigMap) -> Mapping[Slot, StepResult]:
     for text in record.data.values():
         try:
             each = msgspec.json.decode(text, type=StoredResult)
-        except msgspec.MsgspecError:
+        except (msgspec.MsgspecError, RecursionError):
             continue
         found[each.role, each.step] = each.result
     return found

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-from jobyard.engine.home import HIDDEN, put
+from jobyard.engine.home import is_there, put
 from jobyard.model.errors import CannotRerun, NotEnded, NothingFailed
 from jobyard.model.objects import Manifest
 from jobyard.model.run import Reason, Role, RunRequest, RunView, State, StepResult
-from jobyard.model.template import Path, strings
+from jobyard.model.template import Path
 from jobyard.model.workflow import Workflow
 
 
@@ -43,30 +43,29 @@ def rerun(workflow: Workflow, view: RunView, key: str, *, failed_only: bool, tri
     )
 
 
-def reveal(workflow: Workflow, spec: Mapping[str, Any], run: str) -> tuple[Workflow, tuple[Path, ...]]:
-    """The workflow of a run that is one Job, with the values that its record does not tell taken from the Job's own specification; and where
-    they stand. Raises CannotRerun when they are not to be had there."""
-    (step,) = workflow.steps
+def reveal(workflow: Workflow, literals: Sequence[Path], spec: Mapping[str, Any], run: str) -> Workflow:
+    """The workflow of a run that is one Job, with what its record hides at `literals` taken from the Job's own specification. Raises
+    CannotRerun where it is not to be had there: outside the specification (metadata of a Job are anybody's to change), or gone."""
+    step = workflow.steps[0]
     if step.job is None:
-        return workflow, ()
-    hidden = tuple(path for path, text in strings(step.job.manifest) if text == HIDDEN and path[:2] == ("spec", "template"))
+        return workflow
     manifest = step.job.manifest
-    for path in hidden:
+    for path in literals:
         manifest = put(manifest, path, _value(manifest, {"spec": spec}, path, run))
-    return replace(workflow, steps=(replace(step, job=replace(step.job, manifest=manifest)),)), hidden
+    return replace(workflow, steps=(replace(step, job=replace(step.job, manifest=manifest)), *workflow.steps[1:]))
 
 
 def _value(manifest: Manifest, live: Any, path: Path, run: str) -> str:
     """What stands at a path in the live Job. Lists are followed by the names of what is in them: something may have been put before it."""
-    mine: Any = manifest
+    mine: Any = manifest if is_there(manifest, path) else None
     for part in path:
-        mine = mine[part]
+        mine = mine[part] if mine is not None else None
         if isinstance(part, int) and isinstance(live, list):
             same = [each for each in live if isinstance(each, dict) and each.get("name") == mine["name"]] if _has_name(mine) else live
             live = same[0] if _has_name(mine) and len(same) == 1 else live[part] if same and part < len(live) else None
         else:
             live = live.get(part) if isinstance(live, dict) else None
-    if not isinstance(live, str) or live == HIDDEN:
+    if mine is None or not isinstance(live, str):
         why = "what its trigger put into it is kept nowhere else, and is gone"
         raise CannotRerun(run=run, why=why, remedy="Send the message again.")
     return live

@@ -1,10 +1,13 @@
-"""Deletes what retention says may go: a run's record, and with it all that it owns. From labels and annotations alone, a page at a time."""
+"""Deletes what retention says may go: a run's record, and with it all that it owns. From labels and annotations alone, a page at a
+time; all of them are only looked through first where the newest are to be kept."""
 
 from __future__ import annotations
 
 import contextlib
 import logging
-from collections.abc import AsyncIterator, Collection
+from collections import defaultdict
+from collections.abc import AsyncIterator, Collection, Iterable
+from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
 
@@ -12,30 +15,44 @@ from jobyard.contracts import Clock, Cluster
 from jobyard.engine import home
 from jobyard.engine.pages import pages
 from jobyard.model import names
-from jobyard.model.errors import Conflict, Forbidden
+from jobyard.model.errors import Conflict, Forbidden, JobyardError, Rejected, Unavailable, WatchExpired
 from jobyard.model.job import moment
 from jobyard.model.objects import CONFIG_MAPS, JOBS, Job, Kind, Other
 from jobyard.model.retention import Candidate, expired
 from jobyard.model.run import Run
 
+TRIES = 5
+"""How often a list is begun whose place the server forgets: deleting what is on a page may take longer than it remembers."""
+
 log = logging.getLogger("jobyard.engine")
 
 
 async def find_expired(
-    cluster: Cluster, clock: Clock, namespace: str, default: timedelta | None, keep: int, cared_for: Collection[str] = ()
+    cluster: Cluster, clock: Clock, namespace: str, default: timedelta | None, keep: int, cared_for: Collection[str] | None = ()
 ) -> list[Run]:
-    """The runs that may go, the newest first. `cared_for`: labels of triggers that look after their own unreleased runs."""
-    return [run for run, _ in await _going(cluster, clock, namespace, default, keep, cared_for)]
+    """The runs that may go, the newest first. `cared_for`: labels of triggers that look after their own unreleased runs; None: of whom that
+    is not known, so that of no source an unreleased run may go."""
+    return _newest_first([each.run async for each in _going(cluster, clock, namespace, default, keep, cared_for)])
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Going:
+    """A run that may go, and the kind of its record."""
+
+    run: Run
+    kind: Kind[Any]
 
 
 async def _going(
-    cluster: Cluster, clock: Clock, namespace: str, default: timedelta | None, keep: int, cared_for: Collection[str]
-) -> list[tuple[Run, Kind[Any]]]:
+    cluster: Cluster, clock: Clock, namespace: str, default: timedelta | None, keep: int, cared_for: Collection[str] | None
+) -> AsyncIterator[_Going]:
+    """Each run that may go, once: as its page comes; where the newest are to be kept, when all are known."""
     candidates: dict[str, Candidate] = {}
-    runs: dict[str, tuple[Run, Kind[Any]]] = {}
+    runs: dict[str, _Going] = {}
+    told: set[str] = set()
     async for seen, kind in _records(cluster, namespace):
         run = home.read(seen, namespace)
-        if not run.released and seen.metadata.labels.get(names.TRIGGER) in cared_for:
+        if not run.released and _is_cared_for(seen.metadata.labels.get(names.TRIGGER, ""), cared_for):
             continue
         candidate = Candidate(
             id=run.uid,
@@ -44,29 +61,50 @@ async def _going(
             released=run.released,
             retention=home.retention(seen),
         )
-        # What can't go is not remembered: a namespace may hold a hundred thousand.
-        if keep or expired([candidate], default, 0, clock.now()):
-            candidates[run.uid], runs[run.uid] = candidate, (run, kind)
-    return [runs[uid] for uid in expired(candidates.values(), default, keep, clock.now())]
+        going = _Going(run=run, kind=kind)
+        if keep:
+            candidates[run.uid], runs[run.uid] = candidate, going
+        elif run.uid not in told and expired([candidate], default, 0, clock.now()):
+            told.add(run.uid)
+            yield going
+    for uid in expired(candidates.values(), default, keep, clock.now()):
+        yield runs[uid]
+
+
+def _is_cared_for(trigger: str, cared_for: Collection[str] | None) -> bool:
+    return trigger not in names.FACES if cared_for is None else trigger in cared_for
+
+
+def _newest_first(runs: Iterable[Run]) -> list[Run]:
+    return sorted(runs, key=lambda run: (run.finished or run.created, run.uid), reverse=True)
 
 
 async def sweep(
-    cluster: Cluster, clock: Clock, namespace: str, default: timedelta | None = None, keep: int = 0, cared_for: Collection[str] = ()
+    cluster: Cluster,
+    clock: Clock,
+    namespace: str,
+    default: timedelta | None = None,
+    keep: int = 0,
+    cared_for: Collection[str] | None = (),
 ) -> list[Run]:
-    """Deletes the runs that may go; says which. Safe to repeat, and to be cut short: a run goes as a whole, by its owner references."""
-    going = await _going(cluster, clock, namespace, default, keep, cared_for)
+    """Deletes the runs that may go; says which, the newest first. One that can't be deleted stays, and the log says why; the others go. Safe
+    to repeat, and to be cut short: a run goes as a whole, by its owner references. Raises what a list is answered."""
     gone: list[Run] = []
-    refusals: dict[str, str] = {}
-    for run, kind in going:
+    kept: defaultdict[tuple[str, type[JobyardError]], list[str]] = defaultdict(list)
+    async for each in _going(cluster, clock, namespace, default, keep, cared_for):
         try:
-            await _delete(cluster, kind, namespace, run.name, run.uid)
-        except Forbidden as forbidden:
-            refusals.setdefault(kind.plural, str(forbidden))
+            await _delete(cluster, each.kind, namespace, each.run.name, each.run.uid)
+        except (Rejected, Unavailable) as error:
+            kept[each.kind.plural, type(error)].append(str(error))
         else:
-            gone.append(run)
-    for why in refusals.values():
-        log.warning("namespace %s: what retention takes stays for now: %s", namespace, why)
-    return gone
+            gone.append(each.run)
+    for whys in kept.values():
+        log.warning("namespace %s: of what retention takes, %s for now: %s", namespace, _stay(len(whys)), whys[0])
+    return _newest_first(gone)
+
+
+def _stay(count: int) -> str:
+    return "1 run stays" if count == 1 else f"{count} runs stay"
 
 
 async def delete_stopped(cluster: Cluster, clock: Clock, namespace: str) -> int:
@@ -91,14 +129,26 @@ async def _delete(cluster: Cluster, kind: Kind[Any], namespace: str, name: str, 
 
 
 async def _records(cluster: Cluster, namespace: str) -> AsyncIterator[tuple[Job | Other, Kind[Any]]]:
-    """Every record and its kind: by metadata alone, but for open Jobs, whose own status says how they stand."""
+    """Every record and its kind: by metadata alone, but for open Jobs, whose own status says how they stand. Some may come twice."""
     for job in await cluster.list(JOBS, namespace, labels=f"{names.RECORD_SELECTOR},!{names.ENDED}"):
         if home.is_record(job):
             yield job, JOBS
     kinds: tuple[tuple[Kind[Any], str], ...] = ((JOBS, f"{names.RECORD_SELECTOR},{names.ENDED}"), (CONFIG_MAPS, names.RECORD_SELECTOR))
     for kind, selector in kinds:
         with contextlib.suppress(Forbidden) if kind is CONFIG_MAPS else contextlib.nullcontext():  # without, only Jobs are records here
-            async for page in pages(cluster, kind, namespace, selector):
+            async for page in _pages(cluster, kind, namespace, selector):
                 for seen in page:
                     if home.is_record(seen):
                         yield seen, kind
+
+
+async def _pages(cluster: Cluster, kind: Kind[Any], namespace: str, selector: str) -> AsyncIterator[list[Other]]:
+    """The pages of a list; where the server forgot how far it was, from its beginning again."""
+    for tries_left in reversed(range(TRIES)):
+        try:
+            async for page in pages(cluster, kind, namespace, selector):
+                yield page
+            return
+        except WatchExpired:
+            if not tries_left:
+                raise

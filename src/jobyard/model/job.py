@@ -69,7 +69,7 @@ def outputs(pods: Sequence[Pod]) -> Mapping[str, Any] | None:
                 continue
             try:
                 return dict(msgspec.json.decode(message, type=dict[str, Any]))
-            except msgspec.DecodeError:
+            except (msgspec.DecodeError, RecursionError):
                 continue
     return None
 
@@ -98,11 +98,12 @@ def render(
     """A Job of ours: the manifest as it was written, and only what Jobyard adds.
 
     Added: the name (from the key, never generateName), labels on Job and pods, annotations, the owner, the parameters' variables.
-    Taken away: `ttlSecondsAfterFinished` until the run is released, because a name dedupes only while its object lives; and labels and
-    annotations that only we write, which a manifest has that was copied from a Job of ours. `owns_retries`: the step has a `retry` of its
+    Taken away: `ttlSecondsAfterFinished` until the run is released, because a name dedupes only while its object lives; owners that the
+    manifest names, because the Job would be deleted under its run when they go; and labels and annotations that only we write, which a
+    manifest has that was copied from a Job of ours. `owns_retries`: the step has a `retry` of its
     own, so the Job's back-off limit is 0 unless its author wrote one (one owner of retries).
     """
-    metadata = {key: value for key, value in (manifest.get("metadata") or {}).items() if key != "generateName"}
+    metadata = {key: value for key, value in (manifest.get("metadata") or {}).items() if key not in ("generateName", "ownerReferences")}
     spec = dict(manifest["spec"])
     notes = {**_theirs(metadata.get("annotations")), **annotations}
     ttl = spec.pop("ttlSecondsAfterFinished", None)

@@ -1,0 +1,154 @@
+"""What retention takes: page by page, whatever happens to a single run, and nothing that a source still cares for."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Collection
+from datetime import datetime, timedelta
+from typing import Any, cast
+
+import msgspec
+import pytest
+
+from jobyard.contracts import Cluster
+from jobyard.engine import home
+from jobyard.engine.home import End
+from jobyard.engine.sweep import find_expired, sweep
+from jobyard.model import names
+from jobyard.model.errors import Conflict, Forbidden, JobyardError, NoAnswer, Unavailable, WatchExpired
+from jobyard.model.objects import ConfigMap, Job, JobStatus, Kind, Other
+from jobyard.model.retention import UNRELEASED
+from jobyard.model.run import State
+from tests.unit.samples import COMPLETE, NOW, changed, job_record, map_record, request
+
+DAY = timedelta(days=1)
+DONE = msgspec.convert(COMPLETE, JobStatus)
+END = End(state=State.SUCCEEDED, finished=NOW)
+
+
+class FixedClock:
+    def __init__(self, now: datetime) -> None:
+        self._now = now
+
+    def now(self) -> datetime:
+        return self._now
+
+
+class Server:
+    """Keeps records; a page holds two, and the n-th page may be forgotten."""
+
+    def __init__(self, *records: ConfigMap | Job) -> None:
+        self.records = list(records)
+        self._paged = [each for each in records if isinstance(each, ConfigMap) or names.ENDED in each.metadata.labels]
+        self.calls: list[str] = []
+        self.refused: dict[str, JobyardError] = {}
+        """By the uid of the record that can't be deleted."""
+        self.forgets = 0
+        """How many of the second pages the server has forgotten."""
+
+    async def page(self, kind: Kind[Any], namespace: str, *, labels: str, size: int, after: str = "") -> tuple[list[Other], str]:
+        begin = int(after or 0)
+        if begin and self.forgets:
+            self.forgets -= 1
+            raise WatchExpired(action="list", status=410, reason="Expired", message="too old")
+        self.calls.append("page")
+        mine = [each for each in self._paged if ("jobs" if isinstance(each, Job) else "configmaps") == kind.plural][begin : begin + 2]
+        there = {each.metadata.uid for each in self.records}
+        found = [Other(metadata=each.metadata) for each in mine if each.metadata.uid in there]
+        return found, str(begin + 2) if len(mine) == 2 else ""
+
+    async def delete(self, kind: Kind[Any], namespace: str, name: str, *, uid: str = "", grace: int | None = None) -> None:
+        self.calls.append(f"delete {uid}")
+        if uid in self.refused:
+            raise self.refused[uid]
+        self.records = [each for each in self.records if each.metadata.uid != uid]
+
+    def left(self) -> list[str]:
+        return [each.metadata.uid for each in self.records]
+
+    async def list(self, kind: Kind[Any], namespace: str, *, labels: str = "", fields: str = "") -> list[Job]:
+        return [each for each in self.records if isinstance(each, Job) and names.ENDED not in each.metadata.labels]
+
+
+def released(uid: str) -> ConfigMap:
+    seen: ConfigMap = map_record(request(uid), uid)
+    return cast(ConfigMap, changed(seen, **home.release(seen, END, NOW)["metadata"]))
+
+
+def unreleased(uid: str, trigger: str) -> ConfigMap:
+    """A run that has ended, and that its source never let go of."""
+    seen = map_record(request(uid, trigger=trigger), uid)
+    return cast(ConfigMap, changed(seen, labels={names.STATE: "succeeded"}, annotations={names.FINISHED: NOW.isoformat()}))
+
+
+async def swept(server: Server, *, after: timedelta = DAY, keep: int = 0, cared_for: Collection[str] | None = ()) -> list[str]:
+    """The uids of the runs that go when retention is a day."""
+    found = await sweep(cast(Cluster, server), FixedClock(NOW + after), "n", DAY, keep, cared_for)
+    return [run.uid for run in found]
+
+
+async def test_what_may_go_goes_before_the_next_page_is_asked_for() -> None:
+    server = Server(*(released(each) for each in "abc"))
+    assert await swept(server) == ["c", "b", "a"]
+    assert server.calls == ["page", "page", "delete a", "delete b", "page", "delete c"]
+    assert server.left() == []
+
+
+async def test_the_newest_are_kept_where_that_is_asked_for() -> None:
+    server = Server(*(released(each) for each in "abc"))
+    assert await swept(server, keep=1) == ["b", "a"]
+    assert server.left() == ["c"]
+
+
+@pytest.mark.parametrize("keep", [0, 1])
+async def test_a_list_whose_place_the_server_forgot_begins_anew(keep: int) -> None:
+    server = Server(*(released(each) for each in "abcde"))
+    server.refused["a"] = NoAnswer(what="took too long")
+    server.forgets = 2
+    assert await swept(server, keep=keep) == ["e", "d", "c", "b"][keep:]
+    assert server.calls.count("delete a") == 1, "once a sweep"
+    server.forgets = 1000
+    with pytest.raises(WatchExpired):
+        await swept(server)
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        Unavailable(server="s", what="answers 500"),
+        NoAnswer(what="took too long"),
+        Forbidden(action="delete", status=403, reason="Forbidden", message="a webhook says no"),
+    ],
+)
+async def test_a_run_that_cannot_be_deleted_keeps_no_other(error: JobyardError, caplog: pytest.LogCaptureFixture) -> None:
+    server = Server(*(released(each) for each in "abc"))
+    server.refused["a"] = server.refused["b"] = error
+    with caplog.at_level(logging.WARNING):
+        assert await swept(server) == ["c"]
+    (said,) = caplog.messages
+    assert said == f"namespace n: of what retention takes, 2 runs stay for now: {error}"
+
+
+async def test_an_object_that_is_another_s_by_now_is_none_of_ours() -> None:
+    server = Server(released("a"))
+    server.refused["a"] = Conflict(action="delete", status=409, reason="Conflict", message="another uid")
+    assert await swept(server) == ["a"]
+
+
+async def test_a_source_s_unreleased_run_is_kept_as_long_as_its_source_is_there() -> None:
+    asked = request("job", trigger="orders")
+    job = msgspec.structs.replace(job_record(asked, "job"), status=DONE)
+    server = Server(unreleased("map", "orders"), job, unreleased("other", "gone"), unreleased("cli", "cli"))
+    assert await swept(server, after=DAY + UNRELEASED - timedelta(seconds=1)) == []
+    assert await swept(server, after=400 * DAY, cared_for={"orders"}) == ["other", "cli"]
+    assert server.left() == ["map", "job"]
+    assert await swept(server, after=400 * DAY) == ["map", "job"]
+
+
+async def test_who_does_not_know_the_sources_leaves_all_their_unreleased_runs() -> None:
+    server = Server(unreleased("orders", "orders"), unreleased("cli", "cli"), unreleased("page", "page"), released("over"))
+    clock = FixedClock(NOW + 400 * DAY)
+    found = await find_expired(cast(Cluster, server), clock, "n", DAY, 0, None)
+    assert [run.uid for run in found] == ["page", "over", "cli"]
+    assert await swept(server, after=400 * DAY, cared_for=None) == ["page", "over", "cli"]
+    assert server.left() == ["orders"]
