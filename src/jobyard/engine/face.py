@@ -25,7 +25,7 @@ from jobyard.model.diagnosis import Diagnosis, diagnose
 from jobyard.model.errors import CannotRerun, Forbidden, NoSuchPage, NoSuchRun, NotFound, RunDamaged
 from jobyard.model.finding import did_you_mean
 from jobyard.model.job import owned_by
-from jobyard.model.objects import CONFIG_MAPS, EVENTS, JOBS, PODS, WHOLE_JOBS, ConfigMap, Event, Job, Kind, Other, metadata_of
+from jobyard.model.objects import CONFIG_MAPS, EVENTS, JOBS, PODS, WHOLE_JOBS, ConfigMap, Event, Job, Kind, metadata_of
 from jobyard.model.run import Run, RunRequest, RunView
 
 PAGE = 50
@@ -215,17 +215,13 @@ async def all_names(cluster: Cluster, namespace: str, prefix: str) -> list[str]:
     for kind in _KINDS:
         with _allowed(kind):
             async for some in pages(cluster, kind, namespace, names.RECORD_SELECTOR):
-                found += [each.metadata.name for each in some if each.metadata.name.startswith(prefix) and _is_record(each)]
+                found += [each.metadata.name for each in some if each.metadata.name.startswith(prefix) and home.is_record(each)]
     return found
 
 
 def _allowed(kind: Kind[Any]) -> AbstractContextManager[None]:
     """ConfigMaps and events are looked at where the Role allows; a list of Jobs that we may not have is an error, never an empty list."""
     return contextlib.suppress(Forbidden) if kind.plural in (CONFIG_MAPS.plural, EVENTS.plural) else contextlib.nullcontext()
-
-
-def _is_record(each: Other) -> bool:
-    return home.is_record(each)
 
 
 async def look_at_job(cluster: Cluster, namespace: str, name: str) -> tuple[Job, Diagnosis | None] | None:

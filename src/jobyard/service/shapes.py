@@ -22,6 +22,15 @@ def time(moment: datetime | None) -> str | None:
 
 def listed_json(run: Run) -> dict[str, Any]:
     """A run in a list: what its record says without its workflow being read."""
+    return _run_json(run, run.created)
+
+
+def run_json(view: RunView) -> dict[str, Any]:
+    """A run as one JSON object: the same shape in `run` and `show`."""
+    return {**_run_json(view, view.started), "steps": [step_json(step) for step in view.steps]}
+
+
+def _run_json(run: Run | RunView, started: datetime) -> dict[str, Any]:
     return {
         "id": run.id,
         "name": run.name,
@@ -31,25 +40,8 @@ def listed_json(run: Run) -> dict[str, Any]:
         **({"origin": dict(run.origin)} if run.origin else {}),
         "state": run.state,
         "reason": run.reason,
-        "started": time(run.created),
+        "started": time(started),
         "finished": time(run.finished),
-    }
-
-
-def run_json(view: RunView) -> dict[str, Any]:
-    """A run as one JSON object: the same shape in `run` and `show`."""
-    return {
-        "id": view.id,
-        "name": view.name,
-        "workflow": view.workflow,
-        "namespace": view.namespace,
-        "trigger": view.trigger,
-        **({"origin": dict(view.origin)} if view.origin else {}),
-        "state": view.state,
-        "reason": view.reason,
-        "started": time(view.started),
-        "finished": time(view.finished),
-        "steps": [step_json(step) for step in view.steps],
     }
 
 
