@@ -239,7 +239,9 @@ async def test_another_process_goes_on_where_one_stopped(cluster: HttpCluster, n
         assert [states(each) for each in outcomes] == [{"a": "succeeded", "b": "succeeded", "c": "succeeded"}] * 2
         assert [each.id for each in await second.runs("test")] == [started.id], "until it is released"
         await second.release(found)
-        assert await third.runs("test") == []
+        async with asyncio.timeout(BOUND), third.changes(found) as changed:
+            while await third.runs("test"):
+                await changed.wait()
     assert len(await cluster.list(JOBS, namespace)) == 3, "two at once make each Job once"
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import uuid
 from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, asynccontextmanager
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -30,6 +30,14 @@ from tests.waiting import BOUND, is_running, until_gone, until_job, until_pod
 
 @pytest.fixture
 async def engine(cluster: HttpCluster, namespace: str) -> AsyncIterator[ClusterEngine]:
+    async with open_engine(cluster, SystemClock(), namespace) as opened:
+        yield opened
+
+
+@asynccontextmanager
+async def open_limited(cluster: HttpCluster, namespace: str, name: str, number: int) -> AsyncIterator[ClusterEngine]:
+    """An engine that knows of a limit from the start: it would learn of one that is set later only when its watch tells."""
+    await set_limit(cluster, namespace, name, str(number))
     async with open_engine(cluster, SystemClock(), namespace) as opened:
         yield opened
 
@@ -101,40 +109,38 @@ async def test_a_limit_holds_across_processes(cluster: HttpCluster, namespace: s
     assert len(active) == 6
 
 
-async def test_a_step_s_limit_counts_jobs(engine: ClusterEngine, cluster: HttpCluster, namespace: str, tmp_path: Path) -> None:
-    await set_limit(cluster, namespace, "licence", "1")
+async def test_a_step_s_limit_counts_jobs(cluster: HttpCluster, namespace: str, tmp_path: Path) -> None:
     flow = read(workflow("w", step("a", "sleep 2", limits=["licence"]), step("b", limits=["licence"]), step("free")), tmp_path)
-    run = await engine.submit(request(flow))
-    assert "The only place of limit licence is taken, by a-" in await waits(engine, run, Reason.WAITING_FOR_LIMIT)
-    name, number, held = (await list_limits(cluster, SystemClock(), namespace))[0]
-    assert (name, number, held) == ("licence", 1, [await until_job(cluster, namespace, run, "a")])
-    async with asyncio.timeout(BOUND):
-        outcome = await engine.outcome(run)
-    assert outcome.state is State.SUCCEEDED
-    ends = {each.name: each for each in outcome.view.steps}
-    assert (ends["a"].finished or run.created) <= (ends["b"].started or run.created)
+    async with open_limited(cluster, namespace, "licence", 1) as engine:
+        run = await engine.submit(request(flow))
+        assert "The only place of limit licence is taken, by a-" in await waits(engine, run, Reason.WAITING_FOR_LIMIT)
+        name, number, held = (await list_limits(cluster, SystemClock(), namespace))[0]
+        assert (name, number, held) == ("licence", 1, [await until_job(cluster, namespace, run, "a")])
+        async with asyncio.timeout(BOUND):
+            outcome = await engine.outcome(run)
+        assert outcome.state is State.SUCCEEDED
+        ends = {each.name: each for each in outcome.view.steps}
+        assert (ends["a"].finished or run.created) <= (ends["b"].started or run.created)
 
 
-async def test_submit_waits_for_room_and_raising_the_limit_makes_some(
-    engine: ClusterEngine, cluster: HttpCluster, namespace: str, tmp_path: Path
-) -> None:
-    await set_limit(cluster, namespace, "gpu", "1")
+async def test_submit_waits_for_room_and_raising_the_limit_makes_some(cluster: HttpCluster, namespace: str, tmp_path: Path) -> None:
     flow = read(workflow("w", step("a", "sleep 60"), limits=["gpu"]), tmp_path)
-    first = await engine.submit(request(flow))
-    again = await engine.submit(request(flow, key="second", waits=False))
-    await waits(engine, again, Reason.WAITING_FOR_LIMIT)
-    third = asyncio.create_task(engine.submit(request(flow, key="third")))
-    await until_pod(cluster, namespace, await until_job(cluster, namespace, first, "a"), is_running)
-    assert not third.done()
-    await set_limit(cluster, namespace, "gpu", None)
-    async with asyncio.timeout(BOUND):
-        run = await third
-        await until_pod(cluster, namespace, await until_job(cluster, namespace, run, "a"), is_running)
-        await until_pod(cluster, namespace, await until_job(cluster, namespace, again, "a"), is_running)
-        for each in (first, again, run):
-            await engine.cancel(each)
-        for each in (first, again, run):
-            assert (await engine.outcome(each)).state is State.CANCELLED
+    async with open_limited(cluster, namespace, "gpu", 1) as engine:
+        first = await engine.submit(request(flow))
+        again = await engine.submit(request(flow, key="second", waits=False))
+        await waits(engine, again, Reason.WAITING_FOR_LIMIT)
+        third = asyncio.create_task(engine.submit(request(flow, key="third")))
+        await until_pod(cluster, namespace, await until_job(cluster, namespace, first, "a"), is_running)
+        assert not third.done()
+        await set_limit(cluster, namespace, "gpu", None)
+        async with asyncio.timeout(BOUND):
+            run = await third
+            await until_pod(cluster, namespace, await until_job(cluster, namespace, run, "a"), is_running)
+            await until_pod(cluster, namespace, await until_job(cluster, namespace, again, "a"), is_running)
+            for each in (first, again, run):
+                await engine.cancel(each)
+            for each in (first, again, run):
+                assert (await engine.outcome(each)).state is State.CANCELLED
 
 
 async def test_ten_processes_that_submit_the_same_key_make_one_run(cluster: HttpCluster, namespace: str, tmp_path: Path) -> None:

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.conftest import LOCAL, ClusterUnderTest
 from tests.e2e.conftest import COMMAND, Jobyard, environment
 from tests.manifests import job, step, workflow
 
@@ -24,12 +25,19 @@ def test_check_finds_mistakes_and_exits_with_2(jobyard: Jobyard, tmp_path: Path)
     assert (found[0]["line"], found[0]["column"], found[0]["severity"]) == (5, 3, "error")
 
 
-def test_check_asks_the_cluster_too(jobyard: Jobyard, tmp_path: Path) -> None:
-    manifest = job("x", container={"env": [{"name": "A", "value": "b", "valueFrom": {"fieldRef": {"fieldPath": "metadata.name"}}}]})
-    (tmp_path / "j.json").write_text(json.dumps(manifest))
-    assert jobyard("check", "j.json", cluster=False, cwd=tmp_path).code == 0
-    answer = jobyard("check", "j.json", cwd=tmp_path)
-    assert (answer.code, "the cluster refuses it" in answer.out) == (2, True)
+def test_check_asks_the_cluster_too(jobyard: Jobyard, under_test: ClusterUnderTest, tmp_path: Path) -> None:
+    """What only the cluster knows: the kinds that it serves, and what its admission refuses."""
+    beside = {"apiVersion": "example.org/v1", "kind": "Widget", "metadata": {"name": "w"}}
+    (tmp_path / "beside.yaml").write_text("\n---\n".join(map(json.dumps, (job("x"), beside))))
+    assert jobyard("check", "beside.yaml", cluster=False, cwd=tmp_path).code == 0
+    answer = jobyard("check", "beside.yaml", cwd=tmp_path)
+    assert (answer.code, answer.out.startswith("beside.yaml:3:")) == (2, True)
+    assert "the cluster says: " in answer.out
+    if under_test.name != LOCAL:
+        (tmp_path / "j.json").write_text(json.dumps(job("x", pod={"priorityClassName": "nosuch"})))
+        assert jobyard("check", "j.json", cluster=False, cwd=tmp_path).code == 0
+        answer = jobyard("check", "j.json", cwd=tmp_path)
+        assert (answer.code, "the cluster refuses it" in answer.out, "nosuch" in answer.out) == (2, True, True)
     assert jobyard("check", ROOT / "examples/etl").code == 0
 
 
