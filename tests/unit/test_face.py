@@ -7,15 +7,15 @@ import json
 from collections.abc import Collection
 from typing import Any
 
-import httpx2
 import pytest
 
+from jobyard.cluster.transport import Answer
 from jobyard.contracts import Page
 from jobyard.engine import face, home
 from jobyard.engine.clock import SystemClock
 from jobyard.model.errors import Forbidden, NoSuchPage, WrongInput
+from tests.in_process import Asked, Serve, answer, client
 from tests.unit import samples
-from tests.unit.test_client import Serve, client
 
 CLOCK = SystemClock()
 ASKED = samples.request()
@@ -26,34 +26,34 @@ LIST = {"metadata": {"resourceVersion": "1"}, "items": []}
 def without(*plurals: str, continued: Collection[str] = ()) -> Serve:
     """An API server that lets us see nothing of some kinds, and has no objects of the others; `continued`: what says at first that it has more."""
 
-    async def serve(request: httpx2.Request) -> httpx2.Response:
-        plural = request.url.path.rsplit("/", 1)[-1]
-        if plural in continued and "continue" not in request.url.params:
-            return httpx2.Response(200, json={**LIST, "metadata": {"resourceVersion": "1", "continue": "more"}})
+    async def serve(request: Asked) -> Answer:
+        plural = request.path.rsplit("/", 1)[-1]
+        if plural in continued and "continue" not in request.params:
+            return answer(200, {**LIST, "metadata": {"resourceVersion": "1", "continue": "more"}})
         if plural in plurals:
-            return httpx2.Response(403, json={"reason": "Forbidden", "message": f"{plural} is forbidden"})
-        return httpx2.Response(200, json=LIST)
+            return answer(403, {"reason": "Forbidden", "message": f"{plural} is forbidden"})
+        return answer(200, LIST)
 
     return serve
 
 
 async def test_runs_that_we_may_not_see_are_an_error_and_no_empty_list() -> None:
     for forbidden in (("jobs",), ("jobs", "configmaps")):
-        async with client(without(*forbidden)) as cluster:
-            with pytest.raises(Forbidden, match="the cluster does not allow us to list jobs: jobs is forbidden") as told:
-                await face.page(cluster, CLOCK, "n")
+        cluster = client(without(*forbidden))
+        with pytest.raises(Forbidden, match="the cluster does not allow us to list jobs: jobs is forbidden") as told:
+            await face.page(cluster, CLOCK, "n")
     assert told.value.exit_code == 3
 
 
 async def test_config_maps_that_we_may_not_see_are_left_out() -> None:
-    async with client(without("configmaps")) as cluster:
-        assert await face.page(cluster, CLOCK, "n") == Page(runs=())
+    cluster = client(without("configmaps"))
+    assert await face.page(cluster, CLOCK, "n") == Page(runs=())
 
 
 async def test_a_right_that_is_taken_away_between_two_pages_ends_the_list_of_that_kind() -> None:
-    async with client(without("configmaps", continued=["configmaps"])) as cluster:
-        async with asyncio.timeout(10):
-            assert await face.page(cluster, CLOCK, "n") == Page(runs=())
+    cluster = client(without("configmaps", continued=["configmaps"]))
+    async with asyncio.timeout(10):
+        assert await face.page(cluster, CLOCK, "n") == Page(runs=())
 
 
 GIVEN_OUT = {"part": "open", "kind": 1, "after": "eyJ2IjoibWV0YS5rOHMuaW8vdjEifQ==", "first": "2026-01-01"}
@@ -69,24 +69,24 @@ NEVER_GIVEN_OUT: list[Any] = [
 
 @pytest.mark.parametrize("after", NEVER_GIVEN_OUT, ids=lambda each: str(each)[:60].encode("ascii", "replace").decode())
 async def test_a_page_that_was_never_given_out_is_said_to_be_none(after: Any) -> None:
-    async with client(without()) as cluster:
-        with pytest.raises(NoSuchPage, match="begin the list anew"):
-            await face.page(cluster, CLOCK, "n", after if isinstance(after, str) else json.dumps(after))
+    cluster = client(without())
+    with pytest.raises(NoSuchPage, match="begin the list anew"):
+        await face.page(cluster, CLOCK, "n", after if isinstance(after, str) else json.dumps(after))
     assert issubclass(NoSuchPage, WrongInput)
 
 
 async def test_a_page_goes_on_where_the_one_before_it_ended() -> None:
     asked: list[str] = []
 
-    async def serve(request: httpx2.Request) -> httpx2.Response:
-        asked.append(request.url.params.get("continue", ""))
-        more = {"continue": "eyJ2=-_"} if request.url.path.endswith("jobs") and not asked[-1] else {}
+    async def serve(request: Asked) -> Answer:
+        asked.append(request.params.get("continue", ""))
+        more = {"continue": "eyJ2=-_"} if request.path.endswith("jobs") and not asked[-1] else {}
         items = [ONE] if more else []
-        return httpx2.Response(200, json={"metadata": {"resourceVersion": "1", **more}, "items": items})
+        return answer(200, {"metadata": {"resourceVersion": "1", **more}, "items": items})
 
-    async with client(serve) as cluster:
-        first = await face.page(cluster, CLOCK, "n", size=1)
-        assert (len(first.runs), bool(first.following)) == (1, True)
-        following = await face.page(cluster, CLOCK, "n", first.following)
+    cluster = client(serve)
+    first = await face.page(cluster, CLOCK, "n", size=1)
+    assert (len(first.runs), bool(first.following)) == (1, True)
+    following = await face.page(cluster, CLOCK, "n", first.following)
     assert asked[:3] == ["", "", "eyJ2=-_"]
     assert following.following == ""

@@ -5,14 +5,15 @@ from __future__ import annotations
 import asyncio
 import builtins
 import logging
+import ssl
 import time
 import warnings
 from collections.abc import AsyncIterator, Mapping
-from contextlib import asynccontextmanager, nullcontext
+from contextlib import AsyncExitStack, asynccontextmanager, nullcontext
 from typing import Any
-from urllib.parse import quote
+from urllib.parse import quote, urlencode, urlsplit
+from urllib.request import getproxies, proxy_bypass
 
-import httpx2
 import msgspec
 
 from jobyard import external
@@ -20,7 +21,7 @@ from jobyard.cluster import errors
 from jobyard.cluster.answers import Listing, Named, Page, Reader, Resources, Review, Shape, Unreadable, decode
 from jobyard.cluster.kubeconfig import Connection, load_client_certificate
 from jobyard.cluster.pace import Pace
-from jobyard.cluster.transport import CALL_TIMEOUT, lines, send, words
+from jobyard.cluster.transport import Broken, Pools, lines, open_pools
 from jobyard.cluster.watch import watch
 from jobyard.contracts import Change
 from jobyard.model.errors import CredentialsUnavailable, NotFound, Rejected, Unauthorized, Unavailable, WatchExpired
@@ -33,9 +34,8 @@ METADATA_LIST = "application/json;as=PartialObjectMetadataList;g=meta.k8s.io;v=v
 """Asks for nothing but the metadata of what is listed; what can't do that sends the whole."""
 REVIEWS = "/apis/authorization.k8s.io/v1/selfsubjectaccessreviews"
 LIST_TRIES = 3
-URGENT_TIMEOUT = 5.0
-_QUIET_LIMIT = 330.0
-"""Seconds of silence after which a stream is given up; the server ends a watch itself before that."""
+LOOPBACK = ("127.0.0.1", "localhost", "::1")
+"""Hosts that no proxy of the environment stands before."""
 
 
 class InsecureConnection(UserWarning):
@@ -47,17 +47,14 @@ class InsecureConnection(UserWarning):
 class HttpCluster:
     """A cluster reached by a kubeconfig's connection. Made by `open_cluster`."""
 
-    def __init__(self, connection: Connection, calls: httpx2.AsyncClient, streams: httpx2.AsyncClient, urgent: httpx2.AsyncClient) -> None:
+    def __init__(self, connection: Connection, pools: Pools) -> None:
         self.connection = connection
-        self._calls = calls
-        self._streams = streams
-        self._urgent = urgent
+        self._pools = pools
         self._pace = Pace(time.monotonic)
         self._reader = Reader()
         # A path before the API's own may be a secret (the local cluster's is): messages name the host alone.
-        url = httpx2.URL(connection.server)
-        self._shown = f"{url.scheme}://{url.netloc.decode()}"
-        self._extensions = {"sni_hostname": connection.server_name} if connection.server_name else {}
+        url = urlsplit(connection.server)
+        self._shown = f"{url.scheme}://{url.netloc.rpartition('@')[2]}"
 
     async def create(self, kind: Kind[T], namespace: str, manifest: Manifest, *, dry_run: bool = False) -> T:
         params = {"fieldManager": "jobyard"}
@@ -220,7 +217,7 @@ class HttpCluster:
         headers = {"Accept": accept, "Content-Type": media}
         authorization = await self.connection.credentials.header()
         if authorization:
-            if not authorization.isascii():
+            if not (authorization.isascii() and authorization.isprintable()):
                 self.connection.credentials.expire(authorization)
                 raise CredentialsUnavailable(server="", what="the token that we were given has a character that no token may have")
             headers["Authorization"] = authorization
@@ -241,55 +238,54 @@ class HttpCluster:
         """One call to the API, whatever its path; the body of the answer. Raises Rejected or Unavailable.
 
         `urgent`: waits behind no other call, and for no Retry-After that another was answered."""
-        client = self._urgent if urgent else self._calls
+        pool = self._pools.urgent if urgent else self._pools.calls
+        url = self._url(path, params)
         for last in (False, True):
+            headers = await self._headers(media, accept)
             try:
-                headers, url = await self._headers(media, accept), self.connection.server + path
-                request = client.build_request(method, url, params=params, content=body, headers=headers, extensions=self._extensions)
                 async with nullcontext() if urgent else self._pace.turn():
                     begun = time.monotonic()
                     with external.call(f"kubernetes: {action}"):
-                        answer = await send(client, request, stream=False)
-                    asked = answer.headers.get("Retry-After")
-                    slow_down = answer.status_code == 429 or (answer.status_code == 503 and asked is not None)
+                        answer = await pool.call(method, url, headers, body)
+                    slow_down = answer.status == 429 or (answer.status == 503 and answer.retry_after is not None)
                     if not urgent:
-                        self._pace.note(time.monotonic() - begun, refused=slow_down, retry_after=errors.seconds(asked))
-            except (httpx2.HTTPError, httpx2.InvalidURL, OSError) as error:
+                        self._pace.note(time.monotonic() - begun, refused=slow_down, retry_after=errors.seconds(answer.retry_after))
+            except Broken as error:
                 raise self._unavailable(error) from error
-            log.debug("%s: %d in %.0f ms", action, answer.status_code, (time.monotonic() - begun) * 1000)
-            if answer.status_code == 401 and not last:
+            log.debug("%s: %d in %.0f ms", action, answer.status, (time.monotonic() - begun) * 1000)
+            if answer.status == 401 and not last:
                 self.connection.credentials.expire(headers.get("Authorization"))  # it may have been renewed: ask once more
                 continue
-            if answer.status_code >= 400:
-                raise self._error(action, answer.status_code, answer.content, answer.headers.get("Retry-After"))
-            return answer.content
+            if answer.status >= 400:
+                raise self._error(action, answer.status, answer.body, answer.retry_after)
+            return answer.body
         raise Unauthorized(action=action, status=401, reason="Unauthorized", message="")
 
     @asynccontextmanager
     async def _stream(self, path: str, action: str, params: Mapping[str, str]) -> AsyncIterator[AsyncIterator[str]]:
+        headers = await self._headers()
         try:
-            headers = await self._headers()
-            url = self.connection.server + path
-            request = self._streams.build_request("GET", url, params=params, headers=headers, extensions=self._extensions)
-            with external.call(f"kubernetes: {action}"):
-                answer = await send(self._streams, request, stream=True)
-            try:
-                log.debug("%s: %d", action, answer.status_code)
-                if answer.status_code >= 400:
-                    if answer.status_code == 401:
+            async with AsyncExitStack() as stack:
+                with external.call(f"kubernetes: {action}"):
+                    answer = await stack.enter_async_context(self._pools.streams.stream(self._url(path, params), headers))
+                log.debug("%s: %d", action, answer.status)
+                if answer.status >= 400:
+                    if answer.status == 401:
                         self.connection.credentials.expire(headers.get("Authorization"))
-                    raise self._error(action, answer.status_code, await answer.aread(), answer.headers.get("Retry-After"))
-                yield lines(answer)
-            finally:
-                await answer.aclose()
-        except (httpx2.HTTPError, httpx2.InvalidURL, OSError) as error:
+                    body = b"".join([chunk async for chunk in answer.chunks])
+                    raise self._error(action, answer.status, body, answer.retry_after)
+                yield lines(answer.chunks)
+        except Broken as error:
             raise self._unavailable(error) from error
+
+    def _url(self, path: str, params: Mapping[str, str] | None) -> str:
+        return f"{self.connection.server}{path}{'?' + urlencode(params) if params else ''}"
 
     def _error(self, action: str, code: int, body: bytes, retry_after: str | None) -> Exception:
         return errors.error(server=self._shown, action=action, code=code, body=body, retry_after=retry_after)
 
-    def _unavailable(self, error: Exception) -> Unavailable:
-        return Unavailable(server=self._shown, what=words(error), remedy="check that it runs and that the address is right")
+    def _unavailable(self, error: Broken) -> Unavailable:
+        return Unavailable(server=self._shown, what=str(error), remedy="check that it runs and that the address is right")
 
 
 def _selectors(labels: str, fields: str) -> dict[str, str]:
@@ -302,7 +298,7 @@ async def open_cluster(connection: Connection) -> AsyncIterator[HttpCluster]:
 
     Raises InvalidKubeconfig: credentials that can't be had at the start are for the user to mend; later on they may pass by themselves.
     """
-    tls: Any = False
+    tls: ssl.SSLContext | None = None
     await connection.credentials.header()
     if connection.server.startswith("https://"):
         tls = connection.tls()
@@ -311,23 +307,13 @@ async def open_cluster(connection: Connection) -> AsyncIterator[HttpCluster]:
         certificate = await connection.credentials.certificate()
         if certificate:
             await asyncio.to_thread(load_client_certificate, tls, *certificate)
-    shared: dict[str, Any] = {
-        "verify": tls,
-        "proxy": connection.proxy,
-        "trust_env": connection.proxy is None and not _is_loopback(connection.server),
-    }
-    call_time = httpx2.Timeout(CALL_TIMEOUT, connect=10.0)
-    urgent_time = httpx2.Timeout(URGENT_TIMEOUT, connect=URGENT_TIMEOUT)
-    stream_time = httpx2.Timeout(_QUIET_LIMIT, connect=10.0)
-    async with (
-        httpx2.AsyncClient(timeout=call_time, limits=httpx2.Limits(max_connections=32, max_keepalive_connections=32), **shared) as calls,
-        httpx2.AsyncClient(
-            timeout=stream_time, limits=httpx2.Limits(max_connections=None, max_keepalive_connections=0), **shared
-        ) as streams,
-        httpx2.AsyncClient(timeout=urgent_time, limits=httpx2.Limits(max_connections=16, max_keepalive_connections=1), **shared) as urgent,
-    ):
-        yield HttpCluster(connection, calls, streams, urgent)
+    proxy = connection.proxy or _proxy_of_environment(connection.server)
+    async with open_pools(tls, server_name=connection.server_name, proxy=proxy) as pools:
+        yield HttpCluster(connection, pools)
 
 
-def _is_loopback(server: str) -> bool:
-    return httpx2.URL(server).host in ("127.0.0.1", "localhost", "::1")
+def _proxy_of_environment(server: str) -> str | None:
+    """HTTPS_PROXY and its like. (aiohttp's own way of reading them would read ~/.netrc too, and send what stands there.)"""
+    url = urlsplit(server)
+    host = url.hostname or ""
+    return None if host in LOOPBACK or proxy_bypass(host) else getproxies().get(url.scheme)

@@ -1,39 +1,132 @@
-"""HTTP itself: a request that is sent, the lines of a body, and what went wrong in words."""
+"""HTTP itself, behind one seam: a call and its answer, a stream and its lines, and what went wrong in words.
+
+aiohttp, because what a run costs is mostly what its calls cost: a create takes a third of the processor time that it takes by httpx2.
+"""
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import AsyncIterator
+import os
+import ssl
+from collections.abc import AsyncIterator, Mapping
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from dataclasses import dataclass
+from typing import Any, Protocol
 
-import httpx2
+import aiohttp
+from yarl import URL
+
+from jobyard import __version__
 
 CALL_TIMEOUT = 30.0
-LAST_WORD = 2.0
-"""Seconds for which a call that is cancelled waits for its answer to begin."""
+URGENT_TIMEOUT = 5.0
+CONNECT_TIMEOUT = 10.0
+QUIET_LIMIT = 330.0
+"""Seconds of silence after which a stream is given up; the server ends a watch itself before that."""
+CALLS_AT_ONCE, URGENT_AT_ONCE = 32, 16
+HEADER_LIMIT = 64 * 1024
+"""Characters of one header of an answer."""
 
 
-async def send(client: httpx2.AsyncClient, request: httpx2.Request, *, stream: bool) -> httpx2.Response:
-    """Sends a request. A cancellation waits a moment for the answer to begin: httpcore leaves the socket of a TLS handshake that is
-    cancelled open (it cleans up after Exception, and a cancellation is none)."""
-    sending = asyncio.ensure_future(client.send(request, stream=stream))
-    try:
-        return await asyncio.shield(sending)
-    except asyncio.CancelledError:
-        # A second cancellation may end this wait too: what then becomes of the request is seen here, and closed with the client.
-        sending.add_done_callback(lambda late: late.cancelled() or late.exception())
-        done, _ = await asyncio.wait([sending], timeout=LAST_WORD)
-        if not done:
-            sending.cancel()
-            await asyncio.wait([sending])
-        elif not sending.exception():
-            await sending.result().aclose()
-        raise
+class Broken(Exception):
+    """No answer came, or none that is HTTP. The call may have been carried out. Says what the server did, as a predicate."""
 
 
-async def lines(answer: httpx2.Response) -> AsyncIterator[str]:
+@dataclass(frozen=True, kw_only=True)
+class Answer:
+    """What a server said to a call."""
+
+    status: int
+    body: bytes = b""
+    retry_after: str | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Stream:
+    """An answer whose body comes bit by bit."""
+
+    status: int
+    retry_after: str | None
+    chunks: AsyncIterator[bytes]
+
+
+class Transport(Protocol):
+    """One pool of connections. A call that is cancelled ends at once, and its connection with it."""
+
+    async def call(self, method: str, url: str, headers: Mapping[str, str], body: bytes | None = None) -> Answer:
+        """Sends a request, once; a connection that the server had closed meanwhile is tried anew where that can do no harm. Raises Broken."""
+        ...
+
+    def stream(self, url: str, headers: Mapping[str, str]) -> AbstractAsyncContextManager[Stream]:
+        """Opens a stream; leaving closes it. Raises Broken, also while it is read."""
+        ...
+
+
+class Pool:
+    """The Transport over sockets."""
+
+    def __init__(self, session: aiohttp.ClientSession, seconds: float, server_name: str | None = None) -> None:
+        self._session = session
+        self._seconds = seconds
+        self._more: dict[str, Any] = {"allow_redirects": False, **({"server_hostname": server_name} if server_name else {})}
+
+    async def call(self, method: str, url: str, headers: Mapping[str, str], body: bytes | None = None) -> Answer:
+        try:
+            async with self._session.request(method, URL(url, encoded=True), headers=headers, data=body, **self._more) as answer:
+                return Answer(status=answer.status, body=await answer.read(), retry_after=answer.headers.get("Retry-After"))
+        except (aiohttp.ClientError, OSError, ValueError) as error:  # ValueError: an address or a header that can't be sent
+            raise Broken(self._words(error)) from error
+
+    @asynccontextmanager
+    async def stream(self, url: str, headers: Mapping[str, str]) -> AsyncIterator[Stream]:
+        try:
+            answer = await self._session.get(URL(url, encoded=True), headers=headers, **self._more)
+        except (aiohttp.ClientError, OSError, ValueError) as error:
+            raise Broken(self._words(error)) from error
+        try:
+            yield Stream(status=answer.status, retry_after=answer.headers.get("Retry-After"), chunks=self._chunks(answer))
+        finally:
+            answer.close()
+
+    async def _chunks(self, answer: aiohttp.ClientResponse) -> AsyncIterator[bytes]:
+        try:
+            async for chunk in answer.content.iter_any():
+                yield chunk
+        except (aiohttp.ClientError, OSError) as error:
+            raise Broken(self._words(error)) from error
+
+    def _words(self, error: Exception) -> str:
+        match error:
+            case aiohttp.ClientConnectorCertificateError():
+                return f"shows a certificate that is not trusted ({error.certificate_error})"
+            case aiohttp.ConnectionTimeoutError():
+                return "can't be reached (no answer to the connection)"
+            case aiohttp.ClientConnectorError() | aiohttp.ClientProxyConnectionError():
+                return f"can't be reached ({_detail(error)})"
+            case aiohttp.ClientHttpProxyError():
+                return f"can't be reached (the proxy answers {error.status} {error.message})"
+            case TimeoutError():
+                return f"gave no answer in {self._seconds:.0f} s"
+            case aiohttp.ClientPayloadError() if isinstance(error.__cause__, aiohttp.http_exceptions.ContentEncodingError):
+                return f"answered with something that can't be unpacked ({error.__cause__.message})"
+            case aiohttp.ClientResponseError():
+                return f"answered with something that is no HTTP ({error.message})"
+            case ValueError() if not isinstance(error, OSError):
+                return f"can't be asked ({error})"
+        return f"broke off the connection ({type(error).__name__})"
+
+
+def _detail(error: aiohttp.ClientConnectorError) -> str:
+    """What the system said, without the address, which is ours to name."""
+    inner = error.os_error
+    if inner.errno is not None and inner.errno > 0:
+        return os.strerror(inner.errno)
+    return inner.strerror or str(inner) or type(inner).__name__
+
+
+async def lines(chunks: AsyncIterator[bytes]) -> AsyncIterator[str]:
     """The lines of a body as they come. Only \\n ends a line: a log may hold any other character."""
     rest = b""
-    async for chunk in answer.aiter_bytes():
+    async for chunk in chunks:
         *whole, rest = (rest + chunk).split(b"\n")
         for line in whole:
             yield line.decode(errors="replace")
@@ -41,14 +134,41 @@ async def lines(answer: httpx2.Response) -> AsyncIterator[str]:
         yield rest.decode(errors="replace")
 
 
-def words(error: Exception) -> str:
-    if isinstance(error, httpx2.ConnectError):
-        detail = str(error) or "no connection"
-        if "CERTIFICATE_VERIFY_FAILED" in detail:
-            return f"shows a certificate that is not trusted ({detail})"
-        return f"can't be reached ({detail})"
-    if isinstance(error, httpx2.TimeoutException):
-        return f"gave no answer in {CALL_TIMEOUT:.0f} s"
-    if isinstance(error, httpx2.DecodingError):
-        return f"answered with something that can't be unpacked ({error})"
-    return f"broke off the connection ({type(error).__name__})"
+@dataclass(frozen=True, kw_only=True)
+class Pools:
+    """Calls, streams and what is urgent have connections of their own: none starves another."""
+
+    calls: Transport
+    streams: Transport
+    urgent: Transport
+
+
+@asynccontextmanager
+async def open_pools(tls: ssl.SSLContext | None, *, server_name: str | None = None, proxy: str | None = None) -> AsyncIterator[Pools]:
+    """Pools to one server. Leaving closes the connections."""
+
+    def session(at_once: int, timeout: aiohttp.ClientTimeout, *, is_kept: bool = True) -> aiohttp.ClientSession:
+        return aiohttp.ClientSession(
+            connector=aiohttp.TCPConnector(limit=at_once, ssl=tls or True, force_close=not is_kept),
+            timeout=timeout,
+            proxy=proxy,
+            cookie_jar=aiohttp.DummyCookieJar(),
+            headers={"User-Agent": f"jobyard/{__version__}"},
+            max_line_size=HEADER_LIMIT,
+            max_field_size=HEADER_LIMIT,
+        )
+
+    def bound(seconds: float) -> aiohttp.ClientTimeout:
+        return aiohttp.ClientTimeout(total=seconds, sock_connect=min(seconds, CONNECT_TIMEOUT))
+
+    streaming = aiohttp.ClientTimeout(total=None, sock_connect=CONNECT_TIMEOUT, sock_read=QUIET_LIMIT)
+    async with (
+        session(CALLS_AT_ONCE, bound(CALL_TIMEOUT)) as calls,
+        session(0, streaming, is_kept=False) as streams,
+        session(URGENT_AT_ONCE, bound(URGENT_TIMEOUT)) as urgent,
+    ):
+        yield Pools(
+            calls=Pool(calls, CALL_TIMEOUT, server_name),
+            streams=Pool(streams, QUIET_LIMIT, server_name),
+            urgent=Pool(urgent, URGENT_TIMEOUT, server_name),
+        )

@@ -1,0 +1,160 @@
+"""What becomes of a call when the server is not what it should be. The server is a socket in this process."""
+
+from __future__ import annotations
+
+import asyncio
+import ssl
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import pytest
+
+from jobyard.cluster.client import HttpCluster, open_cluster
+from jobyard.cluster.kubeconfig import Connection
+from jobyard.model.errors import Rejected, Unavailable
+from jobyard.model.objects import JOBS
+from tests.certificates import certificate, server_context
+
+Talk = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
+
+
+@asynccontextmanager
+async def server(talk: Talk, tls: ssl.SSLContext | None = None) -> AsyncIterator[str]:
+    """Its URL. Each connection is talked with by `talk`, and then closed."""
+    ended: set[asyncio.Future[None]] = set()
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        ended.add(done)
+        try:
+            await reader.readuntil(b"\r\n\r\n")
+            await talk(reader, writer)
+        except (asyncio.IncompleteReadError, ConnectionError):
+            pass
+        finally:
+            writer.close()
+            done.set_result(None)
+
+    listening = await asyncio.start_server(serve, "127.0.0.1", 0, ssl=tls)
+    async with listening:
+        port = listening.sockets[0].getsockname()[1]
+        yield f"{'https' if tls else 'http'}://127.0.0.1:{port}"
+    if ended:
+        await asyncio.wait(ended, timeout=5)
+
+
+def says(text: bytes) -> Talk:
+    async def talk(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write(text)
+        await writer.drain()
+
+    return talk
+
+
+async def lines_of_a_log(cluster: HttpCluster) -> list[str]:
+    return [line async for line in cluster.logs("n", "p")]
+
+
+CALLS: list[Callable[[HttpCluster], Awaitable[object]]] = [
+    lambda c: c.create(JOBS, "n", {"metadata": {"name": "a"}}),
+    lambda c: c.get(JOBS, "n", "a"),
+    lines_of_a_log,
+]
+
+GZIP = b"HTTP/1.1 200 OK\r\nContent-Encoding: gzip\r\nContent-Length: 5\r\n\r\nplain"
+
+
+@pytest.mark.parametrize("call", CALLS, ids=["create", "get", "stream"])
+@pytest.mark.parametrize(
+    ("said", "words"),
+    [
+        (GZIP, "answered with something that can't be unpacked"),
+        (b"HTTP/1.1 200 OK\r\nContent-Length: 50\r\n\r\nhalf", "broke off the connection"),
+        (b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhal", "broke off the connection"),
+        (b"", "broke off the connection"),
+        (b"SSH-2.0-OpenSSH_9.2\r\n", "answered with something that is no HTTP"),
+        (b"HTTP/1.1 200 OK\r\nx: " + b"y" * 100_000 + b"\r\n\r\n", "answered with something that is no HTTP"),
+    ],
+    ids=["not packed", "half a body", "half a chunk", "nothing", "another protocol", "a long header"],
+)
+async def test_an_answer_that_is_none_is_told_in_words(call: Callable[[HttpCluster], Awaitable[object]], said: bytes, words: str) -> None:
+    async with server(says(said)) as url, open_cluster(Connection(server=url)) as cluster:
+        with pytest.raises(Unavailable, match=f"the cluster at {url} {words}|{url} {words}"):
+            await call(cluster)
+
+
+async def test_nobody_listens() -> None:
+    async with server(says(b"")) as url:
+        pass
+    async with open_cluster(Connection(server=url)) as cluster:
+        with pytest.raises(Unavailable, match=rf"{url} can't be reached \(.*refused"):
+            await cluster.get(JOBS, "n", "a")
+
+
+async def test_a_redirect_is_not_followed() -> None:
+    """A token would go along."""
+    asked = 0
+
+    async def talk(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        nonlocal asked
+        asked += 1
+        writer.write(b"HTTP/1.1 302 Found\r\nLocation: /elsewhere\r\nContent-Length: 0\r\n\r\n")
+        await writer.drain()
+
+    async with server(talk) as url, open_cluster(Connection(server=url)) as cluster:
+        with pytest.raises((Rejected, Unavailable)):
+            await cluster.create(JOBS, "n", {"metadata": {"name": "a"}})
+    assert asked == 1
+
+
+async def test_a_certificate_that_nobody_vouches_for(tmp_path: Path) -> None:
+    context = server_context(tmp_path)
+    certificate(tmp_path, "other")
+    ca = (tmp_path / "other.crt").read_text()
+    async with server(says(b""), context) as url, open_cluster(Connection(server=url, ca=ca)) as cluster:
+        with pytest.raises(Unavailable, match="shows a certificate that is not trusted"):
+            await cluster.get(JOBS, "n", "a")
+
+
+@pytest.mark.parametrize("tls", [False, True], ids=["plain", "tls"])
+async def test_a_call_that_is_cancelled_ends_at_once_and_its_connection_with_it(tls: bool, tmp_path: Path) -> None:
+    asked, closed = asyncio.Event(), asyncio.Event()
+
+    async def talk(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        asked.set()
+        await reader.read()  # until the client leaves
+        closed.set()
+
+    context = server_context(tmp_path) if tls else None
+    ca = (tmp_path / "ca.crt").read_text() if tls else None
+    async with server(talk, context) as url, open_cluster(Connection(server=url, ca=ca)) as cluster, asyncio.timeout(10):
+        calling = asyncio.create_task(cluster.get(JOBS, "n", "a"))
+        await asked.wait()
+        calling.cancel()
+        await asyncio.wait([calling])
+        assert calling.cancelled()
+        await closed.wait()
+
+
+async def test_a_proxy_of_the_environment_is_used_but_never_on_the_way_to_this_machine(monkeypatch: pytest.MonkeyPatch) -> None:
+    through: list[str] = []
+
+    async def talk(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        through.append("proxy")
+        writer.write(b'HTTP/1.1 200 OK\r\nContent-Length: 25\r\n\r\n{"metadata":{"name":"a"}}')
+        await writer.drain()
+
+    async with server(talk) as proxy:
+        monkeypatch.setenv("http_proxy", proxy)
+        monkeypatch.delenv("no_proxy", raising=False)
+        async with open_cluster(Connection(server="http://api.example")) as cluster:
+            assert (await cluster.get(JOBS, "n", "a")).metadata.name == "a"
+        async with server(says(b"")) as direct, open_cluster(Connection(server=direct)) as cluster:
+            with pytest.raises(Unavailable):
+                await cluster.get(JOBS, "n", "a")
+        monkeypatch.setenv("no_proxy", "example")
+        async with open_cluster(Connection(server="http://api.example")) as cluster:
+            with pytest.raises(Unavailable, match="can't be reached"):
+                await cluster.get(JOBS, "n", "a")
+    assert through == ["proxy"]
