@@ -5,6 +5,7 @@ aiohttp, because what a run costs is mostly what its calls cost: a create takes 
 
 from __future__ import annotations
 
+import io
 import os
 import ssl
 from collections.abc import AsyncIterator, Mapping
@@ -23,6 +24,8 @@ CONNECT_TIMEOUT = 10.0
 QUIET_LIMIT = 330.0
 """Seconds of silence after which a stream is given up; the server ends a watch itself before that."""
 CALLS_AT_ONCE, URGENT_AT_ONCE = 32, 16
+LARGE = 1024 * 1024
+"""Bytes of a body that are too many to be sent in one go."""
 HEADER_LIMIT = 64 * 1024
 """Characters of one header of an answer."""
 
@@ -71,7 +74,8 @@ class Pool:
 
     async def call(self, method: str, url: str, headers: Mapping[str, str], body: bytes | None = None) -> Answer:
         try:
-            async with self._session.request(method, URL(url, encoded=True), headers=headers, data=body, **self._more) as answer:
+            data = io.BytesIO(body) if body and len(body) > LARGE else body
+            async with self._session.request(method, URL(url, encoded=True), headers=headers, data=data, **self._more) as answer:
                 return Answer(status=answer.status, body=await answer.read(), retry_after=answer.headers.get("Retry-After"))
         except (aiohttp.ClientError, OSError, ValueError) as error:  # ValueError: an address or a header that can't be sent
             raise Broken(self._words(error)) from error
