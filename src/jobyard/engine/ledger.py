@@ -132,6 +132,7 @@ class Ledger:
             if home.same_request(job, request):
                 del self._unfinished[uid]
                 await self._cluster.delete(JOBS, self._namespace, job.metadata.name, uid=uid)
+                self._sight.forget(uid)  # whoever is told of the refusal finds no run: the watch may be a moment behind
 
     async def find_job(self, request: RunRequest) -> Job | None:
         """The request's Job where its run is one already; None where it is not."""
@@ -173,6 +174,7 @@ class Ledger:
             metadata = record.metadata
             with contextlib.suppress(Conflict):
                 await self._cluster.delete(CONFIG_MAPS, self._namespace, metadata.name, uid=metadata.uid, version=metadata.resource_version)
+                self._sight.forget(metadata.uid)
             raise
         change = {"metadata": {"annotations": {names.INCOMPLETE: None}}}
         return await patiently(lambda: patch_this(self._cluster, CONFIG_MAPS, self._namespace, record, change))
