@@ -8,8 +8,9 @@ from typing import Any
 import msgspec
 import yaml
 
+from jobyard.access import Right
 from jobyard.cluster.client import HttpCluster
-from jobyard.cluster.rights import RIGHTS, Right, rbac
+from jobyard.cluster.rights import RIGHTS, rbac
 
 
 async def restricted_kubeconfig(

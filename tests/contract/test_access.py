@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from jobyard.cluster.access import RUN, demand
+from jobyard.access import RUN, demand
 from jobyard.cluster.client import HttpCluster, open_cluster
 from jobyard.cluster.kubeconfig import connect
 from jobyard.cluster.rights import needed

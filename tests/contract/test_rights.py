@@ -19,9 +19,10 @@ from typing import Any
 
 import pytest
 
+from jobyard.access import Right
 from jobyard.cluster.client import HttpCluster, open_cluster
 from jobyard.cluster.kubeconfig import connect
-from jobyard.cluster.rights import PARTS, Right, needed
+from jobyard.cluster.rights import PARTS, needed
 from jobyard.model.errors import NotFound, innermost
 from tests import tours
 from tests.conftest import KUBERNETES, ClusterUnderTest

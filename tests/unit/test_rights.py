@@ -6,10 +6,11 @@ from typing import Any
 
 import pytest
 
-from jobyard.cluster.access import RUN, demand
+from jobyard import access
+from jobyard.access import RUN, demand, lacking
 from jobyard.cluster.rights import PARTS, KindRefused, UnknownKind, needed
 from jobyard.contracts import Cluster
-from jobyard.model.errors import MissingRights, Unavailable
+from jobyard.model.errors import MissingRights, Unauthorized, Unavailable
 from jobyard.model.objects import Kind
 
 ALL = "create get list watch patch delete"
@@ -119,3 +120,18 @@ async def test_missing_rights_are_named_with_what_to_do() -> None:
 @pytest.mark.parametrize("answer", [True, None, Unavailable(server="s", what="is away")], ids=str)
 async def test_where_the_cluster_does_not_say_it_goes_on(answer: bool | Exception | None) -> None:
     await ask(Says(answer))
+
+
+@pytest.mark.parametrize(
+    ("says", "missing"),
+    [
+        (Says(True), []),
+        (Says(None), None),
+        (Says(None, "patch configmaps"), ["patch configmaps"]),
+        (Says(True, "create jobs.batch", "watch configmaps"), ["create jobs.batch", "watch configmaps"]),
+        (Says(Unauthorized(action="review", status=401, reason="Unauthorized", message="")), None),
+    ],
+    ids=["all", "unsaid", "one unsaid", "two", "who are you"],
+)
+async def test_what_a_review_says_is_told_from_what_it_does_not_say(says: Any, missing: list[str] | None) -> None:
+    assert await lacking(says, "n", [access.JOB_RECORDS, access.RECORDS]) == missing

@@ -55,7 +55,7 @@ class Server:
         self.made[name] = msgspec.convert(served(tree, name, 10), kind.struct)
         return self.made[name]
 
-    async def may(self, verb: str, kind: Kind[Any], namespace: str) -> bool:
+    async def may(self, verb: str, kind: Kind[Any], namespace: str, *, subresource: str = "") -> bool:
         return not self.barred
 
     async def patch(self, kind: Kind[Any], namespace: str, name: str, change: Manifest) -> Any:

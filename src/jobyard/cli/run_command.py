@@ -102,8 +102,8 @@ def _workflow(options: RunOptions, reading: Reading) -> Workflow:
 async def _run_file(options: RunOptions) -> int:
     import uuid
 
+    from jobyard.access import demand
     from jobyard.cli.watch_run import watch_run
-    from jobyard.cluster.access import demand
     from jobyard.engine.clock import SystemClock
     from jobyard.engine.engine import open_engine
     from jobyard.files import namespaces

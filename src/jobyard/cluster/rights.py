@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
+from jobyard.access import Right
 from jobyard.model.errors import WrongInput
 from jobyard.model.objects import Manifest
 
@@ -32,18 +33,6 @@ class KindRefused(WrongInput):
 
     sentence = "objects of kind {kind} beside a Job are refused: apply them first"
     kind: str
-
-
-@dataclass(frozen=True, kw_only=True)
-class Right:
-    """What may be done with a resource, and what for."""
-
-    group: str
-    resource: str
-    verbs: tuple[str, ...]
-    why: str
-    without: str = ""
-    """What is missed, without harm, where a Role leaves it out; empty where it is needed."""
 
 
 _STEPS = "start Jobs, see what becomes of them, stop them, hand back their TTL, clean up"

@@ -7,13 +7,14 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from datetime import timedelta
 
+from jobyard import access
+from jobyard.access import JOB_RECORDS, RECORDS, lacking
 from jobyard.contracts import Cluster
 from jobyard.engine import home
 from jobyard.engine.home import Record
 from jobyard.engine.ledger import Ledger, kind_of
 from jobyard.engine.limiter import Limiter
 from jobyard.engine.refusal import Verdict, judge
-from jobyard.engine.rights import JOB_RECORDS, RECORDS, lacking
 from jobyard.engine.sight import Sight
 from jobyard.model.errors import Forbidden, Rejected, RightsUnavailable
 from jobyard.model.run import Reason, RunRequest
@@ -116,9 +117,9 @@ class Admission:
         """What the refusal of a record, or of what stands beside it, means. Names the rights that are missing."""
         if not isinstance(refused, Forbidden):
             return judge(refused, tries, None, self._namespace)
-        wanted = [*JOB_RECORDS, *(() if self._sight.without_config_maps else RECORDS)]
+        wanted = [JOB_RECORDS, *(() if self._sight.without_config_maps else (RECORDS,))]
         for each in request.objects:
-            wanted.append(("create", await kind_of(self._cluster, each)))
+            wanted.append(access.to(await kind_of(self._cluster, each), "create", why="what the run brings with it"))
         missing = await lacking(self._cluster, self._namespace, wanted)
         verdict = judge(refused, tries, None if missing is None else not missing, self._namespace)
         return replace(verdict, message=f"we may not {', '.join(missing)}") if missing else verdict

@@ -9,12 +9,12 @@ from collections import defaultdict
 from collections.abc import Sequence
 from typing import Any
 
+from jobyard.access import RECORDS
 from jobyard.contracts import Clock, Cluster
 from jobyard.engine import home
 from jobyard.engine import record as records
 from jobyard.engine.home import Record
 from jobyard.engine.patching import patch_this
-from jobyard.engine.rights import RECORDS
 from jobyard.engine.run_sight import RunSight
 from jobyard.engine.sight import Sight
 from jobyard.model import belongings, names
@@ -149,7 +149,7 @@ class Ledger:
         if isinstance(found, Job):
             return found, True
         if self._sight.without_config_maps:
-            rights = ", ".join(f"{verb} {kind.plural}" for verb, kind in RECORDS)
+            rights = ", ".join(RECORDS.in_words())
             message = f"it takes a ConfigMap, as all but runs of one Job do that starts at once, and we lack the right to {rights}"
             raise Forbidden(action=f"keep the record of run {request.run_id}", status=403, reason=Reason.NO_RIGHT, message=message)
         if found is not None:

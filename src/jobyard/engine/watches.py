@@ -8,8 +8,8 @@ from collections.abc import Callable, Coroutine
 from datetime import datetime, timedelta
 from typing import Any, Protocol, TypeVar
 
+from jobyard.access import RECORDS, lacking
 from jobyard.contracts import Change, Clock, Cluster
-from jobyard.engine.rights import RECORDS, lacking
 from jobyard.model import names
 from jobyard.model.errors import Forbidden, InvalidKubeconfig, JobyardError, NoAnswer
 from jobyard.model.objects import CONFIG_MAPS, EVENTS, JOBS, PODS, ConfigMap, Event, Job, Kind, Pod
@@ -87,7 +87,7 @@ class Watches:
 
     async def _ask_for_config_maps(self, refused: JobyardError) -> None:
         """We may see Jobs, and could not see ConfigMaps a moment ago: because our Role has none, or because there was no Role at all?"""
-        missing = await patiently(lambda: lacking(self._cluster, self._namespace, RECORDS))
+        missing = await patiently(lambda: lacking(self._cluster, self._namespace, [RECORDS]))
         if missing == []:
             await self._config_maps_seen.wait()
         elif not self._config_maps_seen.is_set():
