@@ -24,11 +24,11 @@ from bench.stand_in import CONTROLLER, stand_in
 from jobyard import external
 from jobyard.cluster.client import HttpCluster, open_cluster
 from jobyard.cluster.kubeconfig import connect
-from jobyard.engine import face, home
+from jobyard.engine import face, home, job_home
 from jobyard.engine.clock import SystemClock
 from jobyard.engine.engine import ClusterEngine, open_engine
 from jobyard.engine.home import End
-from jobyard.engine.limiter import set_limit
+from jobyard.engine.limit_settings import set_limit
 from jobyard.engine.namespace import COMMAND, Options
 from jobyard.model.job import owner_reference
 from jobyard.model.objects import Job, Manifest
@@ -109,7 +109,7 @@ async def single_raw(place: Place) -> str:
 
 
 def written(request: RunRequest) -> Manifest:
-    made = home.write_job(request, request.run_id)
+    made = job_home.write_job(request, request.run_id)
     assert made is not None
     return made
 

@@ -21,7 +21,7 @@ from jobyard.cluster.lease import Leadership
 from jobyard.engine.clock import SystemClock
 from jobyard.engine.engine import ClusterEngine, open_engine
 from jobyard.engine.face import look_at_job
-from jobyard.engine.limiter import set_limit
+from jobyard.engine.limit_settings import set_limit
 from jobyard.engine.namespace import Options
 from jobyard.engine.sweep import sweep
 from jobyard.model import names

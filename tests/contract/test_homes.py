@@ -17,7 +17,7 @@ from jobyard import external
 from jobyard.cluster.client import HttpCluster
 from jobyard.engine.clock import SystemClock
 from jobyard.engine.engine import ClusterEngine, open_engine
-from jobyard.engine.limiter import set_limit
+from jobyard.engine.limit_settings import set_limit
 from jobyard.engine.namespace import Options
 from jobyard.model import names
 from jobyard.model.errors import CannotRerun, NotEnded, Rejected

@@ -16,7 +16,7 @@ from jobyard.cluster.client import HttpCluster
 from jobyard.engine import face
 from jobyard.engine.clock import SystemClock
 from jobyard.engine.engine import ClusterEngine, open_engine
-from jobyard.engine.limiter import list_limits, set_limit
+from jobyard.engine.limit_settings import list_limits, set_limit
 from jobyard.engine.sweep import find_expired, sweep
 from jobyard.model import names
 from jobyard.model.errors import NotEnded, NothingFailed

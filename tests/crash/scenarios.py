@@ -13,7 +13,7 @@ import msgspec
 from jobyard.cluster.client import HttpCluster
 from jobyard.engine import limits
 from jobyard.engine.clock import SystemClock
-from jobyard.engine.limiter import set_limit
+from jobyard.engine.limit_settings import set_limit
 from jobyard.model import names
 from jobyard.model.objects import CONFIG_MAPS, JOBS, PODS
 from jobyard.model.run import Role, RunRequest

@@ -7,7 +7,7 @@ from typing import Any
 
 import msgspec
 
-from jobyard.engine import home
+from jobyard.engine import job_home
 from jobyard.engine import record as records
 from jobyard.model import names
 from jobyard.model.objects import ConfigMap, Job, Manifest
@@ -48,7 +48,7 @@ STOPPED = {"conditions": [{"type": "Suspended", "status": "True", "lastTransitio
 
 def job_record(asked: RunRequest, uid: str = "job", version: int = 1, status: dict[str, Any] | None = None) -> Job:
     """The Job that is its run's record."""
-    made = home.write_job(asked, asked.run_id)
+    made = job_home.write_job(asked, asked.run_id)
     assert made is not None
     return msgspec.convert(served(made, uid, version, status), Job)
 

@@ -11,7 +11,7 @@ import pytest
 
 from jobyard.cluster.transport import Answer
 from jobyard.contracts import Page
-from jobyard.engine import face, home
+from jobyard.engine import face, job_home
 from jobyard.engine.clock import SystemClock
 from jobyard.model.errors import Forbidden, NoSuchPage, WrongInput
 from tests.in_process import Asked, Serve, answer, client
@@ -19,7 +19,7 @@ from tests.unit import samples
 
 CLOCK = SystemClock()
 ASKED = samples.request()
-ONE = samples.served(home.write_job(ASKED, ASKED.run_id) or {}, "job")
+ONE = samples.served(job_home.write_job(ASKED, ASKED.run_id) or {}, "job")
 LIST = {"metadata": {"resourceVersion": "1"}, "items": []}
 
 

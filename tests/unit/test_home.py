@@ -13,7 +13,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from jobyard.engine import home
+from jobyard.engine import home, job_home
 from jobyard.engine import record as records
 from jobyard.model import names
 from jobyard.model.job import hand_back_ttl, outputs
@@ -68,7 +68,7 @@ def volume(**source: Any) -> dict[str, Any]:
     ],
 )
 def test_one_step_that_starts_at_once_is_one_job(asked: RunRequest) -> None:
-    assert home.is_plain(asked)
+    assert job_home.is_plain(asked)
 
 
 @pytest.mark.parametrize(
@@ -99,7 +99,7 @@ def test_one_step_that_starts_at_once_is_one_job(asked: RunRequest) -> None:
     ],
 )
 def test_everything_else_has_a_config_map(asked: RunRequest) -> None:
-    assert not home.is_plain(asked)
+    assert not job_home.is_plain(asked)
 
 
 # --- what is written ---
@@ -110,21 +110,21 @@ def test_literals_are_in_the_job_and_hidden_in_what_is_remembered_of_it() -> Non
         workflow=flow(manifest({"name": "PAYLOAD", "value": "canary"})),
         literals=(("spec", "template", "spec", "containers", 0, "env", 0, "value"), ("spec", "nowhere", 3)),
     )
-    made = home.write_job(asked, asked.run_id)
+    made = job_home.write_job(asked, asked.run_id)
     assert made is not None
     assert made["spec"]["template"]["spec"]["containers"][0]["env"] == [{"name": "PAYLOAD", "value": "canary"}]
     assert "canary" not in str(made["metadata"])
-    stored = home.stored(job_record(asked))
+    stored = job_home.stored(job_record(asked))
     assert stored is not None
     (step,) = stored.workflow.steps
     assert step.job is not None
-    assert step.job.manifest["spec"]["template"]["spec"]["containers"][0]["env"] == [{"name": "PAYLOAD", "value": home.HIDDEN}]
+    assert step.job.manifest["spec"]["template"]["spec"]["containers"][0]["env"] == [{"name": "PAYLOAD", "value": job_home.HIDDEN}]
 
 
 def test_what_a_job_remembers_is_what_was_asked() -> None:
     asked = request(workflow=flow(timeout=timedelta(hours=1), retention=timedelta(days=2)), origin={"queue": "orders"})
     seen = job_record(asked)
-    stored = home.stored(seen)
+    stored = job_home.stored(seen)
     assert stored is not None
     assert stored.workflow == asked.workflow
     run = home.read(seen, "n")
@@ -145,11 +145,11 @@ def test_a_job_that_would_have_to_bear_too_much_is_no_record() -> None:
     def sized(size: int) -> RunRequest:
         return request(workflow=flow(manifest({"name": "A", "value": "x" * size})))
 
-    assert home.write_job(sized(90_000), RUN) is not None
-    assert home.write_job(sized(100_000), RUN) is None
+    assert job_home.write_job(sized(90_000), RUN) is not None
+    assert job_home.write_job(sized(100_000), RUN) is None
     heavy = manifest()
     heavy["metadata"]["annotations"] = {"author": "ä" * 49_000}
-    assert home.write_job(request(workflow=flow(heavy)), RUN) is None, "the author's own annotations count, by their bytes"
+    assert job_home.write_job(request(workflow=flow(heavy)), RUN) is None, "the author's own annotations count, by their bytes"
 
 
 def test_the_ids_that_are_tried_are_apart_and_found_in_names() -> None:
@@ -244,7 +244,7 @@ def test_whatever_stands_in_labels_and_annotations_is_read_without_a_fault(label
         run = home.read(each, "n")
         assert (home.end(each) is not None) == run.state.is_end
         if isinstance(each, Job):
-            home.stored(each)
+            job_home.stored(each)
             hand_back_ttl(each, run.finished, NOW)
         if not isinstance(each, Other):
             home.release(each, home.end(each) or home.End(state=State.FAILED), NOW)
@@ -259,7 +259,7 @@ def test_a_retention_or_a_ttl_that_is_no_number_is_none(text: str) -> None:
 
 @pytest.mark.parametrize("text", [None, "", "{", "[]", '{"workflow": 1}'])
 def test_what_a_job_was_asked_is_unknown_when_somebody_has_damaged_it(text: str | None) -> None:
-    assert home.stored(changed(job_record(request()), annotations={names.REQUEST: text})) is None
+    assert job_home.stored(changed(job_record(request()), annotations={names.REQUEST: text})) is None
 
 
 def nested(text: str, depth: int) -> str:
@@ -270,7 +270,7 @@ def nested(text: str, depth: int) -> str:
 def test_what_is_nested_deeper_than_anybody_means_is_damaged(depth: int) -> None:
     """Also what a pod tells: any program may write that."""
     job = nested('{"workflow": {"name": "w", "steps": [{"name": "s", "job": {"manifest": {"spec": DEEP}}}]}}', depth)
-    assert home.stored(changed(job_record(request()), annotations={names.REQUEST: job})) is None
+    assert job_home.stored(changed(job_record(request()), annotations={names.REQUEST: job})) is None
     record = map_record(request())
     packed = base64.b64encode(gzip.compress(job.encode())).decode()
     assert records.stored(msgspec.structs.replace(record, binary_data={"workflow": packed})) is None

@@ -8,7 +8,7 @@ from typing import Any
 import msgspec
 import pytest
 
-from jobyard.engine import home
+from jobyard.engine import job_home
 from jobyard.engine.home import StoredRequest
 from jobyard.engine.rerun import reveal
 from jobyard.model.errors import CannotRerun
@@ -29,7 +29,7 @@ WRITTEN = manifest(
 def remembered(written: Manifest = WRITTEN, *literals: Path) -> tuple[StoredRequest, Manifest]:
     """What the record of such a run says, and its live Job's specification."""
     asked = request(workflow=flow(written), literals=literals or (ENV, ARGUMENT))
-    stored, made = home.stored(job_record(asked)), home.write_job(asked, asked.run_id)
+    stored, made = job_home.stored(job_record(asked)), job_home.write_job(asked, asked.run_id)
     assert stored is not None
     assert made is not None
     return stored, copy.deepcopy(made["spec"])
@@ -90,8 +90,8 @@ def test_another_variables_value_is_never_taken_for_one_that_is_gone() -> None:
         revealed(stored, spec)
 
 
-STARS = manifest({"name": "PATTERN", "value": home.HIDDEN}, {"name": "PAYLOAD", "value": "canary"})
-STARS["metadata"] |= {"annotations": {"note": home.HIDDEN}}
+STARS = manifest({"name": "PATTERN", "value": job_home.HIDDEN}, {"name": "PAYLOAD", "value": "canary"})
+STARS["metadata"] |= {"annotations": {"note": job_home.HIDDEN}}
 PAYLOAD: Path = ("spec", "template", "spec", "containers", 0, "env", 1, "value")
 
 
@@ -104,7 +104,7 @@ def test_an_authors_own_stars_are_what_he_wrote() -> None:
 
 
 def test_a_message_of_stars_is_a_message() -> None:
-    written = manifest({"name": "PATTERN", "value": "p"}, {"name": "PAYLOAD", "value": home.HIDDEN})
+    written = manifest({"name": "PATTERN", "value": "p"}, {"name": "PAYLOAD", "value": job_home.HIDDEN})
     assert revealed(*remembered(written, PAYLOAD)) == flow(written)
 
 

@@ -64,7 +64,7 @@ def unset(name: str, target: TargetOptions) -> None:
 
 async def _list(options: TargetOptions) -> list[tuple[str, int | None, list[str]]]:
     from jobyard.engine.clock import SystemClock
-    from jobyard.engine.limiter import list_limits
+    from jobyard.engine.limit_settings import list_limits
     from jobyard.service.target import open_target
 
     async with open_target(options) as target:
@@ -72,7 +72,7 @@ async def _list(options: TargetOptions) -> list[tuple[str, int | None, list[str]
 
 
 async def _set(options: TargetOptions, name: str, number: str | None) -> None:
-    from jobyard.engine.limiter import set_limit
+    from jobyard.engine.limit_settings import set_limit
     from jobyard.service.target import open_target
 
     async with open_target(options) as target:

@@ -10,6 +10,7 @@ from datetime import datetime, timedelta
 
 from jobyard.contracts import Clock, Cluster
 from jobyard.engine import record as records
+from jobyard.engine.attempt import job_name
 from jobyard.engine.decision import Action, Create, Delete, Kill, Refusal, Stop, Write
 from jobyard.engine.home import job_labels
 from jobyard.engine.ledger import Ledger
@@ -17,7 +18,7 @@ from jobyard.engine.limiter import Limiter
 from jobyard.engine.limits import Full
 from jobyard.engine.patching import patch_this
 from jobyard.engine.refusal import LOOK_FOR_ROOM, judge
-from jobyard.engine.run_sight import RunSight, job_name
+from jobyard.engine.run_sight import RunSight
 from jobyard.engine.sight import Sight
 from jobyard.model import names
 from jobyard.model.errors import Conflict, Forbidden, NotFound, PlaceholderUnknown, Rejected

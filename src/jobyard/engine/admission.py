@@ -10,7 +10,7 @@ from datetime import timedelta
 from jobyard import access
 from jobyard.access import JOB_RECORDS, RECORDS, lacking
 from jobyard.contracts import Cluster
-from jobyard.engine import home
+from jobyard.engine import job_home
 from jobyard.engine.home import Record
 from jobyard.engine.ledger import Ledger, kind_of
 from jobyard.engine.limiter import Limiter
@@ -65,7 +65,7 @@ class Admission:
             if request.waits:
                 await self._limiter.enter(run, flow)
             try:
-                needs_place = request.waits and home.is_plain(request) and self._limiter.waits_for(flow)
+                needs_place = request.waits and job_home.is_plain(request) and self._limiter.waits_for(flow)
                 if not needs_place or await self._limiter.admit(run, flow) is None:
                     made, existed = await self._make(request, attempt)
                     self._see(made)
@@ -85,7 +85,7 @@ class Admission:
         made: tuple[Record, bool] | None = None
         if attempt.as_job:
             made = await self._ledger.create_job(request)
-        elif home.is_plain(request) and (job := await self._ledger.find_job(request)) is not None:
+        elif job_home.is_plain(request) and (job := await self._ledger.find_job(request)) is not None:
             made = job, True  # somebody else asked for the same while it could start at once
         return made if made is not None else await self._ledger.create_record(request)
 
@@ -97,7 +97,7 @@ class Admission:
         wants_to_know = request.waits or request.accepted
         attempt.tries += 1
         verdict = await self._judge(refused, request, attempt.tries)
-        if attempt.as_job and not wants_to_know and home.is_plain(request) and not self._sight.without_config_maps:
+        if attempt.as_job and not wants_to_know and job_home.is_plain(request) and not self._sight.without_config_maps:
             attempt.as_job = False
             return 0.0
         is_barred = verdict.reason == Reason.NO_RIGHT

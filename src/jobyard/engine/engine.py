@@ -43,7 +43,7 @@ class ClusterEngine:
             async with open_namespace(self._cluster, self._clock, namespace, self._options) as part:
                 opened.set_result(part)
                 if self._adopting is not None:
-                    self._adopting.create_task(part.adopt())
+                    self._adopting.create_task(part.adoption.run())
                 await asyncio.get_running_loop().create_future()
         except Exception as error:
             if opened.done():
@@ -63,7 +63,7 @@ class ClusterEngine:
             self._adopting = tasks
             try:
                 for part in self._parts():
-                    tasks.create_task(part.adopt())
+                    tasks.create_task(part.adoption.run())
                 await asyncio.get_running_loop().create_future()
             finally:
                 self._adopting = None

@@ -1,39 +1,33 @@
 """The two homes of a run's record, and what both say alike. Pure.
 
-A run of one plain Job that starts at once *is* that Job: its labels and annotations say what a ConfigMap would. Every other run has a
-ConfigMap (`record`), which owns its Jobs. Who asks about a run (which key, how it stands, when it ended, what it counts for) asks its
+A run of one plain Job that starts at once *is* that Job (`job_home`): its labels and annotations say what a ConfigMap would. Every other
+run has a ConfigMap (`record`), which owns its Jobs. Who asks about a run (which key, how it stands, when it ended, what it counts for) asks its
 labels and annotations, which are spelled the same in both homes: `read` is the one place that reads them.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Mapping
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from typing import Any
 
 import msgspec
 
 from jobyard.engine import limits
 from jobyard.model import names
-from jobyard.model.job import hand_back_ttl, moment, render
+from jobyard.model.job import hand_back_ttl, moment
 from jobyard.model.job import read as read_job
 from jobyard.model.objects import ConfigMap, Job, Manifest, Metadata, Other
 from jobyard.model.run import Role, Run, RunRequest, State, StepResult
 from jobyard.model.template import Path
-from jobyard.model.workflow import Cleanup, When, Workflow
+from jobyard.model.workflow import Workflow
 
 Record = ConfigMap | Job
 """The object that remembers a run."""
 
-ANNOTATIONS_LIMIT = 100_000
-"""Bytes of annotations that a Job may bear; Kubernetes allows 256 KiB, the author's own included."""
 ORIGIN_LIMIT = 20_000
-HIDDEN = "***"
 SUFFIXES = 9
 """How many ids are tried for a request whose name another request, or somebody else's object, has."""
-_WAITED_FOR = {"Secret": ("secretKeyRef", "secretRef", "secret"), "ConfigMap": ("configMapKeyRef", "configMapRef", "configMap")}
-"""Kinds of objects that a pod waits for by itself, and how it refers to them."""
 _EPOCH = datetime.fromtimestamp(0, UTC)
 
 
@@ -61,42 +55,6 @@ class End:
     state: State
     reason: str = ""
     finished: datetime | None = None
-
-
-# --- which home ---
-
-
-def is_plain(request: RunRequest) -> bool:
-    """Whether a run's only Job can be its record: one step that starts at once, once, as it is written."""
-    flow, step = request.workflow, request.workflow.steps[0]
-    return (
-        len(flow.steps) == 1
-        and step.job is not None
-        and not (step.retry.limit or step.revert or step.limits or step.when is When.FAILED)
-        and not (flow.parameters or request.carried or request.held or flow.keeps_names or flow.look_every)
-        and flow.cleanup is Cleanup.NEVER
-        and not step.job.placeholders()
-        and all(_follows(each, step.job.manifest, request.run_id) for each in request.objects)
-    )
-
-
-def _follows(manifest: Manifest, job: Manifest, run: str) -> bool:
-    """Whether an object may be made after the Job: its pods wait for it, and its name can be nobody else's."""
-    name, kind = str((manifest.get("metadata") or {}).get("name")), str(manifest.get("kind"))
-    return manifest.get("apiVersion") == "v1" and kind in _WAITED_FOR and run in name and _needs(job["spec"]["template"], kind, name)
-
-
-def _needs(tree: Any, kind: str, name: str) -> bool:
-    """Whether a pod's template refers to the object so that the pod does not start without it."""
-    if isinstance(tree, list):
-        return any(_needs(each, kind, name) for each in tree)
-    if not isinstance(tree, dict):
-        return False
-    for key in _WAITED_FOR[kind]:
-        found = tree.get(key)
-        if isinstance(found, dict) and name in (found.get("name"), found.get("secretName")) and not found.get("optional"):
-            return True
-    return any(_needs(each, kind, name) for each in tree.values())
 
 
 # --- what is written ---
@@ -149,55 +107,6 @@ def job_labels(run: str, trigger: str, role: str, step: str, attempt: int) -> di
         names.ROLE: role,
         names.TRIGGER: names.label_value(trigger),
     }
-
-
-def write_job(request: RunRequest, run: str) -> Manifest | None:
-    """The Job that is its run's record; None when it would have to bear too much."""
-    step = request.workflow.steps[0]
-    if step.job is None:
-        return None
-    literals = tuple(path for path in request.literals if is_there(step.job.manifest, path))
-    hidden = replace(step, job=replace(step.job, manifest=_hide(step.job.manifest, literals)))
-    stored = StoredRequest(workflow=replace(request.workflow, steps=(hidden,)), literals=literals)
-    annotations = {**record_annotations(request), names.STEP: step.name, names.REQUEST: msgspec.json.encode(stored).decode()}
-    labels = job_labels(run, request.trigger, Role.STEP, step.name, 1)
-    made = render(
-        step.job.manifest,
-        name=names.record(request.prefix, run),
-        labels={**labels, **record_labels(request, run)},
-        annotations=annotations,
-        pod_labels=labels,
-    )
-    size = sum(len(key) + len(str(value).encode()) for key, value in made["metadata"]["annotations"].items())
-    return made if size <= ANNOTATIONS_LIMIT else None
-
-
-def _hide(manifest: Manifest, literals: Sequence[Path]) -> Manifest:
-    for path in literals:
-        manifest = put(manifest, path, HIDDEN)
-    return manifest
-
-
-def is_there(tree: Any, path: Path) -> bool:
-    """Whether the tree has a place at `path`."""
-    for part in path:
-        there = part in tree if isinstance(tree, dict) else isinstance(tree, list) and isinstance(part, int) and 0 <= part < len(tree)
-        if not there:
-            return False
-        tree = tree[part]
-    return True
-
-
-def put(tree: Any, path: Path, value: object) -> Any:
-    """The tree with `value` at `path`, in a new tree; the tree itself where there is no such place."""
-    if not path:
-        return value
-    first, rest = path[0], path[1:]
-    if isinstance(tree, dict) and first in tree:
-        return {**tree, first: put(tree[first], rest, value)}
-    if isinstance(tree, list) and isinstance(first, int) and first < len(tree):
-        return [*tree[:first], put(tree[first], rest, value), *tree[first + 1 :]]
-    return tree
 
 
 def release(record: Record, end: End, now: datetime) -> Manifest:
@@ -293,11 +202,3 @@ def same_request(seen: ConfigMap | Job | Other, request: RunRequest) -> bool:
     """Whether an object that has the name of a request's record is that record."""
     wanted = names.key_sha256(request.trigger, request.key)
     return is_record(seen) and seen.metadata.annotations.get(names.KEY_SHA256) == wanted
-
-
-def stored(job: Job) -> StoredRequest | None:
-    """What a run was asked whose record is this Job; None when somebody has damaged it."""
-    try:
-        return msgspec.json.decode(job.metadata.annotations.get(names.REQUEST, ""), type=StoredRequest)
-    except (msgspec.MsgspecError, RecursionError):
-        return None

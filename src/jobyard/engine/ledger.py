@@ -11,7 +11,7 @@ from typing import Any
 
 from jobyard.access import RECORDS
 from jobyard.contracts import Clock, Cluster
-from jobyard.engine import home
+from jobyard.engine import home, job_home
 from jobyard.engine import record as records
 from jobyard.engine.home import Record
 from jobyard.engine.patching import patch_this
@@ -106,7 +106,7 @@ class Ledger:
     async def create_job(self, request: RunRequest) -> tuple[Job, bool] | None:
         """The Job that is the request's run, and whether it was there before; None when its record can't be one. What its pods wait for
         follows it. Raises what the cluster answers."""
-        manifest = home.write_job(request, request.run_id) if home.is_plain(request) else None
+        manifest = job_home.write_job(request, request.run_id) if job_home.is_plain(request) else None
         if manifest is None:
             return None
         found = await self._elsewhere(request, ("Job", request.prefix))
@@ -116,7 +116,7 @@ class Ledger:
             made, existed = found, True
         else:
             made, existed = await self._take_name(
-                JOBS, request, lambda run: manifest if run == request.run_id else home.write_job(request, run)
+                JOBS, request, lambda run: manifest if run == request.run_id else job_home.write_job(request, run)
             )
         if not existed and request.objects:
             self._unfinished[made.metadata.uid] = made

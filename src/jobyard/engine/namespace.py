@@ -1,4 +1,4 @@
-"""The runs of one namespace: its watches, what they have seen, and the drivers of the runs that are driven here."""
+"""The runs of one namespace: its watches, what they have seen, and what triggers and faces ask of its runs."""
 
 from __future__ import annotations
 
@@ -6,16 +6,18 @@ import asyncio
 import contextlib
 import functools
 import logging
-from collections.abc import AsyncIterator, Awaitable, Callable, Collection
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Coroutine
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from jobyard.contracts import Clock, Cluster
 from jobyard.engine import home
 from jobyard.engine.admission import Admission
+from jobyard.engine.adoption import Adoption
 from jobyard.engine.driver import Driver, Tools
+from jobyard.engine.drivers import Drivers
 from jobyard.engine.home import End, Record
 from jobyard.engine.ledger import Ledger
 from jobyard.engine.limiter import Limiter
@@ -24,11 +26,11 @@ from jobyard.engine.patching import patch_this
 from jobyard.engine.run_sight import RunSight
 from jobyard.engine.sight import Sight
 from jobyard.engine.signals import Signal
-from jobyard.engine.sweep import delete_stopped, sweep
+from jobyard.engine.tidying import Tidying
 from jobyard.engine.watches import Watches
 from jobyard.model import names
 from jobyard.model.errors import Conflict, Forbidden, NoSuchRun, NotEnded, NotFound, Unauthorized, Unavailable
-from jobyard.model.job import hand_back_ttl, moment, read
+from jobyard.model.job import hand_back_ttl, read
 from jobyard.model.objects import CONFIG_MAPS, JOBS, ConfigMap, Event, Job, Pod
 from jobyard.model.parameters import resolve
 from jobyard.model.run import Outcome, Run, RunRequest, RunView, StepView
@@ -37,11 +39,6 @@ from jobyard.patience import PATIENCE, patiently
 log = logging.getLogger("jobyard.engine")
 
 Answer = TypeVar("Answer")
-
-TIDY_EVERY = timedelta(minutes=1)
-"""How often what is over is looked through for what may go."""
-SWEEP_EVERY = 10
-"""After how many of those looks retention is seen to."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -77,13 +74,9 @@ class Namespace:
         self.ledger = Ledger(cluster, clock, name, self.sight)
         self.limiter = Limiter(cluster, clock, name, self.sight, alone=options.alone)
         self._admission = Admission(cluster, name, self.sight, self.ledger, self.limiter, self._see, options.gives_up)
-        self._drivers: dict[str, Driver] = {}
-        """By the uid of the run's record."""
-        self._working: dict[str, asyncio.Task[None]] = {}
-        self._adopting = False
         self._watches = Watches(cluster, clock, name, self)
         self._open: set[asyncio.Task[None]] = set()
-        self._tools = Tools(
+        tools = Tools(
             cluster=cluster,
             clock=clock,
             namespace=name,
@@ -96,6 +89,11 @@ class Namespace:
             told=options.told,
             ended=self._ended,
         )
+        self._drivers = Drivers(tools, self._spawn)
+        self._tidying = Tidying(
+            cluster, clock, name, self.sight, self._drivers, self.release, retention=options.retention, triggers=options.triggers
+        )
+        self.adoption = Adoption(self.sight, self.ledger, self._drivers, self._tidying)
 
     # --- submit ---
 
@@ -111,7 +109,7 @@ class Namespace:
         run = replace(seen.run(self._name), existed=existed)
         if request.held or run.released:
             return run
-        driver = self._drive(seen)
+        driver = self._drivers.drive(seen)
         if request.accepted and isinstance(record, ConfigMap):
             await asyncio.shield(driver.launched)
         return run
@@ -125,9 +123,7 @@ class Namespace:
     # --- the other questions of a trigger ---
 
     async def outcome(self, run: Run) -> Outcome:
-        driver = self._drivers.get(run.uid)
-        if driver is None:
-            driver = self._drive(await self._seen(run))
+        driver = self._drivers.of(run.uid) or self._drivers.drive(await self._seen(run))
         return await asyncio.shield(driver.outcome)
 
     async def _seen(self, run: Run) -> RunSight:
@@ -186,7 +182,7 @@ class Namespace:
             self._left(seen)
 
     def _end(self, run: Run, seen: RunSight) -> End | None:
-        driver = self._drivers.get(run.uid)
+        driver = self._drivers.of(run.uid)
         if driver is not None and driver.outcome.done() and driver.outcome.exception() is None:
             told = driver.outcome.result()
             return End(state=told.state, reason=told.reason, finished=told.view.finished)
@@ -231,13 +227,13 @@ class Namespace:
 
     def view(self, run: Run) -> RunView | None:
         """The run as it stood at the last look; None before the first, and where it is not driven."""
-        driver = self._drivers.get(run.uid)
+        driver = self._drivers.of(run.uid)
         return driver.view() if driver else None
 
     @asynccontextmanager
     async def changes(self, run: Run) -> AsyncIterator[Signal]:
         """A signal that is set whenever the run's view may have changed."""
-        driver = self._drive(await self._seen(run))
+        driver = self._drivers.drive(await self._seen(run))
         signal = Signal()
         signal.set()
         driver.watchers.add(signal)
@@ -246,86 +242,10 @@ class Namespace:
         finally:
             driver.watchers.discard(signal)
 
-    # --- who drives ---
-
-    def _drive(self, seen: RunSight) -> Driver:
-        driver = self._drivers.get(seen.uid)
-        if driver is None:
-            driver = self._drivers[seen.uid] = Driver(self._tools, seen)
-            self._working[seen.uid] = worker = self._tasks.create_task(self._work(driver), name=f"run {seen.record.metadata.name}")
-            self._open.add(worker)
-            worker.add_done_callback(self._open.discard)
-        return driver
-
-    async def _work(self, driver: Driver) -> None:
-        uid = driver.seen.uid
-        try:
-            await driver.work()
-        finally:
-            if self._drivers.get(uid) is driver:
-                del self._drivers[uid], self._working[uid]
-            if driver.seen.is_gone:
-                self.sight.drop(driver.seen)
-                self.limiter.settle()
-
     def _ended(self, driver: Driver) -> None:
         """A run has ended. One that has no source to wait for is released by who drives every run."""
-        if self._adopting and driver.run.trigger in names.FACES:
-            self._spawn(self._release_quietly(driver.run), f"release {driver.run.name}")
-
-    async def _release_quietly(self, run: Run) -> None:
-        try:
-            await self.release(run)
-        except Exception as error:
-            log.warning("run %s could not be released; whoever drives it next does", run.name, exc_info=error)
-
-    async def adopt(self) -> None:
-        """Drives every open run of the namespace, whoever began it, and sees to what is over; until cancelled. Then nothing more is done."""
-        self._adopting = True
-        self.ledger.ask_anew()  # another process may have led since
-        try:
-            for seen in list(self.sight.runs.values()):
-                self._consider(seen)
-            await self._tidy()
-        finally:
-            self._adopting = False
-            workers = list(self._working.values())
-            for worker in workers:
-                worker.cancel()
-            await asyncio.gather(*workers, return_exceptions=True)
-
-    def _consider(self, seen: RunSight) -> None:
-        """Adopts a run, unless it is held: such a run is begun or abandoned by its trigger alone."""
-        if not seen.is_gone and names.HELD not in seen.record.metadata.annotations:
-            self._drive(seen)
-
-    async def _release_kept(self) -> None:
-        """Releases the runs whose sources have let go, and that are counted no more; and those that could not be released at their end."""
-        for seen in list(self.sight.runs.values()):
-            until = moment(seen.record.metadata.annotations.get(names.KEPT_UNTIL))
-            is_due = until is not None and until <= self._clock.now()
-            driver = self._drivers.get(seen.uid)
-            has_ended = driver is not None and driver.run.trigger in names.FACES and driver.outcome.done()
-            if (is_due or (until is None and has_ended)) and not (seen.is_gone or seen.is_leaving):
-                await self._release_quietly(seen.run(self._name))
-
-    async def _try(self, what: str, work: Awaitable[object]) -> None:
-        """What goes wrong with one kind of tidying is told, and keeps back no other."""
-        try:
-            await work
-        except Exception as error:
-            log.warning("not all that is over in namespace %s could be %s; tried again", self._name, what, exc_info=error)
-
-    async def _tidy(self) -> None:
-        count = 0
-        cared_for = {names.label_value(trigger) for trigger in self._options.triggers}
-        while True:
-            await self._try("released", self._release_kept())
-            await self._try("deleted", delete_stopped(self._cluster, self._clock, self._name))
-            if count % SWEEP_EVERY == 0:
-                await self._try("swept", sweep(self._cluster, self._clock, self._name, self._options.retention, cared_for=cared_for))
-            count += 1
-            await asyncio.sleep(TIDY_EVERY.total_seconds())
+        if self.adoption.is_on and driver.run.trigger in names.FACES:
+            self._spawn(self._tidying.release(driver.run), f"release {driver.run.name}")
 
     # --- what the watches tell ---
 
@@ -338,13 +258,13 @@ class Namespace:
     def _left(self, run: RunSight | None) -> None:
         """Something of this run has changed, or is gone."""
         if run is not None:
-            driver = self._drivers.get(run.uid)
+            driver = self._drivers.of(run.uid)
             if driver is not None:
                 driver.dirty.set()
             elif run.is_gone:
                 self.sight.drop(run)
-            elif self._adopting:
-                self._consider(run)
+            else:
+                self.adoption.consider(run)
         self.limiter.settle()
 
     def take_in(self, seen: Job | Pod | Event | ConfigMap) -> None:
@@ -359,11 +279,10 @@ class Namespace:
             self.ledger.ask_anew()
 
     def note_reach(self) -> None:
-        for driver in list(self._drivers.values()):
-            driver.note_reach()
+        self._drivers.note_reach()
 
-    def _spawn(self, work: object, name: str) -> asyncio.Task[None]:
-        task: asyncio.Task[None] = self._tasks.create_task(work, name=name)  # type: ignore[arg-type]
+    def _spawn(self, work: Coroutine[Any, Any, None], name: str) -> asyncio.Task[None]:
+        task = self._tasks.create_task(work, name=name)
         self._open.add(task)
         task.add_done_callback(self._open.discard)
         return task

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-from jobyard.engine.home import is_there, put
+from jobyard.engine.job_home import is_there, put
 from jobyard.model.errors import CannotRerun, NotEnded, NothingFailed
 from jobyard.model.objects import Manifest
 from jobyard.model.run import Reason, Role, RunRequest, RunView, State, StepResult

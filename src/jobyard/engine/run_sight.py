@@ -5,26 +5,22 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Collection, Mapping
 from dataclasses import replace
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 
-from jobyard.engine import home
+from jobyard.engine import home, job_home
 from jobyard.engine import record as records
+from jobyard.engine.attempt import read_attempt
 from jobyard.engine.decision import Attempt, Decision, Observed, Refusal, Slot
 from jobyard.engine.home import Record, StoredRequest
 from jobyard.model import names
 from jobyard.model.diagnosis import diagnose
-from jobyard.model.job import moment, outputs, owned_by, read
+from jobyard.model.job import read
 from jobyard.model.objects import ConfigMap, Event, Job, Pod
 from jobyard.model.run import Reason, Role, Run, RunView, State, StepResult, StepView
 from jobyard.model.workflow import Workflow
 
 EVENTS_LIMIT = 10
 """How many warnings about one object are kept, the newest."""
-
-STOP_MARGIN = timedelta(minutes=1)
-"""How long after their grace period the pods of a stopped Job may take before they are deleted by force: a node may be dead."""
-GRACE_LIMIT = 7 * 86400
-"""Seconds of grace beyond which nobody means what the manifest says."""
 
 _EPOCH = datetime.fromtimestamp(0, UTC)
 
@@ -170,7 +166,7 @@ class RunSight:
         """What the run was asked to do; None while a part of it is missing, or where somebody damaged it. It never changes: read once."""
         if self._stored is None:
             record = self.record
-            found = records.stored(record, self.owned) if isinstance(record, ConfigMap) else home.stored(record)
+            found = records.stored(record, self.owned) if isinstance(record, ConfigMap) else job_home.stored(record)
             self._stored = found if found is not None and found.workflow.steps else None
         return self._stored
 
@@ -268,54 +264,12 @@ class RunSight:
 
     def _attempt(self, job: Job) -> Attempt | None:
         """What the Job tells, with its pods, worked out once for all that was seen of them; None when it is not an attempt of this run."""
-        uid = job.metadata.uid
-        if self.workflow is None:
+        uid, workflow = job.metadata.uid, self.workflow
+        if workflow is None:
             return None
         if uid not in self._attempts:
-            self._attempts[uid] = self._read_attempt(job)
+            self._attempts[uid] = read_attempt(job, self.pods.get(uid, {}).values(), workflow, run=self.id, record=self.uid)
         return self._attempts[uid]
-
-    def _read_attempt(self, job: Job) -> Attempt | None:
-        labels, annotations = job.metadata.labels, job.metadata.annotations
-        step, number = annotations.get(names.STEP, ""), labels.get(names.ATTEMPT, "")
-        try:
-            role = Role.STEP if job.metadata.uid == self.uid else Role(labels.get(names.ROLE, ""))
-        except ValueError:
-            return None
-        if not (number.isascii() and number.isdigit() and len(number) < 6) or not self._is_attempt(job, role, step, int(number)):
-            return None
-        pods = self.pods.get(job.metadata.uid, {})
-        result = read(job)
-        if result.reason == Reason.WAITING_FOR_POD and any(pod.status.phase in ("Running", "Succeeded", "Failed") for pod in pods.values()):
-            result = replace(result, state=State.RUNNING, reason="")  # the pod says so before its Job does
-        stopping = annotations.get(names.STOP, "")
-        if stopping and not result.state.is_end:
-            result = replace(result, state=State.RUNNING, reason=stopping)  # on its way out: its pods get their time
-        facts = result.facts() | {"job": job.metadata.name, "attempt": int(number)}
-        facts["outputs"] = outputs(list(pods.values())) if result.state is State.SUCCEEDED else None
-        return Attempt(
-            role=role,
-            step=step,
-            created=job.metadata.creation_timestamp or _EPOCH,
-            stopping=stopping,
-            resumed=bool(stopping) and job.spec.suspend is not True and read(job).finished is None,
-            stop_deadline=_stop_deadline(job),
-            deleting=job.metadata.deletion_timestamp is not None,
-            **facts,
-        )
-
-    def _is_attempt(self, job: Job, role: Role, step: str, number: int) -> bool:
-        """Whether a Job of this name is one that the run would have made itself: people copy Jobs, labels and owner included."""
-        workflow = self.workflow
-        if workflow is None or not owned_by(job, self.uid) or number < 1:
-            return False
-        known = workflow.by_name.get(step)
-        template = (known.job if role is Role.STEP else known.revert) if known else None
-        if template is None:
-            return False
-        if job.metadata.uid == self.uid:
-            return True
-        return job.metadata.name == job_name(workflow, self.id, role, step, number)
 
     # --- what is shown ---
 
@@ -350,20 +304,3 @@ class RunSight:
             about += self.events.get(pod.metadata.uid, {}).values()
         diagnosis = diagnose(job, pods, about)
         return replace(view, diagnosis=diagnosis) if diagnosis else view
-
-
-def job_name(workflow: Workflow, run: str, role: Role, step: str, attempt: int) -> str:
-    """The name of an attempt's Job: the manifest's own where the workflow keeps names, else from the key."""
-    known = workflow.by_name[step]
-    template = known.job if role is Role.STEP else known.revert
-    own = (template.manifest.get("metadata") or {}).get("name") if template and workflow.keeps_names else None
-    return str(own) if own else names.job_name(run, role, step, attempt)
-
-
-def _stop_deadline(job: Job) -> datetime | None:
-    """When the pods of a Job that is being stopped must be gone: their grace period and a minute after."""
-    asked = moment(job.metadata.annotations.get(names.STOPPED_AT))
-    if asked is None:
-        return None
-    grace = job.spec.template.spec.termination_grace_period_seconds
-    return asked + timedelta(seconds=30 if grace is None else min(grace, GRACE_LIMIT)) + STOP_MARGIN

@@ -1,0 +1,38 @@
+"""Adoption: an engine drives every open run of a namespace, whoever began it, for as long as it is told to."""
+
+from __future__ import annotations
+
+from jobyard.engine.drivers import Drivers
+from jobyard.engine.ledger import Ledger
+from jobyard.engine.run_sight import RunSight
+from jobyard.engine.sight import Sight
+from jobyard.engine.tidying import Tidying
+from jobyard.model import names
+
+
+class Adoption:
+    """One namespace's part of it."""
+
+    def __init__(self, sight: Sight, ledger: Ledger, drivers: Drivers, tidying: Tidying) -> None:
+        self._sight = sight
+        self._ledger = ledger
+        self._drivers = drivers
+        self._tidying = tidying
+        self.is_on = False
+
+    async def run(self) -> None:
+        """Drives every open run, and sees to what is over; until cancelled. Then nothing more is done."""
+        self.is_on = True
+        self._ledger.ask_anew()  # another process may have led since
+        try:
+            for seen in list(self._sight.runs.values()):
+                self.consider(seen)
+            await self._tidying.run()
+        finally:
+            self.is_on = False
+            await self._drivers.stop()
+
+    def consider(self, seen: RunSight) -> None:
+        """Adopts a run, unless it is held: such a run is begun or abandoned by its trigger alone."""
+        if self.is_on and not seen.is_gone and names.HELD not in seen.record.metadata.annotations:
+            self._drivers.drive(seen)
