@@ -17,6 +17,7 @@ from jobyard.engine import face
 from jobyard.engine.clock import SystemClock
 from jobyard.engine.engine import ClusterEngine, open_engine
 from jobyard.engine.limit_settings import list_limits, set_limit
+from jobyard.engine.namespace import COMMAND, Options
 from jobyard.engine.sweep import find_expired, sweep
 from jobyard.model import names
 from jobyard.model.errors import NotEnded, NothingFailed
@@ -107,6 +108,25 @@ async def test_a_limit_holds_across_processes(cluster: HttpCluster, namespace: s
         await asyncio.gather(counting, return_exceptions=True)
     assert most == 2
     assert len(active) == 6
+
+
+@pytest.mark.parametrize("first", ["the leader", "a person"])
+async def test_a_leader_that_takes_no_places_and_a_person_keep_to_one_limit(
+    cluster: HttpCluster, namespace: str, tmp_path: Path, first: str
+) -> None:
+    flow = read(workflow("w", step("a", "sleep 2"), step("b", "true", "a"), limits=["gpu"]), tmp_path)
+    await set_limit(cluster, namespace, "gpu", "1")
+    ways = {"the leader": Options(alone=True), "a person": COMMAND}
+    (other,) = ways.keys() - {first}
+    async with asyncio.timeout(BOUND), open_engine(cluster, SystemClock(), namespace, ways[first]) as one:
+        early = await one.submit(request(flow, waits=False))
+        await until_pod(cluster, namespace, await until_job(cluster, namespace, early), is_running)
+        async with open_engine(cluster, SystemClock(), namespace, ways[other]) as two:
+            late = await two.submit(request(flow, waits=False))
+            assert f"is taken, by {early.name}." in await waits(two, late, Reason.WAITING_FOR_LIMIT)
+            ended, after = await one.outcome(early), await two.outcome(late)
+    assert {ended.state, after.state} == {State.SUCCEEDED}
+    assert (ended.view.finished or late.created) <= (after.view.steps[0].started or late.created)
 
 
 async def test_a_step_s_limit_counts_jobs(cluster: HttpCluster, namespace: str, tmp_path: Path) -> None:

@@ -19,7 +19,7 @@ from jobyard.model.objects import ConfigMap, Kind, Manifest, Metadata
 from jobyard.model.template import Template
 from jobyard.model.workflow import Step, Workflow
 from tests.faketime import in_fake_time
-from tests.unit.samples import NOW, changed, flow, manifest, map_record, request, served
+from tests.unit.samples import NOW, changed, flow, job_record, manifest, map_record, request, served
 
 
 class LoopClock:
@@ -75,12 +75,12 @@ class Server:
         self.made[claim.object_name] = msgspec.convert({**served(limits.write(claim, places), scope), "status": None}, ConfigMap)
 
 
-def process(server: Server, *, ahead: timedelta = timedelta(0), **numbers: int) -> tuple[Limiter, Sight]:
-    """A process that shares the namespace's limits with others."""
+def process(server: Server, *, ahead: timedelta = timedelta(0), alone: bool = False, **numbers: int) -> tuple[Limiter, Sight]:
+    """A process that shares the namespace's limits with others; `alone`: a leader that takes no places."""
     sight = Sight()
     data = {name: str(number) for name, number in numbers.items()}
     sight.see(ConfigMap(metadata=Metadata(name=LIMITS, uid="limits", resource_version="1"), data=data))
-    return Limiter(cast(Cluster, server), LoopClock(ahead), "n", sight), sight
+    return Limiter(cast(Cluster, server), LoopClock(ahead), "n", sight, alone=alone), sight
 
 
 def steps(*numbers: str) -> Workflow:
@@ -175,5 +175,69 @@ def test_a_run_that_was_submitted_again_elsewhere_keeps_its_place() -> None:
         place = server.holders("namespace")[asked.run_id]
         assert not await limiter.is_over(asked.run_id, place)
         assert isinstance(await limiter.admit("other", flow()), Full)
+
+    in_fake_time(scene())
+
+
+def test_a_leader_counts_a_place_that_another_process_has_just_taken() -> None:
+    async def scene() -> None:
+        server = Server()
+        leader, sight = process(server, alone=True, namespace=1)
+        person, _ = process(server, namespace=1)
+        assert await person.admit("run-p", flow()) is None
+        for places in server.made.values():
+            sight.see(places)
+        full = await leader.admit("run-l", flow())
+        assert full == Full(scope="namespace", limit=1, holders=("run-p",)), "though nobody has seen a run of it"
+        await asyncio.sleep(limits.UNUSED.total_seconds())
+        assert await leader.admit("run-l", flow()) is None
+
+    in_fake_time(scene())
+
+
+def test_a_leader_asks_once_of_places_whose_runs_are_over() -> None:
+    async def scene() -> None:
+        server = Server()
+        gone = [request(f"gone-{number}") for number in range(5)]
+        now = LoopClock().now()
+        server.hold("namespace", **{each.run_id: Place(run=each.run_id, at=now) for each in gone})
+        over: Any = {"labels": {names.STATE: "succeeded", names.ENDED: "2026-01-01"}, "annotations": {names.FINISHED: NOW.isoformat()}}
+        server.runs = [changed(map_record(each, each.key), **over) for each in gone]
+        leader, sight = process(server, alone=True, namespace=5)
+        for places in server.made.values():
+            sight.see(places)
+        for _ in range(3):
+            assert await leader.admit("run-l", flow()) is None
+        assert server.lists == 2 * len(gone), "in each home"
+
+    in_fake_time(scene())
+
+
+def test_who_takes_places_counts_what_a_leader_runs_without() -> None:
+    async def scene() -> None:
+        server = Server()
+        person, sight = process(server, namespace=1)
+        asked = request("led", workflow=flow(manifest(), manifest()))
+        sight.see(map_record(asked))
+        assert await person.admit("run-p", flow()) is None, "it has not begun"
+        for place in server.made.values():
+            server.made[place.metadata.name] = msgspec.structs.replace(place, data={})
+        begun = job_record(request("running"))
+        sight.see(begun)
+        full = await person.admit("run-q", flow())
+        assert full == Full(scope="namespace", limit=1, holders=(begun.metadata.name,))
+
+    in_fake_time(scene())
+
+
+def test_runs_that_go_on_when_a_limit_is_set_do_not_wait_for_each_other() -> None:
+    async def scene() -> None:
+        server = Server()
+        process_, sight = process(server, namespace=1)
+        going = [request(key) for key in ("one", "two")]
+        for asked in going:
+            sight.see(job_record(asked, asked.key))
+        assert await process_.admit(going[0].run_id, flow()) is None
+        assert isinstance(await process_.admit(going[1].run_id, flow()), Full), "one after the other: there is one place"
 
     in_fake_time(scene())

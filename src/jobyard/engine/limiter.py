@@ -36,7 +36,7 @@ class Limiter:
     """The limits of one namespace."""
 
     def __init__(self, cluster: Cluster, clock: Clock, namespace: str, sight: Sight, *, alone: bool = False) -> None:
-        """`alone`: no other process starts runs in this namespace, so what is seen here is all there is, and no place need be written."""
+        """`alone`: who starts the runs of this namespace. It goes by what is seen here, and writes no places; those that others took count."""
         self._cluster = cluster
         self._clock = clock
         self._namespace = namespace
@@ -152,7 +152,7 @@ class Limiter:
         set_ = self._numbers()
         claims = [*limits.of_run(workflow, run, set_), *(limits.of_job(step, job, set_) if step else ())]
         if self._alone or self._sight.without_config_maps:
-            return self._count(run, claims)
+            return await self._count(run, claims)
         async with self._alone_at(claims):  # a place that is here now may be given back as long as another is at it
             added: list[tuple[Claim, Place]] = []
             for claim in [claim for claim in claims if not self._has(claim)]:
@@ -184,20 +184,37 @@ class Limiter:
         known = self._sight.runs.get(run)
         return known is not None and (holder in known.jobs or (holder == run and bool(known.jobs)))
 
-    def _count(self, run: str, claims: Sequence[Claim]) -> Full | None:
-        """The same by what is seen alone. Of those that wait, the oldest go first."""
+    async def _count(self, run: str, claims: Sequence[Claim]) -> Full | None:
+        """The same by what is seen, and without a place of one's own. Of those that wait, the oldest go first."""
         for claim in claims:
             if claim.holder == run:
-                others = {each for each in self._active(claim.scope) - {run} if self._has_place(each) or self._age(each) < self._age(run)}
-                if len(others) >= claim.limit and not self._has_place(run):
-                    return self._full(claim, others)
+                others = {each for each in self._active(claim.scope) - {run} if self._has_begun(each) or self._age(each) < self._age(run)}
             else:
-                jobs = self._sight.jobs_of(claim.scope) - {claim.holder}
-                if len(jobs) >= claim.limit:
-                    return self._full(claim, jobs)
+                others = self._sight.jobs_of(claim.scope) - {claim.holder}
+            held = limits.holders(self._sight.places.get(claim.object_name))
+            for holder, place in held.items():
+                if holder not in {claim.holder, *others} and not await self.is_over(holder, place):
+                    others.add(holder)  # another process took it, and is about to start
+            if len(others) >= claim.limit and not (claim.holder == run and self._goes_on(run)):
+                return self._full(claim, others)
         return None
 
-    def _has_place(self, run: str) -> bool:
+    def _unplaced(self, claim: Claim, run: str) -> list[str]:
+        """Who is seen to count for a claim's scope and may have no place: a leader takes none. Not for a run that goes on: it would wait for
+        others that wait for it, where a limit was set while they ran."""
+        if claim.holder != run:
+            return sorted(self._sight.jobs_of(claim.scope) - {claim.holder})
+        if self._goes_on(run):
+            return []
+        seen = (self._sight.of(uid) for uid in self._sight.active(claim.scope))
+        return [each.id for each in seen if each is not None and each.has_begun and each.id != run]
+
+    def _goes_on(self, run: str) -> bool:
+        """Whether a run is seen to have begun."""
+        known = self._sight.runs.get(run)
+        return known is not None and known.has_begun
+
+    def _has_begun(self, run: str) -> bool:
         """Whether a run that counts has begun already, or was let in and is about to."""
         known = self._sight.runs.get(run)
         return known is None or known.has_begun
@@ -212,7 +229,7 @@ class Limiter:
             places = await self._places(claim)
             held = limits.holders(places)
             over = [holder for holder, place in held.items() if await self.is_over(holder, place)]
-            granted = limits.take(claim, run, held, over, self._clock.now())
+            granted = limits.take(claim, run, held, over, self._clock.now(), self._unplaced(claim, run))
             if isinstance(granted, Full):
                 return self._full(claim, granted.holders)
             try:
@@ -254,7 +271,11 @@ class Limiter:
             left = self._sight.over.get(place.run)
             if left is not None and place.at <= left:
                 return True
+            if self._alone and self._clock.now() - place.at >= limits.OLD:
+                return True  # a launch of it would be seen by now: a leader sees all that is open
             found = await self._state(place.run)
+            if found:
+                self._sight.note_over(place.run, place.at)
             return self._is_unused(holder, place) if found is None else found
         if home.end(run.record) is not None:
             return True

@@ -3,13 +3,14 @@
 A namespace's limits are numbers in the ConfigMap `jobyard-limits`, which people set. Who holds a place in a scope stands in a ConfigMap
 of that scope, which is only ever changed together with its resource version: of two processes that want the last place, one gets it.
 A place is named after its holder (a run's id, or a Job's name), so taking it twice is taking it once, and nobody needs to give it
-back: a holder whose run or Job has ended no longer counts. A place bears the time at which it was taken: one whose run was never
+back: a holder whose run or Job has ended no longer counts. A leader that starts all runs counts what it sees, and takes no places; so
+who takes one counts what it sees to run without, and a leader counts the places of others. A place bears the time at which it was taken: one whose run was never
 made counts for two minutes from when whoever wants it has noticed, whatever their clocks say. So a crash at any point leaves nothing locked.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
@@ -112,12 +113,16 @@ def holders(places: ConfigMap | None) -> dict[str, Place]:
     return {holder: place for holder, place in held.items() if place.at.tzinfo is not None}
 
 
-def take(claim: Claim, run: str, held: Mapping[str, Place], over: Iterable[str], now: datetime) -> dict[str, Place] | Full:
-    """Who holds the scope's places once the claim is granted, those that are `over` left out; or why it is not."""
+def take(
+    claim: Claim, run: str, held: Mapping[str, Place], over: Iterable[str], now: datetime, unplaced: Collection[str] = ()
+) -> dict[str, Place] | Full:
+    """Who holds the scope's places once the claim is granted, those that are `over` left out; or why it is not. `unplaced`: who is active
+    without a place, and counts all the same."""
     gone = set(over) - {claim.holder}
     left = {holder: place for holder, place in held.items() if holder not in gone}
-    if claim.holder not in left and len(left) >= claim.limit:
-        return Full(scope=claim.scope, limit=claim.limit, holders=tuple(left))
+    active = [*left, *(each for each in unplaced if each not in left)]
+    if claim.holder not in left and len(active) >= claim.limit:
+        return Full(scope=claim.scope, limit=claim.limit, holders=tuple(active))
     return {**left, claim.holder: Place(run=run, at=now)}
 
 

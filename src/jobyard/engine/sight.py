@@ -134,11 +134,16 @@ class Sight:
         """Forgets a run as a whole: its record is gone, or was released."""
         if self.runs.get(run.id) is run:
             del self.runs[run.id]
-            self.over[run.id] = self._newest_place(run.id)
-            while len(self.over) > GONE_LIMIT:
-                self.over.popitem(last=False)
+            self.note_over(run.id, self._newest_place(run.id))
         self._unbind(uid for uid in run.uids() if self._run_of.get(uid) is run)
         self._count(run, active=False)
+
+    def note_over(self, run: str, at: datetime | None) -> None:
+        """Remembers that a run is open no more, as far as the places that it took until then."""
+        known = self.over.pop(run, None)
+        self.over[run] = max((each for each in (at, known) if each is not None), default=None)
+        while len(self.over) > GONE_LIMIT:
+            self.over.popitem(last=False)
 
     # --- inside ---
 
