@@ -165,11 +165,11 @@ def test_a_success_policy_ends_early() -> None:
 
 @given(st.sets(st.integers(0, 40)))
 def test_index_sets_are_read_as_they_were_written(wanted: set[int]) -> None:
-    assert indexes.read(indexes.show(wanted)) == wanted
+    assert indexes.read(str(indexes.of(wanted))) == indexes.of(wanted)
 
 
 def test_index_sets_look_as_kubernetes_writes_them() -> None:
-    assert indexes.show([1, 3, 4, 5, 7, 8]) == "1,3-5,7,8"
+    assert str(indexes.of([1, 3, 4, 5, 7, 8])) == "1,3-5,7,8"
 
 
 def test_merge_and_json_patches() -> None:

@@ -10,7 +10,7 @@ import pytest
 from jobyard.files.document import load
 from jobyard.files.folder import Folder
 from jobyard.files.manifest import check_job
-from jobyard.files.rules.quantities import read as quantity
+from jobyard.schema.values import quantity
 from tests.good_jobs import GOOD
 
 TEMPLATE = """apiVersion: batch/v1

@@ -10,15 +10,22 @@ from typing import Any
 
 import msgspec
 
-from jobyard.local import apply, discovery, patches, reviews, selectors, status, tables, times
+from jobyard.local import apply, bodies, discovery, mishap, patches, reviews, selectors, status, tables, times
+from jobyard.local.deletion import DeleteOptions, options_of
 from jobyard.local.kubelet import Kubelet
 from jobyard.local.objects import Objects
 from jobyard.local.pod_api import PodApi
-from jobyard.local.requests import BODY_LIMIT, Answer, Request, Target, decode, query, target
+from jobyard.local.requests import Answer, Request, Target, decode, query, target
+from jobyard.local.resources import NAMESPACES
 from jobyard.local.status import ApiError
 from jobyard.local.watching import stream
 
 Tree = dict[str, Any]
+_METHODS = {"": ("GET", "POST", "PUT", "PATCH", "DELETE"), "status": ("GET", "PUT", "PATCH"), "finalize": ("PUT",), "log": ("GET",)}
+"""What may be asked of an object, and of its subresources."""
+_QUERY_LIMIT = 64 * 1024
+_WARNINGS_LIMIT = 4096
+"""Characters of all warnings together: they are sent in headers."""
 Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
 Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
 
@@ -43,31 +50,38 @@ class Api:
             answer = await self._answer(await self._read(scope, receive))
         except ApiError as error:
             answer = Answer(error.body(), error.code)
+        except Exception as error:  # noqa: BLE001 - one request is one try block: it ends nothing but itself
+            wrong = ApiError(500, mishap.tell(f"{scope['method']} {scope['path'][:200]!r}", error))
+            answer = Answer(wrong.body(), wrong.code)
         await self._send(answer, receive, send)
 
     async def _read(self, scope: MutableMapping[str, Any], receive: Receive) -> Request:
         headers = {name.decode("latin-1").lower(): value.decode("latin-1") for name, value in scope["headers"]}
         path, prefix = scope["path"], ""
-        if self._is_token(path.split("/")[1]):
+        if self._is_token(path.removeprefix("/").partition("/")[0]):
             prefix = f"/{self._token}"
             path = path[len(prefix) :] or "/"
         elif not self._is_token(headers.get("authorization", "").removeprefix("Bearer ")) and path not in ("/healthz", "/livez", "/readyz"):
             raise ApiError(401, "Unauthorized")
-        body, more = b"", True
+        if len(scope["query_string"]) > _QUERY_LIMIT:
+            raise ApiError(414, f"the query is longer than {_QUERY_LIMIT} bytes")
+        body, more = bytearray(), True
         while more:
             message = await receive()
             body += message.get("body", b"")
             more = message.get("more_body", False)
-            if len(body) > BODY_LIMIT:
-                raise ApiError(413, f"Request entity too large: limit is {BODY_LIMIT}")
-        return Request(method=scope["method"], path=path, query=query(scope["query_string"]), headers=headers, body=body, prefix=prefix)
+            if len(body) > bodies.SIZE_LIMIT:
+                raise ApiError(413, f"Request entity too large: limit is {bodies.SIZE_LIMIT}")
+        return Request(
+            method=scope["method"], path=path, query=query(scope["query_string"]), headers=headers, body=bytes(body), prefix=prefix
+        )
 
     def _is_token(self, given: str) -> bool:
         return hmac.compare_digest(given.encode(), self._token.encode())
 
     async def _send(self, answer: Answer, receive: Receive, send: Send) -> None:
         headers = [(b"content-type", answer.media.encode())]
-        headers += [(b"warning", f'299 - "{_quoted(text)}"'.encode()) for text in answer.warnings]
+        headers += [(b"warning", f'299 - "{text}"'.encode()) for text in _quoted(answer.warnings)]
         if answer.chunks is None:
             body = answer.body if isinstance(answer.body, bytes) else msgspec.json.encode(answer.body)
             headers.append((b"content-length", str(len(body)).encode()))
@@ -110,10 +124,12 @@ class Api:
         what = target(request.path.rstrip("/"))
         if what is None:
             raise ApiError(404, "the server could not find the requested resource", details={})
-        if what.subresource == "log" and request.method == "GET":
-            return self._pods.log(request, what)
         if what.subresource == "eviction" and request.method == "POST":
             return self._pods.evict(request, what)
+        if request.method not in _METHODS.get(what.subresource, ()):
+            raise ApiError(405, "the server does not allow this method on the requested resource")
+        if what.subresource == "log":
+            return self._pods.log(request, what)
         match request.method:
             case "GET" if what.name:
                 found = self._objects.get(what.resource, what.namespace, what.name)
@@ -134,8 +150,10 @@ class Api:
                 return self._replace(request, what)
             case "PATCH" if what.name:
                 return self._patch(request, what)
-            case "DELETE":
+            case "DELETE" if what.name:
                 return self._delete(request, what)
+            case "DELETE" if what.resource is not NAMESPACES:
+                return self._delete_all(request, what)
         raise ApiError(405, "the server does not allow this method on the requested resource")
 
     def _about(self, request: Request) -> Answer | None:
@@ -177,8 +195,8 @@ class Api:
             version, after = _read_continue(token)
             items = [tree for tree in items if _place(tree) > after]
         metadata: Tree = {"resourceVersion": version}
-        limit = int(request.query.get("limit") or 0)
-        if limit and len(items) > limit:
+        limit = request.number("limit") or 0
+        if 0 < limit < len(items):
             metadata["remainingItemCount"] = len(items) - limit
             items = items[:limit]
             metadata["continue"] = _write_continue(version, _place(items[-1]))
@@ -202,6 +220,10 @@ class Api:
             return self._apply(request, what)
         old = self._objects.get(what.resource, what.namespace, what.name)
         patched = patches.apply(what.resource, old, request.value(), request.media)
+        try:
+            bodies.bound(patched)
+        except bodies.Unreadable as error:
+            raise ApiError(422, f"the patch is refused, since what it leaves can't be kept: {error}") from None
         tree, warnings = decode(what.resource, patched, request.query.get("fieldValidation", "Warn"))
         changed = self._written(request, what, old, tree)
         return Answer(
@@ -213,12 +235,12 @@ class Api:
         manager = request.query.get("fieldManager", "")
         if not manager:
             raise ApiError(422, 'PatchOptions.meta.k8s.io "" is invalid: fieldManager: Required value: is required for apply patch')
-        wanted, warnings = decode(what.resource, request.tree(), request.query.get("fieldValidation", "Warn"))
+        wanted, warnings = decode(what.resource, request.tree(), request.query.get("fieldValidation", "Warn"), whole=False)
         if (wanted.get("metadata") or {}).get("managedFields"):
             raise ApiError(400, "metadata.managedFields must be nil")
         live = self._objects.find(what.resource, what.namespace, what.name)
         wanted = {**wanted, "metadata": {**(wanted.get("metadata") or {}), "name": what.name}}
-        merged = apply.apply(what.resource, live, wanted, manager, force=request.flag("force"))
+        merged, _ = decode(what.resource, apply.apply(what.resource, live, wanted, manager, force=request.flag("force")), "Ignore")
         if live is None:
             made = self._objects.create(what.resource, what.namespace, merged, dry_run=request.dry_run)
             return Answer(made, 201, warnings=warnings)
@@ -234,28 +256,22 @@ class Api:
         return apply.note_update(what.resource, old, new, manager)
 
     def _delete(self, request: Request, what: Target) -> Answer:
-        options = request.tree() if request.body else {}
-        policy = options.get("propagationPolicy") or request.query.get("propagationPolicy")
-        if policy not in (None, "Background", "Foreground", "Orphan"):
-            raise ApiError(
-                422,
-                f'DeleteOptions.meta.k8s.io "" is invalid: propagationPolicy: Unsupported value: "{policy}": supported values: "Background", "Foreground", "Orphan"',
-            )
-        if policy is None and options.get("orphanDependents") is not None:
-            policy = "Orphan" if options["orphanDependents"] else "Background"
-        grace = options.get("gracePeriodSeconds", request.query.get("gracePeriodSeconds"))
-        seconds = int(grace) if grace is not None else None
-        if what.name:
-            tree = self._objects.get(what.resource, what.namespace, what.name)
-            status.check_preconditions(what.resource, tree, options.get("preconditions") or {})
-            left = self._objects.delete(
-                what.resource, tree, policy=policy, grace=seconds, dry_run=request.dry_run or bool(options.get("dryRun"))
-            )
-            return Answer(left if left is not None else status.success(what.resource, tree))
+        options = options_of(request)
+        tree = self._objects.get(what.resource, what.namespace, what.name)
+        status.check_preconditions(what.resource, tree, options.preconditions)
+        left = self._remove(what, tree, options)
+        return Answer(left if left is not None else status.success(what.resource, tree))
+
+    def _delete_all(self, request: Request, what: Target) -> Answer:
+        options = options_of(request)
         listed = self._list(request, what)
         for tree in listed["items"]:
-            self._objects.delete(what.resource, tree, policy=policy, grace=seconds, dry_run=request.dry_run)
+            self._remove(what, tree, options)
         return Answer(listed)
+
+    def _remove(self, what: Target, tree: Tree, options: DeleteOptions) -> Tree | None:
+        grace = options.grace_period_seconds
+        return self._objects.delete(what.resource, tree, policy=options.policy, grace=grace, dry_run=bool(options.dry_run))
 
 
 def _same_but_times(live: Tree, merged: Tree) -> bool:
@@ -269,8 +285,16 @@ def _same_but_times(live: Tree, merged: Tree) -> bool:
     return plain(live) == plain(merged)
 
 
-def _quoted(text: str) -> str:
-    return text.replace("\\", "\\\\").replace('"', '\\"').replace("\n", " ")
+def _quoted(warnings: list[str]) -> list[str]:
+    """Warnings as they may stand in a header: printable, and not too many."""
+    left, quoted = _WARNINGS_LIMIT, []
+    for text in warnings:
+        printable = "".join(each if each.isprintable() else " " for each in text[:left])
+        quoted.append(printable.replace("\\", "\\\\").replace('"', '\\"'))
+        left -= len(text)
+        if left <= 0:
+            break
+    return quoted
 
 
 def _place(tree: Tree) -> tuple[str, str]:

@@ -64,6 +64,36 @@ def apply(resource: Resource, live: Tree | None, wanted: Tree, manager: str, *, 
     return {**merged, "metadata": {**merged.get("metadata", {}), "managedFields": entries}}
 
 
+def owners_of(given: Tree, old: Tree | None = None) -> list[Tree]:
+    """The owners that the metadata of a new or changed object says; those of `old`, where what it says is none of ours. Anybody may have
+    written it, and whoever comes after reads it without a question."""
+    said = given.get("managedFields")
+    if said is None or not all(_is_readable(entry) for entry in said):
+        is_reset = said == [{}]
+        return [] if is_reset else ((old or {}).get("managedFields") or [])
+    return list(said)
+
+
+def _is_readable(entry: Tree) -> bool:
+    named = isinstance(entry.get("manager"), str) and entry.get("operation") in ("Apply", "Update")
+    return named and _is_readable_set(entry.get("fieldsV1") or {})
+
+
+def _is_readable_set(tree: Any) -> bool:
+    return isinstance(tree, dict) and all(key == "." or (_is_readable_key(key) and _is_readable_set(inner)) for key, inner in tree.items())
+
+
+def _is_readable_key(key: str) -> bool:
+    head, text = key[:2], key[2:]
+    if head == "f:":
+        return True
+    try:
+        value = json.loads(text)
+    except (ValueError, RecursionError):
+        return False
+    return isinstance(value, dict) if head == "k:" else head == "v:"
+
+
 def fields(tree: Any, node: Tree, path: Path = ()) -> Iterator[tuple[Path, Any]]:
     """Every field of a tree that can be owned, with its value: leaves, atomic lists, and the items of lists by their keys."""
     node = schema.follow(node)
@@ -77,7 +107,7 @@ def fields(tree: Any, node: Tree, path: Path = ()) -> Iterator[tuple[Path, Any]]
         if not tree and path:
             yield path, {}
         return
-    if isinstance(tree, list) and node.get("x-kubernetes-list-type") in ("map", "set"):
+    if isinstance(tree, list) and _is_keyed(tree, node):
         for item in tree:
             name = _item(item, node)
             if isinstance(item, dict):
@@ -87,6 +117,12 @@ def fields(tree: Any, node: Tree, path: Path = ()) -> Iterator[tuple[Path, Any]]
                 yield (*path, name), item
         return
     yield path, tree
+
+
+def _is_keyed(items: list[Any], node: Tree) -> bool:
+    """Whether the items of a list are told apart by what they say, not by where they stand."""
+    kind = node.get("x-kubernetes-list-type")
+    return kind == "set" or (kind == "map" and all(isinstance(item, dict) for item in items))
 
 
 def _item(item: Any, node: Tree) -> str:
@@ -104,8 +140,7 @@ def _merge(live: Any, wanted: Any, node: Tree) -> Any:
         for key, value in wanted.items():
             merged[key] = _merge(merged.get(key), value, properties.get(key) or {})
         return merged
-    kind = node.get("x-kubernetes-list-type")
-    if isinstance(wanted, list) and isinstance(live, list) and kind in ("map", "set"):
+    if isinstance(wanted, list) and isinstance(live, list) and _is_keyed(wanted, node) and _is_keyed(live, node):
         items = {_item(each, node): each for each in live}
         for each in wanted:
             name = _item(each, node)
@@ -211,4 +246,4 @@ def note_update(resource: Resource, old: Tree, new: Tree, manager: str) -> Tree:
             "fieldsType": "FieldsV1",
         }
         kept.append({**head, "fieldsV1": _write(mine)})
-    return {**new, "metadata": {**new["metadata"], "managedFields": kept}}
+    return {**new, "metadata": {**(new.get("metadata") or {}), "managedFields": kept}}

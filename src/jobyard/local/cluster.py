@@ -16,17 +16,16 @@ from pathlib import Path
 import uvicorn
 
 from jobyard.local.api import Api
+from jobyard.local.controller import drive
 from jobyard.local.cron import CronController
-from jobyard.local.garbage import Furnisher, GarbageCollector
+from jobyard.local.garbage import Furnisher, GarbageCollector, PodCollector
 from jobyard.local.jobs import JobController
 from jobyard.local.kubelet import Kubelet, node
-from jobyard.local.objects import Objects
+from jobyard.local.objects import KEPT_NAMESPACES, Objects
 from jobyard.local.processes import Warden, open_warden
 from jobyard.local.resources import NAMESPACES, NODES
 from jobyard.local.runtime import Name, Runtime
 from jobyard.local.store import Store
-
-_NAMESPACES = ("default", "kube-system")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -49,7 +48,7 @@ async def open_local_cluster(folder: Path, *, keep: bool, runtime: Name = "proce
     folder.mkdir(parents=True, exist_ok=True, mode=0o700)
     store = Store(folder / "cluster.sqlite" if keep else None)
     objects = Objects(store)
-    for name in _NAMESPACES:
+    for name in KEPT_NAMESPACES:
         objects.ensure(NAMESPACES, "", {"metadata": {"name": name}})
         objects.furnish(name)
     token = _token(folder)
@@ -67,10 +66,9 @@ async def open_local_cluster(folder: Path, *, keep: bool, runtime: Name = "proce
             api, lifespan="off", log_config=None, access_log=False, ws="none", http="httptools", timeout_graceful_shutdown=1
         )
         server = _Server(config)
-        controllers = [
-            group.create_task(part.run())
-            for part in (JobController(objects), CronController(objects), GarbageCollector(objects), Furnisher(objects), kubelet)
-        ]
+        controllers = [group.create_task(kubelet.run())]
+        for part in (JobController, CronController, GarbageCollector, Furnisher, PodCollector):
+            controllers.append(group.create_task(drive(objects, part(objects))))
         serving = group.create_task(server.serve(sockets=[listener]))
         while not server.started:  # noqa: ASYNC110 - uvicorn has no event for it
             await asyncio.sleep(0.001)

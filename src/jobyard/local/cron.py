@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import asyncio
 import copy
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import Any
 from zoneinfo import ZoneInfo
 
@@ -12,9 +11,10 @@ from jobyard.local import times
 from jobyard.local.cron_sync import job_name, sync
 from jobyard.local.jobs import controller_of
 from jobyard.local.objects import Objects
-from jobyard.local.queue import WorkQueue
-from jobyard.local.resources import CRON_JOBS, JOBS
+from jobyard.local.queue import Key, WorkQueue
+from jobyard.local.resources import CRON_JOBS, JOBS, Resource
 from jobyard.local.status import ApiError
+from jobyard.local.store import Change
 
 Tree = dict[str, Any]
 
@@ -25,31 +25,23 @@ SCHEDULED = "batch.kubernetes.io/cronjob-scheduled-timestamp"
 class CronController:
     """Makes a CronJob's Jobs when their time has come."""
 
+    watches: tuple[Resource, ...] = (CRON_JOBS, JOBS)
+
     def __init__(self, objects: Objects) -> None:
         self._objects = objects
-        self._queue: WorkQueue[tuple[str, str]] = WorkQueue()
+        self.queue: WorkQueue = WorkQueue()
 
-    async def run(self) -> None:
-        changes = self._objects.store.subscribe(CRON_JOBS.full_name, JOBS.full_name)
-        for cron in self._objects.list(CRON_JOBS):
-            self._queue.add((cron["metadata"]["namespace"], cron["metadata"]["name"]))
-        async with asyncio.TaskGroup() as group:
-            group.create_task(self._work())
-            while True:
-                for change in await changes.wait():
-                    metadata = change.object["metadata"]
-                    if change.resource == CRON_JOBS.full_name:
-                        self._queue.add((metadata["namespace"], metadata["name"]))
-                    elif owner := controller_of(change.object, "CronJob"):
-                        self._queue.add((metadata["namespace"], owner["name"]))
+    def note(self, change: Change) -> None:
+        metadata = change.object["metadata"]
+        if change.resource == CRON_JOBS.full_name:
+            self.queue.add((metadata["namespace"], metadata["name"]))
+        elif owner := controller_of(change.object, "CronJob"):
+            self.queue.add((metadata["namespace"], owner["name"]))
 
-    async def _work(self) -> None:
-        while True:
-            namespace, name = await self._queue.take()
-            cron = self._objects.find(CRON_JOBS, namespace, name)
-            if cron is not None:
-                self._look(cron)
-            await asyncio.sleep(0)  # let requests in between
+    def look(self, key: Key) -> None:
+        cron = self._objects.find(CRON_JOBS, key[0], key[1])
+        if cron is not None:
+            self._look(cron)
 
     def _look(self, cron: Tree) -> None:
         metadata = cron["metadata"]
@@ -76,7 +68,7 @@ class CronController:
             self._objects.event(cron, kind, reason, message, SOURCE)
         self._objects.set_status(CRON_JOBS, cron, done.status)
         if done.again:
-            self._queue.add_at((metadata["namespace"], metadata["name"]), done.again + timedelta(milliseconds=20))
+            self.queue.add_at((metadata["namespace"], metadata["name"]), times.after(done.again, 0.02))
 
     def _create(self, cron: Tree, due: datetime) -> Tree | None:
         template = copy.deepcopy(cron["spec"]["jobTemplate"])

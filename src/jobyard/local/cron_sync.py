@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime, timedelta
+from datetime import datetime
 from itertools import islice
 from typing import Any
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
@@ -25,6 +25,8 @@ _MACROS = {
     "@midnight": "0 0 * * *",
     "@hourly": "0 * * * *",
 }
+_LONGEST = 1000
+"""Characters of a schedule."""
 TOO_MANY = 100
 """Starts that were missed after which Kubernetes warns; the newest is made all the same."""
 
@@ -41,12 +43,16 @@ class CronSync:
     again: datetime | None = None
 
 
-def schedule(text: str, zone: str | None, after: datetime) -> Iterable[datetime]:
-    """The times of a schedule after a moment. Raises ValueError when it is no schedule or the zone is none."""
+def schedule(text: str, zone: str | None, after: datetime, *, reverse: bool = False) -> Iterator[datetime]:
+    """The times of a schedule after a moment; with `reverse` those before it, the newest first. Raises ValueError when it is no schedule
+    or the zone is none."""
+    fields = _MACROS.get(text.strip(), text.strip()).replace("?", "*").split()
+    if len(text) > _LONGEST or len(fields) != 5:
+        raise ValueError(f"expected exactly 5 fields, found {len(fields)}")
     try:
         local = after.astimezone(ZoneInfo(zone or "UTC"))
-        return CronSim(_MACROS.get(text.strip(), text.strip()).replace("?", "*"), local)
-    except (CronSimError, ZoneInfoNotFoundError, ValueError) as error:
+        return CronSim(" ".join(fields), local, reverse=reverse)
+    except (CronSimError, ZoneInfoNotFoundError, ValueError, OSError, AssertionError) as error:
         raise ValueError(str(error)) from None
 
 
@@ -69,12 +75,12 @@ def _active(out: CronSync, known: list[Tree], jobs: Sequence[Tree]) -> list[Tree
     by_uid = {job["metadata"]["uid"]: job for job in jobs}
     kept = []
     for reference in known:
-        job = by_uid.get(reference["uid"])
+        job, name = by_uid.get(reference.get("uid", "")), reference.get("name", "")
         if job is None:
-            out.events.append(("Normal", "MissingJob", f"Active job went missing: {reference['name']}"))
+            out.events.append(("Normal", "MissingJob", f"Active job went missing: {name}"))
         elif is_finished(job):
             kind = "Complete" if condition(job["status"], "Complete") else "Failed"
-            out.events.append(("Normal", "SawCompletedJob", f"Saw completed job: {reference['name']}, condition: {kind}"))
+            out.events.append(("Normal", "SawCompletedJob", f"Saw completed job: {name}, condition: {kind}"))
         else:
             kept.append(reference)
     ends = [job["status"]["completionTime"] for job in jobs if (job.get("status") or {}).get("completionTime")]
@@ -89,9 +95,10 @@ def _start(out: CronSync, cron: Tree, active: list[Tree], jobs: Sequence[Tree], 
     earliest = times.parse(status.get("lastScheduleTime") or cron["metadata"]["creationTimestamp"])
     deadline = spec.get("startingDeadlineSeconds")
     if deadline is not None:
-        earliest = max(earliest, now - timedelta(seconds=deadline))
+        earliest = max(earliest, times.after(now, -deadline))
     try:
-        coming = schedule(spec["schedule"], spec.get("timeZone"), earliest)
+        coming = schedule(spec["schedule"], spec.get("timeZone"), now)
+        past = schedule(spec["schedule"], spec.get("timeZone"), times.after(now.replace(microsecond=0), 1), reverse=True)
     except ValueError as error:
         zone = spec.get("timeZone")
         reason, text = (
@@ -101,17 +108,12 @@ def _start(out: CronSync, cron: Tree, active: list[Tree], jobs: Sequence[Tree], 
         )
         out.events.append(("Warning", reason, text))
         return active
-    missed: list[datetime] = []
-    count = 0
-    for moment in islice(coming, 100_000):
-        if moment > now:
-            out.again = moment
-            break
-        missed = [moment]
-        count += 1
+    out.again = next(iter(coming), None)
+    # Backwards from now, and no further than it matters: nobody knows how long ago the earliest is.
+    missed = list(islice(_since(earliest, past), TOO_MANY + 1))
     if not missed:
         return active
-    if count > TOO_MANY:
+    if len(missed) > TOO_MANY:
         text = "too many missed start times. Set or decrease .spec.startingDeadlineSeconds or check clock skew"
         out.events.append(("Warning", "TooManyMissedTimes", text))
     due = missed[0]
@@ -121,12 +123,22 @@ def _start(out: CronSync, cron: Tree, active: list[Tree], jobs: Sequence[Tree], 
         out.events.append(("Normal", "JobAlreadyActive", text))
         return active
     if active and policy == "Replace":
-        uids = {reference["uid"] for reference in active}
+        uids = {reference.get("uid") for reference in active}
         out.delete += [job for job in jobs if job["metadata"]["uid"] in uids]
         active = []
     out.create = due
     status["lastScheduleTime"] = times.stamp(due)
     return active
+
+
+def _since(earliest: datetime, past: Iterator[datetime]) -> Iterator[datetime]:
+    """The times after `earliest`, from the newest back. It ends where a change of the clocks would have it go round in a circle."""
+    before = times.LAST
+    for moment in past:
+        if not earliest < moment < before:
+            return
+        yield moment
+        before = moment
 
 
 def _clean(out: CronSync, spec: Tree, jobs: Sequence[Tree]) -> None:

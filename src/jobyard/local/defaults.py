@@ -70,7 +70,8 @@ def _job(tree: Tree) -> Tree:
     if not spec.get("manualSelector") and uid:
         values = dict(zip(JOB_LABELS, (uid, name, uid, name), strict=True))
         metadata["labels"] = {**(metadata.get("labels") or {}), **values}
-        spec.setdefault("selector", {"matchLabels": {JOB_LABELS[0]: uid}})
+        given = spec.get("selector") or {}
+        spec["selector"] = {**given, "matchLabels": {**(given.get("matchLabels") or {}), JOB_LABELS[0]: uid}}
     template = {**template, "metadata": metadata, "spec": _pod_spec(template.get("spec") or {})}
     labels = tree["metadata"].get("labels") or metadata.get("labels")
     top = {**tree["metadata"], **({"labels": labels} if labels else {})}
@@ -83,7 +84,9 @@ def _pod_spec(given: Tree) -> Tree:
     spec.setdefault("dnsPolicy", "ClusterFirst")
     spec.setdefault("schedulerName", "default-scheduler")
     spec.setdefault("securityContext", {})
-    spec.setdefault("terminationGracePeriodSeconds", 30)
+    grace = spec.setdefault("terminationGracePeriodSeconds", 30)
+    if grace < 0:
+        spec["terminationGracePeriodSeconds"] = 1
     if spec.get("serviceAccountName"):
         spec["serviceAccount"] = spec["serviceAccountName"]
     for kind in ("initContainers", "containers"):
@@ -118,6 +121,4 @@ def _volume(volume: Tree) -> Tree:
     for kind in ("secret", "configMap", "projected", "downwardAPI"):
         if isinstance(volume.get(kind), dict):
             return {**volume, kind: {"defaultMode": 420, **volume[kind]}}
-    if "emptyDir" in volume and volume["emptyDir"] is None:
-        return {**volume, "emptyDir": {}}
-    return volume
+    return volume if set(volume) != {"name"} else {**volume, "emptyDir": {}}

@@ -2,78 +2,73 @@
 
 from __future__ import annotations
 
-import asyncio
-from collections import defaultdict
+from itertools import islice
 from typing import Any
 
+from jobyard.local.jobs import owners
 from jobyard.local.objects import FOREGROUND, ORPHAN, Objects, resource_of
-from jobyard.local.queue import WorkQueue
-from jobyard.local.resources import NAMESPACES, PODS
+from jobyard.local.queue import Key, WorkQueue
+from jobyard.local.resources import CONFIG_MAPS, NAMESPACES, PODS, SERVICE_ACCOUNTS, Resource
 from jobyard.local.store import Change
 
 Tree = dict[str, Any]
 Ref = tuple[str, str, str]
 """Resource, namespace, name."""
 
+ENDED_PODS = 12_500
+"""How many pods that have ended are kept: as many as Kubernetes keeps."""
+
 
 class GarbageCollector:
     """Deletes what has only dead owners, and carries out foreground and orphan deletions."""
 
+    watches: tuple[Resource, ...] = ()
+
     def __init__(self, objects: Objects) -> None:
         self._objects = objects
-        self._dependents: defaultdict[str, set[Ref]] = defaultdict(set)
+        self._dependents: dict[str, set[Ref]] = {}
+        """By the uid of their owner."""
         self._alive: set[str] = set()
-        self._queue: WorkQueue[Ref] = WorkQueue()
+        self.queue: WorkQueue = WorkQueue()
 
-    async def run(self) -> None:
-        changes = self._objects.store.subscribe()
-        existing = list(self._objects.store.everything())
-        for resource, tree in existing:
-            self._note(Change(0, "ADDED", resource, tree, None))
-        for resource, tree in existing:
-            self._queue.add(_ref(resource, tree))
-        async with asyncio.TaskGroup() as group:
-            group.create_task(self._work())
-            while True:
-                for change in await changes.wait():
-                    self._note(change)
-
-    def _note(self, change: Change) -> None:
+    def note(self, change: Change) -> None:
         tree, ref = change.object, _ref(change.resource, change.object)
         metadata = tree["metadata"]
-        owners = metadata.get("ownerReferences") or []
+        before = owners(change.before) if change.before else []
+        now = owners(tree) if change.type != "DELETED" else []
+        for owner in before:
+            self._forget(owner["uid"], ref)
+        for owner in now:
+            self._dependents.setdefault(owner["uid"], set()).add(ref)
         if change.type == "DELETED":
             self._alive.discard(metadata["uid"])
-            for owner in owners:
-                self._dependents[owner["uid"]].discard(ref)
+            for owner in owners(tree):
                 self._ask_about_owner(owner, ref)
-            for dependent in self._dependents.pop(metadata["uid"], ()):
-                self._queue.add(dependent)
+            for dependent in self._dependents.get(metadata["uid"], ()):
+                self.queue.add(dependent)
             if change.resource != NAMESPACES.full_name and metadata.get("namespace"):
-                self._queue.add((NAMESPACES.full_name, "", metadata["namespace"]))
+                self.queue.add((NAMESPACES.full_name, "", metadata["namespace"]))
             return
         self._alive.add(metadata["uid"])
-        before = (change.before or {}).get("metadata", {}).get("ownerReferences") or []
-        for owner in before:
-            self._dependents[owner["uid"]].discard(ref)
-        for owner in owners:
-            self._dependents[owner["uid"]].add(ref)
-        if owners or metadata.get("deletionTimestamp"):
-            self._queue.add(ref)
+        if now or metadata.get("deletionTimestamp"):
+            self.queue.add(ref)
+
+    def _forget(self, owner: str, dependent: Ref) -> None:
+        known = self._dependents.get(owner, set())
+        known.discard(dependent)
+        if not known:
+            self._dependents.pop(owner, None)
 
     def _ask_about_owner(self, owner: Tree, dependent: Ref) -> None:
         for resource in self._objects.store.list_resources():
             found = self._objects.store.get(resource, dependent[1], owner["name"])
             if found is not None and found["metadata"]["uid"] == owner["uid"]:
-                self._queue.add(_ref(resource, found))
+                self.queue.add(_ref(resource, found))
 
-    async def _work(self) -> None:
-        while True:
-            name, namespace, object_name = await self._queue.take()
-            tree = self._objects.store.get(name, namespace, object_name)
-            if tree is not None:
-                self._look(name, tree)
-            await asyncio.sleep(0)
+    def look(self, key: Key) -> None:
+        tree = self._objects.store.get(key[0], key[1], key[2])
+        if tree is not None:
+            self._look(key[0], tree)
 
     def _look(self, name: str, tree: Tree) -> None:
         resource, metadata = resource_of(name), tree["metadata"]
@@ -88,25 +83,25 @@ class GarbageCollector:
             elif resource is NAMESPACES:
                 self._empty(tree)
             return
-        owners = metadata.get("ownerReferences") or []
-        if owners and not any(owner["uid"] in self._alive for owner in owners):
+        owned_by = owners(tree)
+        if owned_by and not any(owner["uid"] in self._alive for owner in owned_by):
             self._objects.delete(resource, tree, policy="Background")
 
     def _orphan(self, uid: str) -> None:
-        for name, namespace, object_name in list(self._dependents[uid]):
+        for name, namespace, object_name in list(self._dependents.get(uid, ())):
             tree = self._objects.store.get(name, namespace, object_name)
             if tree is not None:
-                kept = [owner for owner in tree["metadata"].get("ownerReferences") or [] if owner["uid"] != uid]
+                kept = [owner for owner in owners(tree) if owner["uid"] != uid]
                 self._objects.set_metadata(resource_of(name), tree, ownerReferences=kept)
 
     def _delete_dependents(self, uid: str) -> bool:
         """Deletes what an object owns; says whether any of it that blocks the owner is still there."""
         blocked = False
-        for name, namespace, object_name in list(self._dependents[uid]):
+        for name, namespace, object_name in list(self._dependents.get(uid, ())):
             tree = self._objects.store.get(name, namespace, object_name)
             if tree is None:
                 continue
-            owner: Tree = next((each for each in tree["metadata"].get("ownerReferences") or [] if each["uid"] == uid), {})
+            owner: Tree = next((each for each in owners(tree) if each["uid"] == uid), {})
             if not tree["metadata"].get("deletionTimestamp"):
                 self._objects.delete(
                     resource_of(name),
@@ -138,24 +133,53 @@ class GarbageCollector:
 class Furnisher:
     """Gives every namespace what it has by right: a default service account, and the cluster's CA."""
 
+    watches: tuple[Resource, ...] = (NAMESPACES, SERVICE_ACCOUNTS, CONFIG_MAPS)
+
     def __init__(self, objects: Objects) -> None:
         self._objects = objects
+        self.queue: WorkQueue = WorkQueue()
 
-    async def run(self) -> None:
-        changes = self._objects.store.subscribe(NAMESPACES.full_name, "serviceaccounts", "configmaps")
-        for space in self._objects.list(NAMESPACES):
-            self._objects.furnish(space["metadata"]["name"])
-        while True:
-            for change in await changes.wait():
-                metadata = change.object["metadata"]
-                added = change.type == "ADDED" and change.resource == NAMESPACES.full_name
-                if added or (change.type == "DELETED" and change.resource != NAMESPACES.full_name):
-                    self._furnish(metadata["name"] if added else metadata["namespace"])
+    def note(self, change: Change) -> None:
+        metadata = change.object["metadata"]
+        if change.resource == NAMESPACES.full_name:
+            if change.type == "ADDED":
+                self.queue.add((metadata["name"],))
+        elif change.type == "DELETED":
+            self.queue.add((metadata["namespace"],))
 
-    def _furnish(self, namespace: str) -> None:
-        space = self._objects.find(NAMESPACES, "", namespace)
+    def look(self, key: Key) -> None:
+        space = self._objects.find(NAMESPACES, "", key[0])
         if space is not None and not space["metadata"].get("deletionTimestamp"):
-            self._objects.furnish(namespace)
+            self._objects.furnish(key[0])
+
+
+class PodCollector:
+    """Deletes the pods that ended first, when there are too many that have ended: a Job may make pods for ever."""
+
+    watches: tuple[Resource, ...] = (PODS,)
+
+    def __init__(self, objects: Objects) -> None:
+        self._objects = objects
+        self._ended: dict[tuple[str, str], None] = {}
+        """Namespace and name, in the order of their ends."""
+        self.queue: WorkQueue = WorkQueue()
+
+    def note(self, change: Change) -> None:
+        metadata = change.object["metadata"]
+        key = (metadata["namespace"], metadata["name"])
+        if change.type == "DELETED":
+            self._ended.pop(key, None)
+        elif (change.object.get("status") or {}).get("phase") in ("Succeeded", "Failed"):
+            self._ended.setdefault(key)
+        if len(self._ended) > ENDED_PODS:
+            self.queue.add(("pods",))
+
+    def look(self, key: Key) -> None:
+        for namespace, name in list(islice(self._ended, max(len(self._ended) - ENDED_PODS, 0))):
+            self._ended.pop((namespace, name))
+            pod = self._objects.find(PODS, namespace, name)
+            if pod is not None:
+                self._objects.delete(PODS, pod)
 
 
 def _ref(resource: str, tree: Tree) -> Ref:

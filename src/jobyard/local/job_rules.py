@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
 from jobyard.local import times
-from jobyard.local.indexes import INDEX, read
+from jobyard.local.indexes import INDEX, Indexes, read
 
 Tree = dict[str, Any]
 
@@ -41,13 +42,13 @@ def is_ready(pod: Tree) -> bool:
 
 def index_of(pod: Tree) -> int:
     """The pod's completion index; -1 when it has none."""
-    text = (pod["metadata"].get("annotations") or {}).get(INDEX, "")
-    return int(text) if text.isdigit() else -1
+    return number(pod, INDEX, -1)
 
 
-def number(pod: Tree, annotation: str) -> int:
+def number(pod: Tree, annotation: str, default: int = 0) -> int:
+    """What an annotation counts. Anybody may have written it."""
     text = (pod["metadata"].get("annotations") or {}).get(annotation, "")
-    return int(text) if text.isdigit() else 0
+    return int(text) if re.fullmatch("[0-9]{1,10}", text) else default
 
 
 def replaces_only_failed(spec: Tree) -> bool:
@@ -106,13 +107,13 @@ def _by_exit_code(pod: Tree, wanted: Tree) -> Tree | None:
 
 def _by_condition(pod: Tree, patterns: Sequence[Tree]) -> Tree | None:
     for condition in (pod.get("status") or {}).get("conditions") or []:
-        if any(condition["type"] == pattern["type"] and condition["status"] == pattern.get("status", "True") for pattern in patterns):
+        if any(condition["type"] == pattern["type"] and condition["status"] == (pattern.get("status") or "True") for pattern in patterns):
             result: Tree = condition
             return result
     return None
 
 
-def success_rule(policy: Tree | None, succeeded: set[int]) -> str:
+def success_rule(policy: Tree | None, succeeded: Indexes) -> str:
     """What the success policy says has been met, or an empty string."""
     if not policy or not succeeded:
         return ""
@@ -120,10 +121,10 @@ def success_rule(policy: Tree | None, succeeded: set[int]) -> str:
         count = rule.get("succeededCount")
         if rule.get("succeededIndexes") is not None:
             wanted = read(rule["succeededIndexes"])
-            there = len(wanted & succeeded)
-            if wanted and (there == len(wanted) or (count is not None and there >= count)):
+            there = wanted.shared(succeeded)
+            if wanted and (there == wanted.count or (count is not None and there >= count)):
                 return f"Matched rules at index {index}"
-        elif count is not None and len(succeeded) >= count:
+        elif count is not None and succeeded.count >= count:
             return f"Matched rules at index {index}"
     return ""
 
@@ -131,14 +132,16 @@ def success_rule(policy: Tree | None, succeeded: set[int]) -> str:
 def finished_at(pod: Tree) -> datetime:
     """When a pod ended, as well as can be told."""
     status, metadata = pod.get("status") or {}, pod["metadata"]
-    ends = [(each.get("state") or {}).get("terminated", {}).get("finishedAt") for each in status.get("containerStatuses") or []]
+    ends: list[str | None] = [
+        ((each.get("state") or {}).get("terminated") or {}).get("finishedAt") for each in status.get("containerStatuses") or []
+    ]
     if ends and all(ends):
-        return max(times.parse(end) for end in ends)
+        return max(times.parse(end) for end in ends if end)
     for condition in status.get("conditions") or []:
         if condition["type"] == "Ready" and condition["status"] == "False" and condition.get("lastTransitionTime"):
             return times.parse(condition["lastTransitionTime"])
     if metadata.get("deletionTimestamp"):
-        return times.parse(metadata["deletionTimestamp"]) - timedelta(seconds=metadata.get("deletionGracePeriodSeconds") or 0)
+        return times.after(times.parse(metadata["deletionTimestamp"]), -(metadata.get("deletionGracePeriodSeconds") or 0))
     return times.parse(metadata["creationTimestamp"])
 
 
@@ -169,4 +172,4 @@ def remaining(failures: int, last: datetime | None, now: datetime) -> timedelta:
         return timedelta()
     doubled: timedelta = FIRST_BACK_OFF * 2 ** min(failures - 1, 10)
     wait = min(doubled, LONGEST_BACK_OFF)
-    return max(wait - (now - last), timedelta())
+    return min(max(wait - (now - last), timedelta()), wait)

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
+from itertools import islice
 from typing import Any
 
 from jobyard.local import indexes, times
@@ -32,6 +33,10 @@ from jobyard.local.job_rules import (
 )
 
 Tree = dict[str, Any]
+
+
+WAITING_LIMIT = 200
+"""How many pods of one Job may wait for a place on the node. A Job may want two milliards of them: the others are made as these start."""
 
 
 @dataclass(frozen=True)
@@ -161,7 +166,7 @@ class _Look:
             return self._new("FailureTarget", "BackoffLimitExceeded", "Job has reached the specified backoff limit")
         deadline = self.spec.get("activeDeadlineSeconds")
         if deadline is not None and not self.suspended and "startTime" in self.status:
-            due = times.parse(self.status["startTime"]) + timedelta(seconds=deadline)
+            due = times.after(times.parse(self.status["startTime"]), deadline)
             if self.now >= due:
                 return self._new("FailureTarget", "DeadlineExceeded", "Job was active longer than specified deadline")
             self._look_again(due)
@@ -180,16 +185,18 @@ class _Look:
         return restarts > 0 if limit == 0 else restarts >= limit
 
     def _by_indexes(self, ending: Tree | None) -> Tree | None:
-        self.succeeded_indexes |= {index_of(pod) for pod in self.new_succeeded}
-        self.succeeded_indexes = {index for index in self.succeeded_indexes if index < self.spec["completions"]}
-        self.succeeded = len(self.succeeded_indexes)
+        self.succeeded_indexes |= indexes.of(map(index_of, self.new_succeeded))
+        self.succeeded_indexes = self.succeeded_indexes.below(self.spec["completions"])
+        self.succeeded = self.succeeded_indexes.count
         if self.per_index:
             limit = self.spec["backoffLimitPerIndex"]
+            given_up = []
             for pod in self.new_failed:
                 verdict = judge(self.spec.get("podFailurePolicy"), pod)
                 if verdict.action == "FailIndex" or (verdict.counts and number(pod, FAILURES) >= limit):
-                    self.failed_indexes.add(index_of(pod))
-            self.status["failedIndexes"] = indexes.show(self.failed_indexes)
+                    given_up.append(index_of(pod))
+            self.failed_indexes |= indexes.of(given_up)
+            self.status["failedIndexes"] = str(self.failed_indexes)
             if ending is None:
                 ending = self._by_failed_indexes()
             self._delay()
@@ -200,10 +207,10 @@ class _Look:
         return ending
 
     def _by_failed_indexes(self) -> Tree | None:
-        failed, most = len(self.failed_indexes), self.spec.get("maxFailedIndexes")
+        failed, most = self.failed_indexes.count, self.spec.get("maxFailedIndexes")
         if most is not None and failed > most:
             return self._new("FailureTarget", "MaxFailedIndexesExceeded", "Job has exceeded the specified maximal number of failed indexes")
-        if failed and failed + len(self.succeeded_indexes) >= self.spec["completions"]:
+        if failed and failed + self.succeeded_indexes.count >= self.spec["completions"]:
             return self._new("FailureTarget", "FailedIndexes", "Job has failed indexes")
         return None
 
@@ -243,6 +250,7 @@ class _Look:
             self._delete(surplus)
             return active - len(surplus)
         missing = wanted - active - (self.terminating if replaces_only_failed(self.spec) else 0)
+        missing = min(missing, WAITING_LIMIT - sum(not pod["spec"].get("nodeName") for pod in self.active))
         if missing <= 0:
             return active
         wait = timedelta() if self.per_index else self.back_off.remaining(self.now)
@@ -254,10 +262,10 @@ class _Look:
         return active + len(made)
 
     def _indexed_pods(self, missing: int) -> list[NewPod]:
-        taken = self.succeeded_indexes | {index_of(pod) for pod in self.active} | self.failed_indexes
+        taken = self.succeeded_indexes | self.failed_indexes | indexes.of(map(index_of, self.active))
         if replaces_only_failed(self.spec):
-            taken |= {index_of(pod) for pod in self.pods if is_terminating(pod)}
-        free = [index for index in range(self.spec["completions"]) if index not in taken][:missing]
+            taken |= indexes.of(index_of(pod) for pod in self.pods if is_terminating(pod))
+        free = islice(taken.missing(self.spec["completions"]), missing)
         made: list[NewPod] = []
         waits: list[timedelta] = []
         for index in free:
@@ -339,7 +347,7 @@ class _Look:
         self.status["failed"] = failed
         self.status["succeeded"] = self.succeeded
         if self.indexed and self.succeeded_indexes:
-            self.status["completedIndexes"] = indexes.show(self.succeeded_indexes)
+            self.status["completedIndexes"] = str(self.succeeded_indexes)
 
     def _finish(self, ending: Tree | None) -> None:
         if ending is None:

@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
-import asyncio
 import copy
-from collections import defaultdict
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import Any
 
 from jobyard.local import selectors, times
 from jobyard.local.indexes import INDEX
-from jobyard.local.job_rules import TRACKED, BackOff, is_tracked
+from jobyard.local.job_rules import TRACKED, BackOff, is_tracked, phase
 from jobyard.local.job_sync import NewPod, condition, is_finished, sync
 from jobyard.local.objects import Objects
-from jobyard.local.queue import WorkQueue
-from jobyard.local.resources import JOBS, PODS
+from jobyard.local.queue import Key, WorkQueue
+from jobyard.local.resources import JOBS, PODS, Resource
 from jobyard.local.status import ApiError
+from jobyard.local.store import Change
 
 Tree = dict[str, Any]
 
@@ -24,80 +23,80 @@ _EVENT_LIMIT = 500
 
 
 class JobController:
-    """Makes each Job's pods, counts them, and says when it has ended."""
+    """Makes each Job's pods, counts them, and says when it has ended. Its keys: the store's name of Jobs or pods, namespace, name."""
+
+    watches: tuple[Resource, ...] = (JOBS, PODS)
 
     def __init__(self, objects: Objects) -> None:
         self._objects = objects
-        self._queue: WorkQueue[tuple[str, str]] = WorkQueue()
-        self._pods: defaultdict[str, dict[str, Tree]] = defaultdict(dict)
+        self.queue: WorkQueue = WorkQueue()
+        self._pods: dict[str, dict[str, Tree]] = {}
+        """By the uid of their Job: those that it still has to count, and those that go on."""
         self._back_offs: dict[str, BackOff] = {}
 
-    async def run(self) -> None:
-        changes = self._objects.store.subscribe(JOBS.full_name, PODS.full_name)
-        for job in self._objects.list(JOBS):
-            self._queue.add(_key(job))
-        for pod in self._objects.list(PODS):
-            self._note(pod, gone=False)
-        async with asyncio.TaskGroup() as group:
-            group.create_task(self._work())
-            while True:
-                for change in await changes.wait():
-                    if change.resource == PODS.full_name:
-                        self._note(change.object, gone=change.type == "DELETED")
-                    else:
-                        self._queue.add(_key(change.object))
+    def note(self, change: Change) -> None:
+        tree, gone = change.object, change.type == "DELETED"
+        if change.resource == JOBS.full_name:
+            if gone:
+                self._back_offs.pop(tree["metadata"]["uid"], None)
+            self.queue.add(_key(JOBS, tree))
+            return
+        if not gone:
+            self.queue.add(_key(PODS, tree))
+        owner = controller_of(tree, "Job")
+        before = controller_of(change.before, "Job") if change.before else None
+        for each in (owner, before):
+            if each is not None:
+                self._keep(tree, each["uid"], kept=not gone and each is owner)
+                self.queue.add((JOBS.full_name, tree["metadata"]["namespace"], each["name"]))
 
-    def _note(self, pod: Tree, *, gone: bool) -> None:
+    def _keep(self, pod: Tree, job: str, *, kept: bool) -> None:
+        """Keeps a pod among its Job's, or no more: a finished pod that was counted says nothing new."""
+        pods = self._pods.setdefault(job, {})
+        if kept and (is_tracked(pod) or phase(pod) not in ("Succeeded", "Failed")):
+            pods[pod["metadata"]["name"]] = pod
+        else:
+            pods.pop(pod["metadata"]["name"], None)
+        if not pods:
+            del self._pods[job]
+
+    def look(self, key: Key) -> None:
+        kind, namespace, name = key
+        if kind == PODS.full_name:
+            pod = self._objects.find(PODS, namespace, name)
+            if pod is not None:
+                self._look_at_pod(pod)
+            return
+        job = self._objects.find(JOBS, namespace, name)
+        if job is not None:
+            self._look(job)
+
+    def _look_at_pod(self, pod: Tree) -> None:
+        """A pod without a controller, whose labels a Job selects, becomes that Job's; one whose labels its Job no longer selects is nobody's."""
         owner = controller_of(pod, "Job")
         if owner is None:
-            if not gone and not pod["metadata"].get("deletionTimestamp"):
+            if not pod["metadata"].get("deletionTimestamp") and not any(each.get("controller") for each in owners(pod)):
                 self._adopt(pod)
             return
-        if not gone and self._let_go(pod, owner):
-            return
-        namespace, name = pod["metadata"]["namespace"], pod["metadata"]["name"]
-        if gone:
-            self._pods[owner["uid"]].pop(name, None)
-        else:
-            self._pods[owner["uid"]][name] = pod
-        self._queue.add((namespace, owner["name"]))
-        if gone is False and is_tracked(pod) and self._objects.find(JOBS, namespace, owner["name"]) is None:
+        job = self._objects.find(JOBS, pod["metadata"]["namespace"], owner["name"])
+        if job is None:
             self._release(pod)
+        elif job["metadata"]["uid"] == owner["uid"] and not selectors.of_spec(job["spec"].get("selector"))(pod):
+            kept = [each for each in owners(pod) if each["uid"] != owner["uid"]]
+            finalizers = [each for each in pod["metadata"].get("finalizers") or [] if each != TRACKED]
+            self._objects.set_metadata(PODS, pod, ownerReferences=kept, finalizers=finalizers)
 
     def _adopt(self, pod: Tree) -> None:
-        """A pod without a controller, whose labels a Job selects, becomes that Job's."""
         for job in self._objects.list(JOBS, pod["metadata"]["namespace"]):
-            mine = not job["metadata"].get("deletionTimestamp") and not is_finished(job) and selectors.of_spec(job["spec"]["selector"])(pod)
-            if mine:
-                metadata = pod["metadata"]
-                owners = [*(metadata.get("ownerReferences") or []), _owner(job)]
-                finalizers = [each for each in metadata.get("finalizers") or [] if each != TRACKED] + [TRACKED]
-                self._objects.set_metadata(PODS, pod, ownerReferences=owners, finalizers=finalizers)
+            mine = not job["metadata"].get("deletionTimestamp") and not is_finished(job)
+            if mine and selectors.of_spec(job["spec"].get("selector"))(pod):
+                finalizers = [each for each in pod["metadata"].get("finalizers") or [] if each != TRACKED] + [TRACKED]
+                self._objects.set_metadata(PODS, pod, ownerReferences=[*owners(pod), _owner(job)], finalizers=finalizers)
                 return
-
-    def _let_go(self, pod: Tree, owner: Tree) -> bool:
-        """A pod whose labels its Job no longer selects is nobody's."""
-        job = self._objects.find(JOBS, pod["metadata"]["namespace"], owner["name"])
-        if job is None or job["metadata"]["uid"] != owner["uid"] or selectors.of_spec(job["spec"]["selector"])(pod):
-            return False
-        kept = [each for each in pod["metadata"]["ownerReferences"] if each["uid"] != owner["uid"]]
-        finalizers = [each for each in pod["metadata"].get("finalizers") or [] if each != TRACKED]
-        self._pods[owner["uid"]].pop(pod["metadata"]["name"], None)
-        self._objects.set_metadata(PODS, pod, ownerReferences=kept, finalizers=finalizers)
-        self._queue.add((pod["metadata"]["namespace"], owner["name"]))
-        return True
-
-    async def _work(self) -> None:
-        while True:
-            namespace, name = await self._queue.take()
-            job = self._objects.find(JOBS, namespace, name)
-            if job is not None:
-                self._look(job)
-            await asyncio.sleep(0)  # let requests in between
 
     def _look(self, job: Tree) -> None:
         uid = job["metadata"]["uid"]
-        pods = [current for pod in list(self._pods[uid].values()) if (current := self._current(pod)) is not None]
+        pods = [current for pod in list(self._pods.get(uid, {}).values()) if (current := self._current(pod)) is not None]
         if is_finished(job):
             self._back_offs.pop(uid, None)
             for pod in pods:
@@ -120,7 +119,7 @@ class JobController:
             done.status["active"] = max(done.status.get("active", 0) - refused, 0)
             if not done.status["active"]:
                 done.status.pop("active")
-            self._queue.add_at(_key(job), now + timedelta(seconds=1))
+            self.queue.add_at(_key(JOBS, job), times.after(now, 1))
         # The count first, then the finalizers: whoever dies in between counts nobody twice, since both are one step of one process.
         self._objects.set_status(JOBS, job, done.status)
         for pod in done.release:
@@ -128,7 +127,7 @@ class JobController:
         for kind, reason, message in done.events:
             self._objects.event(job, kind, reason, message, SOURCE)
         if done.again:
-            self._queue.add_at(_key(job), done.again + timedelta(milliseconds=5))
+            self.queue.add_at(_key(JOBS, job), times.after(done.again, 0.005))
 
     def _current(self, pod: Tree) -> Tree | None:
         found = self._objects.find(PODS, pod["metadata"]["namespace"], pod["metadata"]["name"])
@@ -146,7 +145,7 @@ class JobController:
         except ApiError as error:
             self._objects.event(job, "Warning", "FailedCreate", f"Error creating: {error.message}", SOURCE)
             return False
-        self._pods[job["metadata"]["uid"]][made["metadata"]["name"]] = made
+        self._keep(made, job["metadata"]["uid"], kept=True)
         if len(self._pods[job["metadata"]["uid"]]) <= _EVENT_LIMIT:
             self._objects.event(job, "Normal", "SuccessfulCreate", f"Created pod: {made['metadata']['name']}", SOURCE)
         return True
@@ -162,29 +161,34 @@ class JobController:
         ttl = job["spec"].get("ttlSecondsAfterFinished")
         if ttl is None or job["metadata"].get("deletionTimestamp"):
             return
-        due = _ended(job) + timedelta(seconds=ttl)
+        due = times.after(_ended(job), ttl)
         if due <= times.now():
             self._objects.delete(JOBS, job, policy="Foreground")
         else:
-            self._queue.add_at(_key(job), due)
+            self.queue.add_at(_key(JOBS, job), due)
 
 
-def _key(tree: Tree) -> tuple[str, str]:
-    return tree["metadata"].get("namespace", ""), tree["metadata"]["name"]
+def _key(resource: Resource, tree: Tree) -> Key:
+    return resource.full_name, tree["metadata"]["namespace"], tree["metadata"]["name"]
 
 
 def _ended(job: Tree) -> datetime:
     for kind in ("Complete", "Failed"):
         found = condition(job["status"], kind)
-        if found and found["status"] == "True":
+        if found and found["status"] == "True" and found.get("lastTransitionTime"):
             return times.parse(found["lastTransitionTime"])
-    return times.now()
+    return times.parse(job["metadata"]["creationTimestamp"])
 
 
 def controller_of(tree: Tree, kind: str) -> Tree | None:
     """The owner reference that controls an object, if it is of this kind."""
-    owners = tree["metadata"].get("ownerReferences") or []
-    found: Tree | None = next((owner for owner in owners if owner.get("controller") and owner["kind"] == kind), None)
+    found: Tree | None = next((owner for owner in owners(tree) if owner.get("controller") and owner["kind"] == kind), None)
+    return found
+
+
+def owners(tree: Tree) -> list[Tree]:
+    """The owner references of an object."""
+    found: list[Tree] = tree["metadata"].get("ownerReferences") or []
     return found
 
 

@@ -4,19 +4,23 @@ from __future__ import annotations
 
 import asyncio
 import os
+from itertools import count
 from pathlib import Path
 from typing import Any
 
-from jobyard.local import discovery, times, volumes
+from jobyard.local import discovery, mishap, times, volumes
+from jobyard.local.controller import drive
 from jobyard.local.objects import Objects
 from jobyard.local.pod_worker import PodWorker
-from jobyard.local.resources import PODS
+from jobyard.local.queue import FIRST_BACK_OFF, LONGEST_BACK_OFF, Key, WorkQueue
+from jobyard.local.resources import CONFIG_MAPS, NODE, PODS, SECRETS, Resource
 from jobyard.local.runtime import Runtime
+from jobyard.local.store import Change
 
 Tree = dict[str, Any]
 
-NODE = "local"
 SOURCE = "kubelet"
+_NO_ROOM = "0/1 nodes are available: 1 Too many pods. no new claims to deallocate, preemption: 0/1 nodes are available: 1 No preemption victims found for incoming pod."
 
 
 def node(runtime: Runtime) -> Tree:
@@ -58,7 +62,9 @@ def room() -> int:
 
 
 class Kubelet:
-    """Starts a worker for every pod, and says of those that there is no room for why they wait."""
+    """Starts a worker for every pod, and says of those that there is no room for why they wait. Its keys: namespace, name, uid."""
+
+    watches: tuple[Resource, ...] = (PODS, SECRETS, CONFIG_MAPS)
 
     def __init__(self, objects: Objects, runtime: Runtime, folder: Path) -> None:
         self._objects = objects
@@ -66,67 +72,108 @@ class Kubelet:
         self._folder = folder
         self._workers: dict[str, PodWorker] = {}
         self._waiting: dict[str, Tree] = {}
+        self._group = asyncio.TaskGroup()
+        self.queue: WorkQueue = WorkQueue()
         self.starting = asyncio.Semaphore(os.cpu_count() or 1)
 
     async def run(self) -> None:
-        changes = self._objects.store.subscribe(PODS.full_name, "secrets", "configmaps")
-        async with asyncio.TaskGroup() as group:
-            for pod in self._objects.list(PODS):
-                self._see(pod, group)
-            while True:
-                for change in await changes.wait():
-                    if change.resource != PODS.full_name:
-                        for worker in self._workers.values():
-                            worker.config_changed.set()
-                    elif change.type == "DELETED":
-                        self._forget(change.object)
-                    else:
-                        self._see(change.object, group)
+        async with self._group:
+            await drive(self._objects, self)
+
+    def note(self, change: Change) -> None:
+        if change.resource == PODS.full_name:
+            metadata = change.object["metadata"]
+            self.queue.add((metadata["namespace"], metadata["name"], metadata["uid"]))
+            return
+        for worker in self._workers.values():
+            if worker.namespace == change.object["metadata"]["namespace"]:
+                worker.config_changed.set()
+
+    def look(self, key: Key) -> None:
+        pod = self._current(key[0], key[1], key[2])
+        if pod is None:
+            self._forget(key[2])
+        else:
+            self._see(pod)
+
+    def _current(self, namespace: str, name: str, uid: str) -> Tree | None:
+        pod = self._objects.find(PODS, namespace, name)
+        return pod if pod is not None and pod["metadata"]["uid"] == uid else None
 
     def log(self, pod: Tree, container: str, previous: bool) -> Path:
         """Where a container's log is; `previous`: that of the run before."""
         statuses = [*(pod["status"].get("initContainerStatuses") or []), *(pod["status"].get("containerStatuses") or [])]
         restarts = next((each["restartCount"] for each in statuses if each["name"] == container), 0)
-        return self._pod_folder(pod) / "logs" / f"{container}-{restarts - 1 if previous else restarts}.log"
+        return self._pod_folder(pod["metadata"]["uid"]) / "logs" / f"{container}-{restarts - 1 if previous else restarts}.log"
 
     def worker(self, pod: Tree) -> PodWorker | None:
         return self._workers.get(pod["metadata"]["uid"])
 
-    def _pod_folder(self, pod: Tree) -> Path:
-        return self._folder / str(pod["metadata"]["uid"])
+    def _pod_folder(self, uid: str) -> Path:
+        return self._folder / uid
 
-    def _see(self, pod: Tree, group: asyncio.TaskGroup) -> None:
-        uid = pod["metadata"]["uid"]
+    def _see(self, pod: Tree) -> None:
+        uid, spec = pod["metadata"]["uid"], pod["spec"]
         worker = self._workers.get(uid)
         if worker is not None:
             worker.see(pod)
             return
-        phase = pod["status"].get("phase")
-        if phase in ("Succeeded", "Failed"):
+        if pod["status"].get("phase") in ("Succeeded", "Failed") or spec.get("nodeName", NODE) != NODE:
             return
-        if pod["metadata"].get("deletionTimestamp"):
-            self._waiting.pop(uid, None)
-            if not pod["spec"].get("nodeName"):
+        is_full = len(self._workers) >= room()
+        if spec.get("nodeName"):
+            if is_full and not pod["status"].get("containerStatuses") and not pod["metadata"].get("deletionTimestamp"):
+                self._turn_away(pod)
                 return
-        elif not pod["spec"].get("nodeName") and len(self._workers) >= room():
-            self._no_room(pod)
+        elif pod["metadata"].get("deletionTimestamp"):
+            self._waiting.pop(uid, None)
+            return
+        elif spec.get("schedulingGates"):
+            self._not_scheduled(pod, "SchedulingGated", "Scheduling is blocked due to non-empty scheduling gates")
+            return
+        elif is_full:
+            if uid not in self._waiting:
+                self._not_scheduled(pod, "Unschedulable", _NO_ROOM)
+            self._waiting[uid] = pod
             return
         self._waiting.pop(uid, None)
-        bound = pod if pod["spec"].get("nodeName") else self._bind(pod)
-        worker = PodWorker(self._objects, self._runtime, bound, self._pod_folder(pod), self.starting)
-        self._workers[uid] = worker
-        group.create_task(self._work(worker, uid, group), name=f"pod {pod['metadata']['name']}")
+        bound = pod if spec.get("nodeName") else self._bind(pod)
+        self._workers[uid] = self._worker(bound)
+        self._group.create_task(self._work(bound), name=f"pod {pod['metadata']['name']}")
 
-    async def _work(self, worker: PodWorker, uid: str, group: asyncio.TaskGroup) -> None:
+    def _worker(self, pod: Tree) -> PodWorker:
+        return PodWorker(self._objects, self._runtime, pod, self._pod_folder(pod["metadata"]["uid"]), self.starting)
+
+    async def _work(self, pod: Tree) -> None:
+        """Runs a pod to its end. One pod is one try block: what its worker raises is told, and another one goes on after a back-off."""
+        metadata = pod["metadata"]
+        key = (metadata["namespace"], metadata["name"], metadata["uid"])
         try:
-            await worker.run()
+            for failures in count():
+                worker = self._workers[metadata["uid"]]
+                try:
+                    await worker.run()
+                    break
+                except Exception as error:  # noqa: BLE001 - the same as in every controller
+                    words = mishap.tell(f"pod {metadata['namespace']}/{metadata['name']} is tried again", error)
+                    self._objects.event(pod, "Warning", "FailedSync", f"Error syncing pod: {words}", SOURCE)
+                await worker.until_stopped(min(FIRST_BACK_OFF * 2 ** min(failures, 10), LONGEST_BACK_OFF))
+                current = self._current(*key)
+                if current is None:
+                    volumes.remove(self._pod_folder(metadata["uid"]))
+                    break
+                self._workers[metadata["uid"]] = self._worker(current)
         finally:
-            self._workers.pop(uid, None)
-        while self._waiting and len(self._workers) < room():
-            pod = self._waiting.pop(next(iter(self._waiting)))
-            current = self._objects.find(PODS, pod["metadata"]["namespace"], pod["metadata"]["name"])
-            if current and current["metadata"]["uid"] == pod["metadata"]["uid"]:
-                self._see(current, group)
+            self._workers.pop(metadata["uid"], None)
+            self._fill_up()
+
+    def _fill_up(self) -> None:
+        """Has a pod that waits looked at: there is room."""
+        for _ in range(max(room() - len(self._workers), 0)):
+            if not self._waiting:
+                return
+            metadata = self._waiting.pop(next(iter(self._waiting)))["metadata"]
+            self.queue.add((metadata["namespace"], metadata["name"], metadata["uid"]))
 
     def _bind(self, pod: Tree) -> Tree:
         stamp = times.stamp()
@@ -135,28 +182,23 @@ class Kubelet:
         status = {**pod["status"], "conditions": [*kept, scheduled], "hostIP": "127.0.0.1", "startTime": stamp}
         return self._objects.store.put(PODS.full_name, {**pod, "spec": {**pod["spec"], "nodeName": NODE}, "status": status})
 
-    def _no_room(self, pod: Tree) -> None:
-        uid = pod["metadata"]["uid"]
-        if uid in self._waiting:
-            self._waiting[uid] = pod
-            return
-        self._waiting[uid] = pod
-        message = "0/1 nodes are available: 1 Too many pods. no new claims to deallocate, preemption: 0/1 nodes are available: 1 No preemption victims found for incoming pod."
-        condition = {
-            "type": "PodScheduled",
-            "status": "False",
-            "lastProbeTime": None,
-            "lastTransitionTime": times.stamp(),
-            "reason": "Unschedulable",
-            "message": message,
-        }
-        self._objects.set_status(PODS, pod, {**pod["status"], "conditions": [condition]})
+    def _not_scheduled(self, pod: Tree, reason: str, message: str) -> None:
+        stamp = times.stamp()
+        condition = {"type": "PodScheduled", "status": "False", "lastProbeTime": None, "lastTransitionTime": stamp, "reason": reason}
+        known = pod["status"].get("conditions") or []
+        if not any(each["type"] == "PodScheduled" and each.get("reason") == reason for each in known):
+            others = [each for each in known if each["type"] != "PodScheduled"]
+            self._objects.set_status(PODS, pod, {**pod["status"], "conditions": [*others, {**condition, "message": message}]})
 
-    def _forget(self, pod: Tree) -> None:
-        uid = pod["metadata"]["uid"]
+    def _turn_away(self, pod: Tree) -> None:
+        """A pod that somebody else bound to the node, which is full: it fails, as by a kubelet."""
+        message = f"Pod was rejected: Node didn't have enough resource: pods, requested: 1, used: {room()}, capacity: {room()}"
+        self._objects.set_status(PODS, pod, {**pod["status"], "phase": "Failed", "reason": "OutOfpods", "message": message})
+
+    def _forget(self, uid: str) -> None:
         self._waiting.pop(uid, None)
         worker = self._workers.get(uid)
         if worker is not None:
             worker.gone()
         else:
-            volumes.remove(self._pod_folder(pod))
+            volumes.remove(self._pod_folder(uid))

@@ -4,22 +4,37 @@ from __future__ import annotations
 
 import secrets
 import uuid
-from datetime import timedelta
 from typing import Any
 
-from jobyard.local import times
+import msgspec
+
+from jobyard.local import apply, times
 from jobyard.local.defaults import fill
-from jobyard.local.resources import BY_NAME, CONFIG_MAPS, CRON_JOBS, EVENTS, JOBS, NAMESPACES, PODS, SERVICE_ACCOUNTS, Resource
+from jobyard.local.resources import BY_NAME, CONFIG_MAPS, CRON_JOBS, EVENTS, JOBS, NAMESPACES, NODES, PODS, SERVICE_ACCOUNTS, Resource
 from jobyard.local.status import ApiError, already_exists, conflict, forbidden, invalid, not_found
 from jobyard.local.store import Store
-from jobyard.local.validation import check, check_update
+from jobyard.local.validation import check, check_status, check_update
 
 Tree = dict[str, Any]
 
+KEPT_NAMESPACES = ("default", "kube-system")
+"""Those that every cluster has."""
 FOREGROUND, ORPHAN = "foregroundDeletion", "orphan"
 _SUFFIX = "bcdfghjklmnpqrstvwxz2456789"
 _OWN_METADATA = ("uid", "creationTimestamp", "deletionTimestamp", "deletionGracePeriodSeconds", "generation", "namespace", "name")
 """What an update can't change."""
+
+
+_SIZE_LIMIT = 3 * 512 * 1024
+"""Bytes of an object: what etcd keeps."""
+_MESSAGE_LIMIT, _EVENT_NAME = 1024, 230
+"""Characters of an event's message, and of the name of what it is about in its own."""
+
+
+def _bound(tree: Tree) -> None:
+    """Raises ApiError (413) for an object that is too large: patches could make it grow for ever."""
+    if len(msgspec.json.encode(tree)) > _SIZE_LIMIT:
+        raise ApiError(413, f"etcdserver: request is too large: limit is {_SIZE_LIMIT}")
 
 
 class Objects:
@@ -66,6 +81,7 @@ class Objects:
         for key in ("deletionTimestamp", "deletionGracePeriodSeconds", "selfLink"):
             metadata.pop(key, None)
         metadata |= {"uid": str(uuid.uuid4()), "creationTimestamp": times.stamp()}
+        metadata |= {"managedFields": apply.owners_of(metadata)} if metadata.get("managedFields") else {}
         if resource in (JOBS, PODS, CRON_JOBS):
             metadata["generation"] = 1
         whole: Tree = {**tree, "apiVersion": resource.api_version, "kind": resource.kind, "metadata": metadata}
@@ -76,6 +92,7 @@ class Objects:
             raise invalid(resource, name, problems)
         if self.find(resource, namespace if resource.namespaced else "", name) is not None:
             raise already_exists(resource, name)
+        _bound(whole)
         return whole if dry_run else self.store.put(resource.full_name, whole)
 
     def _generate(self, resource: Resource, namespace: str, prefix: str) -> str:
@@ -121,9 +138,13 @@ class Objects:
         kept = {key: old["metadata"][key] for key in _OWN_METADATA if key in old["metadata"]}
         metadata = {**{key: value for key, value in given.items() if key not in _OWN_METADATA}, **kept}
         metadata["resourceVersion"] = old["metadata"]["resourceVersion"]
+        if (owners := apply.owners_of(given, old["metadata"])) or "managedFields" in metadata:
+            metadata["managedFields"] = owners
         if subresource == "status":
             own = {key: given[key] for key in ("labels", "annotations") if key in given}
             whole = {**old, "status": new.get("status") or {}, "metadata": {**old["metadata"], **own}}
+            if problems := check_status(resource, old, whole):
+                raise invalid(resource, name, problems)
         else:
             whole = {**new, "apiVersion": resource.api_version, "kind": resource.kind, "metadata": metadata}
             if resource in (JOBS, PODS, NAMESPACES, CRON_JOBS) and subresource != "finalize":
@@ -133,6 +154,7 @@ class Objects:
                 raise invalid(resource, name, problems)
             if resource in (JOBS, CRON_JOBS) and whole["spec"] != old["spec"]:
                 whole["metadata"] = {**whole["metadata"], "generation": old["metadata"].get("generation", 1) + 1}
+        _bound(whole)
         if dry_run or whole == old:
             return whole
         return self._write(resource, whole)
@@ -175,6 +197,8 @@ class Objects:
     ) -> Tree | None:
         """Deletes an object by a propagation policy; returns what is left of it (finalizers, a grace period), or None when it is gone."""
         metadata = tree["metadata"]
+        if resource is NAMESPACES and metadata["name"] in KEPT_NAMESPACES:
+            raise forbidden(resource, metadata["name"], "this namespace may not be deleted")
         policy = policy or ("Orphan" if resource is JOBS else "Background")
         finalizers = [each for each in metadata.get("finalizers") or [] if each not in (FOREGROUND, ORPHAN)]
         if policy in ("Foreground", "Orphan"):
@@ -185,7 +209,7 @@ class Objects:
         changes: Tree = {"finalizers": finalizers, "deletionGracePeriodSeconds": seconds}
         since = metadata.get("deletionTimestamp")
         if since is None or seconds < metadata.get("deletionGracePeriodSeconds", 0):
-            changes["deletionTimestamp"] = times.stamp(times.now() + timedelta(seconds=seconds))
+            changes["deletionTimestamp"] = times.stamp(times.after(times.now(), seconds))
         elif resource is PODS:
             changes["deletionGracePeriodSeconds"] = metadata.get("deletionGracePeriodSeconds", 0)
         if since is None and "generation" in metadata:
@@ -203,8 +227,11 @@ class Objects:
         return whole if whole == tree else self.store.put(resource.full_name, whole)
 
     def _grace(self, pod: Tree, asked: int | None) -> int:
-        """How long a pod may take to end: not at all when nothing of it runs."""
-        if not pod["spec"].get("nodeName") or (pod.get("status") or {}).get("phase") in ("Succeeded", "Failed"):
+        """How long a pod may take to end: not at all when nothing of it runs, on no node or on one that there is not."""
+        if self.find(NODES, "", pod["spec"].get("nodeName") or "") is None or (pod.get("status") or {}).get("phase") in (
+            "Succeeded",
+            "Failed",
+        ):
             return 0
         return int(pod["spec"].get("terminationGracePeriodSeconds", 30) if asked is None else max(asked, 0))
 
@@ -215,7 +242,10 @@ class Objects:
         metadata = about["metadata"]
         namespace = metadata.get("namespace", "default")
         now = times.stamp()
-        name = f"{metadata['name']}.{uuid.uuid5(uuid.NAMESPACE_OID, metadata['uid'] + reason + message).hex[:16]}"
+        message = message[:_MESSAGE_LIMIT]
+        name = (
+            f"{metadata['name'][:_EVENT_NAME].rstrip('.-')}.{uuid.uuid5(uuid.NAMESPACE_OID, metadata['uid'] + reason + message).hex[:16]}"
+        )
         known = self.find(EVENTS, namespace, name)
         if known is not None:
             self.store.put(EVENTS.full_name, {**known, "count": known.get("count", 1) + 1, "lastTimestamp": now})

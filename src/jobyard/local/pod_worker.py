@@ -19,6 +19,11 @@ from jobyard.local.runtime import CannotRun, ContainerSpec, Running, Runtime, St
 _FIRST_BACK_OFF, _LONGEST_BACK_OFF = 10.0, 300.0
 
 
+def _wait(failures: int) -> float:
+    """Seconds until a container is tried again that failed so often: not at all, 10, 20, and five minutes at most."""
+    return min(_FIRST_BACK_OFF * 2 ** min(failures - 1, 10), _LONGEST_BACK_OFF) if failures else 0.0
+
+
 class _Container:
     """A container's state, and what runs of it while it does."""
 
@@ -61,8 +66,8 @@ class PodWorker:
         self._volumes: dict[str, Path] = {}
         self.config_changed = asyncio.Event()
         self.logs: dict[str, LogFile] = {}
-        namespace = pod["metadata"]["namespace"]
-        self._lookup = lambda kind, name: objects.find(BY_KIND["v1", kind], namespace, name)
+        self.namespace: str = pod["metadata"]["namespace"]
+        self._lookup = lambda kind, name: objects.find(BY_KIND["v1", kind], self.namespace, name)
 
     # --- what the node tells us ---
 
@@ -84,22 +89,33 @@ class PodWorker:
     # --- its life ---
 
     async def run(self) -> None:
-        if self._was_running():
-            self._lost()
-        else:
-            async with asyncio.TaskGroup() as group:
-                deadline = group.create_task(self._deadline())
-                life = group.create_task(self._live())
-                killer = group.create_task(self._kill_when_stopped())
-                await life
-                deadline.cancel()
-                killer.cancel()
-        self._finish()
+        """The pod's life, to its end. Whatever it raises, nothing of the pod runs on."""
+        try:
+            if self._was_running():
+                self._lost()
+            else:
+                async with asyncio.TaskGroup() as group:
+                    deadline = group.create_task(self._deadline())
+                    life = group.create_task(self._live())
+                    killer = group.create_task(self._kill_when_stopped())
+                    await life
+                    deadline.cancel()
+                    killer.cancel()
+            self._finish()
+        except Exception:
+            await self._signal(signal.SIGKILL)
+            raise
+
+    async def until_stopped(self, seconds: float) -> None:
+        """Waits until the pod is to end, so long at most."""
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
+                await self._stop.wait()
 
     def _was_running(self) -> bool:
         status = self._pod["status"]
         known = [*(status.get("initContainerStatuses") or []), *(status.get("containerStatuses") or [])]
-        return any("running" in each["state"] or each["restartCount"] for each in known)
+        return any((each.get("state") or {}).get("running") is not None or each["restartCount"] for each in known)
 
     def _lost(self) -> None:
         """The cluster was killed while the pod ran, and its processes with it."""
@@ -129,9 +145,7 @@ class PodWorker:
 
     async def _kill_when_stopped(self) -> None:
         await self._stop.wait()
-        for container in (*self._init, *self._main):
-            if container.running:
-                await container.running.signal(signal.SIGTERM)
+        await self._signal(signal.SIGTERM)
         begun = asyncio.get_running_loop().time()
         try:
             while True:  # the grace period may be shortened meanwhile
@@ -140,9 +154,12 @@ class PodWorker:
                 self._hurry.clear()
         except TimeoutError:
             pass
+        await self._signal(signal.SIGKILL)
+
+    async def _signal(self, number: int) -> None:
         for container in (*self._init, *self._main):
             if container.running:
-                await container.running.signal(signal.SIGKILL)
+                await container.running.signal(number)
 
     async def _mount(self) -> bool:
         """Sets up the volumes; waits while what they name does not exist. False when the pod is to end first."""
@@ -150,7 +167,7 @@ class PodWorker:
             self.config_changed.clear()
             try:
                 self._volumes = volumes.prepare(self._pod, self._folder, self._lookup)
-            except (volumes.MountError, OSError) as error:
+            except (volumes.MountError, OSError, ValueError) as error:
                 self._objects.event(self._pod, "Warning", "FailedMount", str(error), "kubelet")
                 await self._either(self.config_changed)
             else:
@@ -178,7 +195,7 @@ class PodWorker:
         """Waits until the container may start again; False when the pod is to end first."""
         if self._stop.is_set():
             return False
-        wait = 0.0 if container.restarts == 0 else min(_FIRST_BACK_OFF * 2 ** (container.restarts - 1), _LONGEST_BACK_OFF)
+        wait = _wait(container.restarts)
         if wait:
             container.last = container.state
             name, pod = container.spec["name"], self._pod["metadata"]["name"]
@@ -262,18 +279,22 @@ class PodWorker:
                 if self._stop.is_set():
                     return None
                 base = self._runtime.environment(container.spec)
-                spec = container_spec(self._pod, container.spec, container.restarts, self._folder, self._volumes, self._lookup, base)
-                log = self.logs[container.spec["name"]] = LogFile(path)
+                log: LogFile | None = None
                 try:
+                    spec = container_spec(self._pod, container.spec, container.restarts, self._folder, self._volumes, self._lookup, base)
+                    log = self.logs[container.spec["name"]] = LogFile(path)
                     async with self._starting:
                         return spec, await self._runtime.start(spec, log), log
-                except (StartError, CannotRun):
-                    log.close()
+                except BaseException as error:
+                    if log is not None:
+                        log.close()
+                    if isinstance(error, OSError | ValueError):  # a path or a text that this machine does not take
+                        raise CannotRun("CreateContainerError", str(error)) from error
                     raise
             except CannotRun as error:
                 failures += 1
                 self._tell_why(container, error)
-                await self._either(self.config_changed, min(_FIRST_BACK_OFF * 2 ** (failures - 1), _LONGEST_BACK_OFF))
+                await self._either(self.config_changed, _wait(failures))
         return None
 
     def _tell_why(self, container: _Container, error: CannotRun) -> None:

@@ -34,7 +34,14 @@ def decode(body: bytes) -> Tree:
         raise ValueError("no Kubernetes protobuf")
     try:
         return _decode(body)
-    except (struct.error, AttributeError, TypeError, OverflowError) as error:  # a field of another type than its number says
+    except (
+        struct.error,
+        AttributeError,
+        TypeError,
+        OverflowError,
+        OSError,
+        RecursionError,
+    ) as error:  # a field of another type than its number says
         raise ValueError(f"damaged protobuf: {error}") from None
 
 
@@ -153,4 +160,4 @@ def _time(raw: bytes, *, micro: bool) -> str | None:
     if seconds <= 0 and not parts.get(2):
         return None  # Go's zero time
     moment = datetime.fromtimestamp(seconds + parts.get(2, 0) / 1e9, UTC)
-    return moment.strftime("%Y-%m-%dT%H:%M:%S.%fZ" if micro else "%Y-%m-%dT%H:%M:%SZ")
+    return moment.replace(tzinfo=None).isoformat(timespec="microseconds" if micro else "seconds") + "Z"

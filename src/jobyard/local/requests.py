@@ -8,17 +8,15 @@ from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import parse_qsl, unquote
 
-import msgspec
-import yaml
-
 from jobyard import schema
-from jobyard.local import protobuf
+from jobyard.local import bodies, typed
 from jobyard.local.resources import BY_PATH, Resource
 from jobyard.local.status import ApiError
+from jobyard.schema import shapes
 
 Tree = dict[str, Any]
 
-BODY_LIMIT = 3 * 1024 * 1024
+LARGEST = 2**63 - 1
 _TYPE_WORDS = {"array": "array", "object": "object", "string": "string", "integer": "number", "number": "number", "boolean": "bool"}
 
 
@@ -53,6 +51,15 @@ class Request:
             raise ApiError(422, f'Invalid value: "{value}": supported values: "All"')
         return value == "All"
 
+    def number(self, name: str, least: int = -LARGEST) -> int | None:
+        """A whole number of the query; None when there is none. Raises ApiError (400)."""
+        text = self.query.get(name, "")
+        if not text:
+            return None
+        if not re.fullmatch(r"[+-]?[0-9]{1,19}", text) or not least <= int(text) <= LARGEST:
+            raise ApiError(400, f'invalid {name} "{text[:40]}": it is to be a whole number of at least {max(least, 0)}')
+        return int(text)
+
     @property
     def media(self) -> str:
         return self.headers.get("content-type", "application/json").split(";")[0].strip()
@@ -67,12 +74,8 @@ class Request:
     def value(self) -> Any:
         """The body, whatever it is."""
         try:
-            if "protobuf" in self.media:
-                return protobuf.decode(self.body)
-            if "yaml" in self.media:
-                return yaml.safe_load(self.body)
-            return msgspec.json.decode(self.body) if self.body else {}
-        except (ValueError, yaml.YAMLError) as error:
+            return bodies.read(self.body, self.media)
+        except bodies.Unreadable as error:
             raise ApiError(400, f"couldn't get version/kind; json parse error: {error}") from None
 
 
@@ -88,7 +91,7 @@ class Answer:
 
 
 def query(text: bytes) -> dict[str, str]:
-    return dict(parse_qsl(text.decode(), keep_blank_values=True))
+    return dict(parse_qsl(text.decode(errors="replace"), keep_blank_values=True))
 
 
 _PATH = re.compile(
@@ -118,10 +121,11 @@ def target(path: str) -> Target | None:
     return Target(resource=resource, namespace=parts["namespace"], name=parts["name"], subresource=parts["sub"])
 
 
-def decode(resource: Resource, tree: Tree, validation: str) -> tuple[Tree, list[str]]:
-    """An object as the API server takes it in: unknown fields dropped (Strict: refused), wrong types refused. Returns the warnings."""
-    if resource.schema_kind not in schema.kinds():
-        return tree, []
+def decode(resource: Resource, tree: Tree, validation: str, *, whole: bool = True) -> tuple[Tree, list[str]]:
+    """An object as the API server takes it in: unknown fields dropped (Strict: refused), wrong types refused. Returns the warnings.
+
+    `whole`: what every object has is added where it is missing. Raises ApiError (400).
+    """
     kind = tree.get("kind")
     if (kind or resource.kind) != resource.kind or (tree.get("apiVersion") or resource.api_version) != resource.api_version:
         raise ApiError(
@@ -134,17 +138,20 @@ def decode(resource: Resource, tree: Tree, validation: str) -> tuple[Tree, list[
         spelled = ".".join(str(part) for part in problem.path)
         if problem.kind == "unknown":
             unknown.append(problem.path)
-        elif problem.kind == "type":
+        elif problem.kind == "type" and problem.found is not None:
             found = _TYPE_WORDS.get(_json_type(problem.found), "value")
             raise ApiError(
                 400, f"{head}: json: cannot unmarshal {found} into Go struct field {spelled} of type {' or '.join(problem.expected)}"
             )
-    if not unknown:
-        return tree, []
     words = [f'unknown field "{schema.spell(path)}"' for path in unknown]
-    if validation == "Strict":
+    if unknown and validation == "Strict":
         raise ApiError(400, f"{head}: strict decoding error: {', '.join(words)}")
-    return _without(tree, set(unknown)), words if validation != "Ignore" else []
+    known = _without(tree, set(unknown)) if unknown else tree
+    try:
+        settled = typed.settle(shapes.of(resource.schema_kind), known, whole=whole)
+    except typed.Unfit as error:
+        raise ApiError(400, f"{head}: {schema.spell(error.path)}: {error.why}") from None
+    return settled, words if validation != "Ignore" else []
 
 
 def _json_type(value: object) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from jobyard.local.resources import Resource, field_value
@@ -13,20 +13,21 @@ Matches = Callable[[Mapping[str, Any]], bool]
 
 _SET = re.compile(r"([^\s,!=()]+)\s+(in|notin)\s+\(([^()]*)\)")
 _EQUALITY = re.compile(r"([^\s,!=()]+)\s*(==|!=|=)\s*([^\s,!=()]*)")
+_COMMA = re.compile(r"\s*(?:,\s*|$)")
 _EXISTS = re.compile(r"(!?)\s*([^\s,!=()]+)")
 
 
 def labels(text: str) -> Matches:
     """A label selector: `a=b,c!=d,e in (f,g),!h`. Raises ApiError (400)."""
     rules: list[Callable[[Mapping[str, str]], bool]] = []
-    rest = text.strip()
-    while rest:
-        rule, end = _label_rule(rest, text)
+    at, text = 0, text.strip()
+    while at < len(text):
+        rule, at = _label_rule(text, at)
         rules.append(rule)
-        rest = rest[end:].lstrip()
-        if rest and not rest.startswith(","):
-            raise ApiError(400, f"unable to parse requirement: found '{rest[:20]}', expected: ',' or 'end of string'")
-        rest = rest[1:].lstrip()
+        end = _COMMA.match(text, at)
+        if not end:
+            raise ApiError(400, f"unable to parse requirement: found '{text[at : at + 20]}', expected: ',' or 'end of string'")
+        at = end.end()
 
     def matches(tree: Mapping[str, Any]) -> bool:
         own: Mapping[str, str] = tree["metadata"].get("labels") or {}
@@ -35,24 +36,24 @@ def labels(text: str) -> Matches:
     return matches
 
 
-def _label_rule(rest: str, text: str) -> tuple[Callable[[Mapping[str, str]], bool], int]:
-    if found := _SET.match(rest):
+def _label_rule(text: str, at: int) -> tuple[Callable[[Mapping[str, str]], bool], int]:
+    if found := _SET.match(text, at):
         key, operator = found[1], found[2]
         wanted = {value.strip() for value in found[3].split(",")}
         if operator == "in":
             return (lambda own: own.get(key) in wanted), found.end()
         return (lambda own: own.get(key) not in wanted), found.end()
-    if found := _EQUALITY.match(rest):
+    if found := _EQUALITY.match(text, at):
         key, value = found[1], found[3]
         if found[2] == "!=":
             return (lambda own: own.get(key) != value), found.end()
         return (lambda own: own.get(key) == value), found.end()
-    if found := _EXISTS.match(rest):
+    if found := _EXISTS.match(text, at):
         key = found[2]
         if found[1]:
             return (lambda own: key not in own), found.end()
         return (lambda own: key in own), found.end()
-    raise ApiError(400, f"unable to parse requirement: found {text!r}, expected: identifier")
+    raise ApiError(400, f"unable to parse requirement: found {text[at : at + 20]!r}, expected: identifier")
 
 
 def fields(resource: Resource, text: str) -> Matches:
@@ -85,15 +86,22 @@ def fields(resource: Resource, text: str) -> Matches:
 
 def of_spec(selector: Mapping[str, Any] | None) -> Matches:
     """The `selector` of a Job's spec: matchLabels and matchExpressions."""
-    parts = [f"{key}={value}" for key, value in ((selector or {}).get("matchLabels") or {}).items()]
-    for rule in (selector or {}).get("matchExpressions") or []:
+    wanted: Mapping[str, str] = (selector or {}).get("matchLabels") or {}
+    rules: Sequence[Mapping[str, Any]] = (selector or {}).get("matchExpressions") or ()
+
+    def holds(rule: Mapping[str, Any], own: Mapping[str, str]) -> bool:
+        value, values = own.get(rule["key"]), rule.get("values") or ()
         match rule["operator"]:
             case "In":
-                parts.append(f"{rule['key']} in ({','.join(rule['values'])})")
+                return value is not None and value in values
             case "NotIn":
-                parts.append(f"{rule['key']} notin ({','.join(rule['values'])})")
+                return value is None or value not in values
             case "Exists":
-                parts.append(rule["key"])
-            case _:
-                parts.append(f"!{rule['key']}")
-    return labels(",".join(parts))
+                return value is not None
+        return value is None
+
+    def matches(tree: Mapping[str, Any]) -> bool:
+        own: Mapping[str, str] = tree["metadata"].get("labels") or {}
+        return all(own.get(key) == value for key, value in wanted.items()) and all(holds(rule, own) for rule in rules)
+
+    return matches

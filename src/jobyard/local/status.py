@@ -18,6 +18,7 @@ _REASONS = {
     409: "Conflict",
     410: "Expired",
     413: "RequestEntityTooLarge",
+    414: "RequestURITooLong",
     415: "UnsupportedMediaType",
     422: "Invalid",
     500: "InternalError",
@@ -45,6 +46,7 @@ _WORDS = {
     "FieldValueDuplicate": "Duplicate value",
     "FieldValueNotFound": "Not found",
     "FieldValueTooLong": "Too long",
+    "FieldValueTooMany": "Too many",
 }
 
 
@@ -86,12 +88,12 @@ def conflict(resource: Resource, name: str, why: str = "") -> ApiError:
     return ApiError(409, message, details=_details(resource, name))
 
 
-def check_preconditions(resource: Resource, tree: dict[str, Any], wanted: Mapping[str, str]) -> None:
+def check_preconditions(resource: Resource, tree: dict[str, Any], wanted: Mapping[str, str | None] | None) -> None:
     """Raises ApiError (409) when the object is not the one that a deletion means."""
     for key, field_name in (("uid", "UID"), ("resourceVersion", "ResourceVersion")):
         has = tree["metadata"][key]
-        if wanted.get(key) and wanted[key] != has:
-            words = f"{field_name} in precondition: {wanted[key]}, {field_name} in object meta: {has}"
+        if (said := (wanted or {}).get(key)) and said != has:
+            words = f"{field_name} in precondition: {said}, {field_name} in object meta: {has}"
             raise conflict(resource, tree["metadata"]["name"], f"Precondition failed: {words}")
 
 

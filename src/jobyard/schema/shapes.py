@@ -15,19 +15,26 @@ ShapeKind = Literal["object", "list", "map", "whole", "time", "quantity", "numbe
 @dataclass(frozen=True, kw_only=True)
 class Shape:
     """What a value is. `definition`: the last word of its definition's name (`Container`), of objects. `bits`: 32 or 64, of whole numbers.
-    `item`: the shape of what is in a list or a map. `since`: the release that brought it, when the one before did not know it."""
+    `item`: the shape of what is in a list or a map. `since`: the release that brought it, when the one before did not know it. `zero`: what
+    Go has where nothing is said, of plain values."""
 
     kind: ShapeKind
     definition: str = ""
     bits: int = 64
     item: Shape | None = None
     since: str = ""
+    zero: str | int | None = None
     reference: str = ""
 
     @property
     def fields(self) -> Mapping[str, Shape]:
         """The fields of an object."""
         return _fields(self.reference)
+
+    @property
+    def needed(self) -> Mapping[str, Shape]:
+        """Those of its fields that are there in every object of Kubernetes', said or not."""
+        return _needed(self.reference)
 
 
 def of(kind: str) -> Shape:
@@ -38,6 +45,15 @@ def of(kind: str) -> Shape:
 @cache
 def _fields(reference: str) -> dict[str, Shape]:
     return {name: _shape(node) for name, node in follow({"$ref": reference})["properties"].items()}
+
+
+@cache
+def _needed(reference: str) -> dict[str, Shape]:
+    fields = _fields(reference)
+    return {name: fields[name] for name in follow({"$ref": reference}).get("required") or ()}
+
+
+_ZEROS: Mapping[str, str | int] = {"string": "", "integer": 0, "boolean": False}
 
 
 def _shape(node: dict[str, Any]) -> Shape:
@@ -55,7 +71,10 @@ def _shape(node: dict[str, Any]) -> Shape:
     if definition == "Quantity":
         return Shape(kind="quantity", since=since)
     if "integer" in types and "string" in types:
-        return Shape(kind="number or text", bits=32, since=since)
+        return Shape(kind="number or text", bits=32, since=since, zero=0)
     if "integer" in types:
-        return Shape(kind="whole", bits=32 if whole.get("format") == "int32" else 64, since=since)
-    return Shape(kind="time" if whole.get("format") == "date-time" else "other", definition=definition, since=since)
+        return Shape(kind="whole", bits=32 if whole.get("format") == "int32" else 64, since=since, zero=0)
+    if whole.get("format") == "date-time":
+        return Shape(kind="time", definition=definition, since=since)
+    zero = next((_ZEROS[each] for each in types if each in _ZEROS), None)
+    return Shape(kind="other", definition=definition, since=since, zero=zero)

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import re
 
-from jobyard.files.rules import quantities
 from jobyard.files.rules.checks import Fields, Text, one_source, words
 from jobyard.files.rules.forms import CONFIG_KEY, LABEL, NO_WAY_UP, PREFIX, SUBDOMAIN, VARIABLE, is_key
 from jobyard.files.rules.part import Part
 from jobyard.model.finding import did_you_mean
+from jobyard.schema.values import quantity
 
 FIELDS: Fields = {
     "EnvVar": {"name": Text(form=VARIABLE, required=True)},
@@ -86,7 +86,7 @@ def resource_of_container(resource: Part) -> None:
     if name and not is_huge and name not in _RESOURCES:
         resource.wrong(("resource",), name, f"one of {', '.join(_RESOURCES)}", did_you_mean(name, _RESOURCES))
     given = resource.value.get("divisor")
-    divisor = quantities.read(resource.judged(given) if isinstance(given, str) else given)
+    divisor = quantity(resource.judged(given) if isinstance(given, str) else given)
     if not divisor or not name:
         return
     if name.endswith(".cpu"):

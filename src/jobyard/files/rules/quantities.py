@@ -9,40 +9,11 @@ from fractions import Fraction
 
 from jobyard.files.rules.forms import is_key, is_label
 from jobyard.files.rules.part import Part
+from jobyard.schema.values import quantity as read
 
-_QUANTITY = re.compile(r"([+-]?)([0-9]*)(\.[0-9]*)?(Ki|Mi|Gi|Ti|Pi|Ei|[numkMGTPE]|[eE][+-]?[0-9]+)?")
-_DECIMAL = {"n": -9, "u": -6, "m": -3, "": 0, "k": 3, "M": 6, "G": 9, "T": 12, "P": 15, "E": 18}
-_BINARY = "KMGTPE"
-_CAP = 2**63 - 1
 _HUGE = "hugepages-"
 _OF_CONTAINERS = ("cpu", "memory", "ephemeral-storage")
 EXPECTED = 'a number with a unit, as "500m" or "128Mi"'
-
-
-def read(value: object) -> Fraction | None:
-    """A quantity as Kubernetes reads it, rounded up to a milliard's part of one; None when it is none."""
-    if isinstance(value, bool) or not isinstance(value, str | int | float):
-        return None
-    text = str(value)
-    match = _QUANTITY.fullmatch(text.strip())
-    if match is None or not match[0] or min(text) < " ":  # spaces around it are let through; what JSON escapes is not
-        return None
-    sign, whole, fraction, suffix = match[1], match[2], (match[3] or "")[1:], match[4] or ""
-    number = Fraction(int(f"{whole or '0'}{fraction}"), 10 ** len(fraction))
-    if len(suffix) == 2 and suffix[1] == "i":
-        if match[3] is not None and not whole and not fraction:
-            return None
-        number = min(number * 1024 ** (_BINARY.index(suffix[0]) + 1), Fraction(_CAP))
-    elif suffix[:1] in ("e", "E") and len(suffix) > 1:
-        if abs(exponent := int(suffix[1:])) > 300:
-            return Fraction(0) if exponent < 0 else Fraction(_CAP)
-        number *= Fraction(10) ** exponent
-    elif suffix not in _DECIMAL:
-        return None
-    else:
-        number *= Fraction(10) ** _DECIMAL[suffix]
-    number = Fraction(math.ceil(number * 10**9), 10**9)
-    return -number if sign == "-" else number
 
 
 def check(part: Part, keys: tuple[str | int, ...], value: object) -> None:

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import re
 
-from jobyard.files.rules import quantities
 from jobyard.files.rules.checks import Fields, Number, Text, Texts, one_source, words
 from jobyard.files.rules.environment import field_of_file, resource_of_container
 from jobyard.files.rules.forms import ABSOLUTE, BELOW, FILE_BELOW, LABEL, NO_WAY_UP, SUBDOMAIN, is_subdomain
 from jobyard.files.rules.part import Part
+from jobyard.schema.values import quantity
 
 _NEEDED = Text(required=True)
 _MODE = Number(high=0o777)
@@ -115,7 +115,7 @@ def sources(pod: Part) -> dict[str, str] | None:
 
 
 def _empty_dir(source: Part) -> None:
-    limit = quantities.read(source.value.get("sizeLimit"))
+    limit = quantity(source.value.get("sizeLimit"))
     if limit is not None and limit < 0:
         source.error(("sizeLimit",), f"{source.spell('sizeLimit')} is below 0", "0 or more")
 
@@ -249,7 +249,7 @@ def _claim(spec: Part) -> None:
         spec.error(("accessModes",), "ReadWriteOncePod beside other access modes", "it alone")
     resources = spec.part("resources")
     requests = resources.mapping("requests") if resources else {}
-    storage = quantities.read(0 if requests.get("storage", 0) is None else requests.get("storage", 0))
+    storage = quantity(0 if requests.get("storage", 0) is None else requests.get("storage", 0))
     if "storage" not in requests:
         spec.missing("resources", "requests", "storage")
     elif storage is not None and storage <= 0:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import re
-from datetime import datetime
 from typing import Any
 
 from jobyard.files.inspection import Inspection, word
@@ -13,11 +11,11 @@ from jobyard.files.rules.part import Part
 from jobyard.model.template import Path as TreePath
 from jobyard.schema import shapes, spell
 from jobyard.schema.shapes import Shape
+from jobyard.schema.values import is_time
 
 _ROOMS = (metadata, job, pod, container, environment, volumes, scheduling, security)
 FIELDS: Fields = {name: fields for room in _ROOMS for name, fields in room.FIELDS.items()}
 RULES = {**metadata.RULES, **container.RULES, **environment.RULES, **volumes.RULES, **scheduling.RULES, **security.RULES}
-_TIME = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}(\.[0-9]+)?(Z|[+-][0-9]{2}:[0-9]{2})")
 _UNREAD = frozenset({"status", "clusterTrustBundle", "podCertificate", "schedulingGroup", "stopSignal", "ephemeralContainers"})
 """What Kubernetes 1.36 takes away before it judges the rest, or refuses whole: only its types count."""
 
@@ -77,9 +75,5 @@ class _Walk:
     def _time(self, value: str, path: TreePath) -> None:
         if not self._literal and "{{" in value:
             return
-        try:
-            fits = _TIME.fullmatch(value) is not None and datetime.fromisoformat(value.replace("Z", "+00:00")) is not None
-        except ValueError:
-            fits = False
-        if not fits:
+        if not is_time(value):
             self._inspection.error(path, f"{word(value)} as {spell(path)}", "a time, as 2026-11-24T17:00:00Z")
