@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
-import os
 import secrets
 import socket
 from collections.abc import AsyncIterator, Iterator
@@ -22,6 +21,7 @@ from jobyard.local.garbage import Furnisher, GarbageCollector, PodCollector
 from jobyard.local.jobs import JobController
 from jobyard.local.kubelet import Kubelet, node
 from jobyard.local.objects import KEPT_NAMESPACES, Objects
+from jobyard.local.private import make_private, write_private
 from jobyard.local.processes import Warden, open_warden
 from jobyard.local.resources import NAMESPACES, NODES
 from jobyard.local.runtime import Name, Runtime
@@ -39,13 +39,15 @@ class LocalCluster:
 
 
 @asynccontextmanager
-async def open_local_cluster(folder: Path, *, keep: bool, runtime: Name = "process") -> AsyncIterator[LocalCluster]:
+async def open_local_cluster(
+    folder: Path, *, keep: bool, runtime: Name = "process", umask: int | None = None
+) -> AsyncIterator[LocalCluster]:
     """A local cluster for as long as the context lasts; its containers end with it.
 
-    `folder` holds the pods' files, the kubeconfig and, with `keep`, the objects: the next start goes on with them. `runtime`: what runs
-    containers. Raises RuntimeMissing.
+    `folder` holds the pods' files, the kubeconfig and, with `keep`, the objects: the next start goes on with them; it is made our own.
+    `runtime`: what runs containers. `umask`: what they have, when not this process's own. Raises RuntimeMissing, FolderNotPrivate.
     """
-    folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+    make_private(folder)
     store = Store(folder / "cluster.sqlite" if keep else None)
     objects = Objects(store)
     for name in KEPT_NAMESPACES:
@@ -57,7 +59,7 @@ async def open_local_cluster(folder: Path, *, keep: bool, runtime: Name = "proce
     listener.bind(("127.0.0.1", _last_port(folder) if keep else 0))
     port = listener.getsockname()[1]
     async with AsyncExitStack() as stack:
-        runs = await _runtime(runtime, await stack.enter_async_context(open_warden()), folder)
+        runs = await _runtime(runtime, await stack.enter_async_context(open_warden(umask)), folder)
         _register(objects, runs)
         group = await stack.enter_async_context(asyncio.TaskGroup())
         kubelet = Kubelet(objects, runs, folder / "pods")
@@ -131,8 +133,7 @@ def _token(folder: Path) -> str:
 def _write_secret(path: Path, text: str) -> None:
     """Writes a file that only its owner may read, from its first byte on; there is never half of it."""
     temporary = path.with_suffix(".new")
-    with os.fdopen(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w") as file:
-        file.write(text)
+    write_private(temporary, text)
     temporary.replace(path)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import hashlib
 import json
 import os
 import re
@@ -14,11 +15,11 @@ from pathlib import Path
 from typing import Any, Literal
 
 from jobyard.local.logs import LogFile
-from jobyard.local.pod_env import quantity
+from jobyard.local.pod_env import amount
+from jobyard.local.private import write_private
 from jobyard.local.processes import Process, Warden
 from jobyard.local.runtime import CannotRun, ContainerSpec, Exit, Running, StartError, Tree
 from jobyard.model.errors import JobyardError
-from jobyard.model.names import digest
 
 Name = Literal["podman", "docker"]
 
@@ -27,7 +28,8 @@ _REFERENCE = re.compile(
     r"(?P<path>(?:[A-Za-z0-9.-]+(?::\d+)?/)?[a-z0-9]+(?:[._-]+[a-z0-9]+)*(?:/[a-z0-9]+(?:[._-]+[a-z0-9]+)*)*)"
     r"(?::(?P<tag>\w[\w.-]{0,127}))?(?:@(?P<digest>sha256:[0-9a-f]{64}))?"
 )
-_UNREAD = {"nofile", "env"}
+_READ_BY_RUNTIME = ("LD_", "GO", "CONTAINER", "DOCKER", "PODMAN", "STORAGE", "REGISTRY", "XDG_", "DBUS_", "TMPDIR", "PATH", "HOME")
+"""How variables begin that podman and docker, or what starts them, look at themselves: values of several lines pass through their own."""
 
 
 class RuntimeMissing(JobyardError):
@@ -76,8 +78,13 @@ def create_arguments(spec: ContainerSpec, label: str, env_file: Path) -> list[st
         "--env-file",
         str(env_file),
     ]
-    args += [part for name, value in spec.env.items() if "\n" in value for part in ("--env", name)]
+    for name in (name for name, value in spec.env.items() if "\n" in value):
+        if name in os.environ or name.startswith(_READ_BY_RUNTIME):  # the runtime would take it for itself
+            raise CannotRun("CreateContainerConfigError", f"{name} may not have several lines: the local cluster's runtime reads it itself")
+        args += ["--env", name]
     for source, target, read_only in [*spec.mounts, (spec.termination[1], spec.termination[0], False)]:
+        if ":" in f"{source}{target}":
+            raise CannotRun("CreateContainerError", f"a path with a colon can't be mounted: {source} at {target}")
         args += ["--volume", f"{source}:{target}{':ro' if read_only else ''}"]
     if container.get("workingDir"):
         args += ["--workdir", container["workingDir"]]
@@ -96,9 +103,9 @@ def create_arguments(spec: ContainerSpec, label: str, env_file: Path) -> list[st
     for group in security.get("supplementalGroups") or []:
         args += ["--group-add", str(group)]
     if "memory" in limits:
-        args += ["--memory", str(int(quantity(limits["memory"])))]
+        args += ["--memory", str(int(amount(limits["memory"])))]
     if "cpu" in limits:
-        args += ["--cpus", f"{quantity(limits['cpu']):.3f}"]
+        args += ["--cpus", f"{float(amount(limits['cpu'])):.3f}"]
     # Kubernetes' `command` takes the place of the image's entry point and of its arguments; `args` of the arguments alone.
     first = spec.command[:1]
     args += ["--entrypoint", first[0]] if first else []
@@ -112,7 +119,7 @@ class ContainerRuntime:
         self.name: Name = name
         self.version = version
         self._warden = warden
-        self._label = digest(str(folder))
+        self._label = hashlib.sha256(str(folder).encode()).hexdigest()[:16]
         self._pulls: dict[str, asyncio.Lock] = {}
         self._env_files = folder / "env"
 
@@ -136,8 +143,7 @@ class ContainerRuntime:
         self._env_files.mkdir(exist_ok=True, mode=0o700)
         env_file = self._env_files / spec.id
         plain = "".join(f"{name}={value}\n" for name, value in spec.env.items() if "\n" not in value)
-        with os.fdopen(os.open(env_file, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w") as file:
-            file.write(plain)
+        write_private(env_file, plain)
         spec.termination[1].chmod(0o666)  # whoever the container runs as may write it
         try:
             several = {name: value for name, value in spec.env.items() if "\n" in value}
@@ -155,14 +161,20 @@ class ContainerRuntime:
         """Removes what an earlier cluster of this folder left, and has the warden do so when this one has ended."""
         remove = f"{self.name} ps --all --quiet --filter label={LABEL}={self._label} | xargs -r {self.name} rm --force"
         self._warden.at_the_end(["sh", "-c", remove], os.environ)
-        process = await asyncio.create_subprocess_exec("sh", "-c", remove, stdout=asyncio.subprocess.DEVNULL)
+        process = await asyncio.create_subprocess_exec("sh", "-c", remove, stdout=asyncio.subprocess.DEVNULL, umask=self._warden.umask)
         await process.wait()
 
     async def command(self, *words: str, env: Mapping[str, str] | None = None) -> tuple[int, str, str]:
         """Runs one command of the runtime's: its exit code, its output, what it said."""
         pipe = asyncio.subprocess.PIPE
         process = await asyncio.create_subprocess_exec(
-            self.name, *words, stdin=asyncio.subprocess.DEVNULL, stdout=pipe, stderr=pipe, env={**os.environ, **(env or {})}
+            self.name,
+            *words,
+            stdin=asyncio.subprocess.DEVNULL,
+            stdout=pipe,
+            stderr=pipe,
+            env={**os.environ, **(env or {})},
+            umask=self._warden.umask,
         )
         try:
             out, said = await process.communicate()

@@ -17,6 +17,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
+from jobyard.local.private import UMASK, FolderNotPrivate, make_private, open_private
 from jobyard.local.runtime import NAMES, Name
 from jobyard.model.errors import JobyardError
 
@@ -66,15 +67,13 @@ def runtime_of(folder: Path) -> Name:
 
 
 def start(folder: Path, runtime: Name = "process") -> int:
-    """Starts a local cluster that stays, and returns its process once it is ready. Raises LocalClusterFailed."""
+    """Starts a local cluster that stays, and returns its process once it is ready. Raises LocalClusterFailed, FolderNotPrivate."""
     log = folder / "log"
+    make_private(folder)
     try:
-        folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-        output = log.open("ab")
+        output = open(log, "ab", opener=open_private)  # noqa: SIM115 - closed when the daemon has it
     except OSError as error:
-        raise LocalClusterFailed(
-            what=f"can't be kept in {folder} ({error.strerror}): set JOBYARD_DATA to a folder of yours", log=log
-        ) from None
+        raise FolderNotPrivate(folder=folder, why=error.strerror or str(error)) from None
     ready_read, ready_write = os.pipe()
     with output:
         process = subprocess.Popen(
@@ -172,13 +171,13 @@ def in_this_process(runtime: Name = "process") -> Iterator[Path]:
             worker.join()
 
 
-async def _serve(folder: Path, ready: int, runtime: Name) -> None:
+async def _serve(folder: Path, ready: int, runtime: Name, umask: int) -> None:
     from jobyard.local.cluster import open_local_cluster
 
     end = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, end.set)
-    async with open_local_cluster(folder, keep=True, runtime=runtime):
+    async with open_local_cluster(folder, keep=True, runtime=runtime, umask=umask):
         os.write(ready, b"1")
         os.close(ready)
         await end.wait()
@@ -187,7 +186,7 @@ async def _serve(folder: Path, ready: int, runtime: Name) -> None:
 def main() -> None:
     folder, ready = Path(sys.argv[1]), int(sys.argv[2])
     runtime = next(name for name in NAMES if name == sys.argv[3])
-    folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+    umask = os.umask(UMASK)
     lock = (folder / "lock").open("a+")
     try:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -198,7 +197,7 @@ def main() -> None:
     lock.flush()
     (folder / "runtime").write_text(runtime)
     try:
-        asyncio.run(_serve(folder, ready, runtime))
+        asyncio.run(_serve(folder, ready, runtime, umask))
     except JobyardError as error:
         os.write(ready, str(error).encode())
 

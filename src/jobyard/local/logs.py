@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from collections import deque
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -45,6 +44,8 @@ class LogFile:
         self.ended.clear()
 
     def write(self, data: bytes, stream: str) -> None:
+        if self._size >= SIZE_LIMIT:
+            return
         *lines, rest = (self._rest[stream] + data).split(b"\n")
         while len(rest) > LINE_LIMIT:
             lines.append(rest[:LINE_LIMIT])
@@ -113,15 +114,20 @@ def select(path: Path, query: LogQuery) -> tuple[list[bytes], int]:
     if query.since is not None:
         lines = [line for line in lines if _time(line) >= query.since]
     if query.tail is not None:
-        lines = list(deque(lines, maxlen=query.tail)) if query.tail else []
+        lines = lines[-query.tail :] if query.tail else []
     return [strip(line, query.timestamps) for line in lines], end
 
 
 def strip(line: bytes, timestamps: bool) -> bytes:
     """A stored line as a client sees it."""
-    time, _, text = line.split(b" ", 2)
+    time, _, rest = line.partition(b" ")
+    text = rest.partition(b" ")[2]
     return time + b" " + text if timestamps else text
 
 
 def _time(line: bytes) -> datetime:
-    return datetime.fromisoformat(line[:26].decode() + "+00:00")
+    """When a line was written; of half a line, as of a full disk, it is as good as now."""
+    try:
+        return datetime.fromisoformat(line[:26].decode() + "+00:00")
+    except ValueError:
+        return datetime.now(UTC)

@@ -5,6 +5,8 @@ from __future__ import annotations
 import copy
 from typing import Any
 
+import msgspec
+
 from jobyard import schema
 from jobyard.local.resources import Resource
 from jobyard.local.status import ApiError
@@ -12,6 +14,18 @@ from jobyard.local.status import ApiError
 JSON_PATCH = "application/json-patch+json"
 MERGE_PATCH = "application/merge-patch+json"
 STRATEGIC = "application/strategic-merge-patch+json"
+
+
+OPERATIONS_LIMIT = 10_000
+COPY_LIMIT = 3 * 1024 * 1024
+"""Bytes that the copies of one JSON patch may add: each may double what there is."""
+
+
+class _Operation(msgspec.Struct, frozen=True, kw_only=True):
+    op: str
+    path: str
+    value: Any = None
+    source: str = msgspec.field(name="from", default="")
 
 
 def apply(resource: Resource, tree: dict[str, Any], patch: Any, media: str) -> dict[str, Any]:
@@ -47,48 +61,56 @@ def _merge(tree: Any, patch: Any) -> Any:
 
 def _json_patch(tree: dict[str, Any], patch: Any) -> dict[str, Any]:
     """RFC 6902."""
-    if not isinstance(patch, list):
-        raise ApiError(400, "error decoding patch: a list of operations is expected")
+    try:
+        operations = msgspec.convert(patch, list[_Operation])
+    except msgspec.ValidationError as error:
+        raise ApiError(400, f"error decoding patch: {error}") from None
+    if len(operations) > OPERATIONS_LIMIT:
+        raise ApiError(413, f"The allowed maximum operations in a JSON patch is {OPERATIONS_LIMIT}, got {len(operations)}")
     result: Any = copy.deepcopy(tree)
-    for operation in patch:
+    copied = 0
+    for operation in operations:
         try:
+            if operation.op == "copy":
+                copied += len(msgspec.json.encode(_at(result, _pointer(operation.source))))
+            if copied > COPY_LIMIT:
+                raise ApiError(413, f"unable to complete the copy, the accumulated size increase of copy exceeds the limit {COPY_LIMIT}")
             result = _operate(result, operation)
-        except (KeyError, IndexError, ValueError, TypeError) as error:
-            name = operation.get("op") if isinstance(operation, dict) else operation
+        except (KeyError, IndexError, ValueError, TypeError, RecursionError) as error:
             raise ApiError(
-                422, f"the server rejected our request due to an error in our request: {name} operation does not apply: {error}"
+                422, f"the server rejected our request due to an error in our request: {operation.op} operation does not apply: {error}"
             ) from None
     if not isinstance(result, dict):
         raise ApiError(422, "the patch leaves no object")
     return result
 
 
-def _operate(tree: Any, operation: dict[str, Any]) -> Any:
-    verb, path = operation["op"], _pointer(operation["path"])
-    match verb:
+def _operate(tree: Any, operation: _Operation) -> Any:
+    path = _pointer(operation.path)
+    match operation.op:
         case "test":
-            if _at(tree, path) != operation["value"]:
-                raise ValueError(f"testing value {operation['path']} failed")
+            if _at(tree, path) != operation.value:
+                raise ValueError(f"testing value {operation.path} failed")
             return tree
         case "remove":
             _remove(tree, path)
             return tree
         case "add":
-            return _add(tree, path, copy.deepcopy(operation["value"]))
+            return _add(tree, path, copy.deepcopy(operation.value))
         case "replace":
             _at(tree, path)
             if not path:
-                return operation["value"]
+                return operation.value
             holder, last = _at(tree, path[:-1]), path[-1]
-            holder[int(last) if isinstance(holder, list) else last] = copy.deepcopy(operation["value"])
+            holder[int(last) if isinstance(holder, list) else last] = copy.deepcopy(operation.value)
             return tree
         case "move" | "copy":
-            source = _pointer(operation["from"])
+            source = _pointer(operation.source)
             value = copy.deepcopy(_at(tree, source))
-            if verb == "move":
+            if operation.op == "move":
                 _remove(tree, source)
             return _add(tree, path, value)
-    raise ValueError(f"unknown operation {verb}")
+    raise ValueError(f"unknown operation {operation.op}")
 
 
 def _pointer(text: str) -> list[str]:
@@ -139,7 +161,9 @@ def _strategic(tree: Any, patch: dict[str, Any], node: dict[str, Any]) -> dict[s
             continue
         if key.startswith("$deleteFromPrimitiveList/"):
             name = key.split("/", 1)[1]
-            merged[name] = [each for each in merged.get(name) or [] if each not in value]
+            there = merged.get(name)
+            if isinstance(value, list) and isinstance(there, list):
+                merged[name] = [each for each in there if each not in value]
             continue
         field = properties.get(key) or {}
         if value is None:
@@ -162,11 +186,11 @@ def _strategic_list(tree: Any, patch: list[Any], field: dict[str, Any]) -> list[
     if not key:  # a list of plain values: a set
         return [*old, *(each for each in patch if each not in old)]
     if any(isinstance(each, dict) and each.get("$patch") == "replace" for each in patch):
-        return [_clean(each) for each in patch if each.get("$patch") != "replace"]
+        return [_clean(each) for each in patch if not (isinstance(each, dict) and each.get("$patch") == "replace")]
     item = field.get("items") or {}
     for each in patch:
         if not isinstance(each, dict) or key not in each:
-            raise ApiError(400, f"map: {each} does not contain declared merge key: {key}")
+            raise ApiError(400, f"map: {str(each)[:300]} does not contain declared merge key: {key}")
         index = next((i for i, known in enumerate(old) if isinstance(known, dict) and known.get(key) == each[key]), None)
         if each.get("$patch") == "delete":
             if index is not None:

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
-from datetime import datetime, timedelta
 from typing import Any
 
 from jobyard.local import status, times
+from jobyard.local.deletion import options_of_eviction
 from jobyard.local.kubelet import Kubelet
 from jobyard.local.logs import LogQuery, select, strip
 from jobyard.local.objects import Objects
 from jobyard.local.requests import Answer, Request, Target
 from jobyard.local.resources import PODS
 from jobyard.local.status import ApiError
+from jobyard.schema.values import is_time
 
 Tree = dict[str, Any]
 
@@ -27,9 +28,9 @@ class PodApi:
     def evict(self, request: Request, what: Target) -> Answer:
         """Deletes a pod after noting why on it, which is what a Job's pod failure policy looks at."""
         pod = self._objects.get(PODS, what.namespace, what.name)
-        options = request.tree().get("deleteOptions") or {}
-        status.check_preconditions(PODS, pod, options.get("preconditions") or {})
-        if not (request.dry_run or options.get("dryRun")):
+        options = options_of_eviction(request)
+        status.check_preconditions(PODS, pod, options.preconditions)
+        if not options.dry_run:
             if pod["status"].get("phase") not in ("Succeeded", "Failed") and not pod["metadata"].get("deletionTimestamp"):
                 condition = {
                     "type": "DisruptionTarget",
@@ -41,8 +42,7 @@ class PodApi:
                 }
                 kept = [each for each in pod["status"].get("conditions") or [] if each["type"] != "DisruptionTarget"]
                 pod = self._objects.set_status(PODS, pod, {**pod["status"], "conditions": [*kept, condition]})
-            grace = options.get("gracePeriodSeconds")
-            self._objects.delete(PODS, pod, grace=int(grace) if grace is not None else None)
+            self._objects.delete(PODS, pod, grace=options.grace_period_seconds)
         return Answer({"kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Success", "code": 201}, 201)
 
     def log(self, request: Request, what: Target) -> Answer:
@@ -86,17 +86,18 @@ def _why_no_log(pod: Tree, container: str) -> str:
     known = next((each for each in statuses if each["name"] == container), None)
     if known is None:
         return "ContainerCreating"
-    waiting = known["state"].get("waiting")
-    return str(waiting["reason"]) if waiting and not known["restartCount"] else ""
+    waiting = (known.get("state") or {}).get("waiting")
+    return str(waiting.get("reason") or "ContainerCreating") if waiting and not known["restartCount"] else ""
 
 
 def _log_query(request: Request) -> LogQuery:
-    try:
-        seconds, since = request.query.get("sinceSeconds"), request.query.get("sinceTime")
-        start = times.now() - timedelta(seconds=int(seconds)) if seconds else datetime.fromisoformat(since) if since else None
-        tail, limit = request.query.get("tailLines"), request.query.get("limitBytes")
-        return LogQuery(
-            tail=int(tail) if tail else None, since=start, limit_bytes=int(limit) if limit else None, timestamps=request.flag("timestamps")
-        )
-    except ValueError as error:
-        raise ApiError(400, f"invalid log options: {error}") from None
+    seconds, since = request.number("sinceSeconds", 1), request.query.get("sinceTime")
+    if since and not is_time(since):
+        raise ApiError(400, f'invalid log options: sinceTime "{since[:40]}" is no time, as 2026-11-24T17:00:00Z')
+    start = times.after(times.now(), -seconds) if seconds else times.parse(since) if since else None
+    return LogQuery(
+        tail=request.number("tailLines", 0),
+        since=start,
+        limit_bytes=request.number("limitBytes", 1),
+        timestamps=request.flag("timestamps"),
+    )

@@ -7,7 +7,10 @@ import math
 import os
 import re
 from collections.abc import Callable, Mapping
+from fractions import Fraction
 from typing import Any
+
+from jobyard.schema.values import LARGEST, quantity
 
 Tree = dict[str, Any]
 Lookup = Callable[[str, str], Tree | None]
@@ -114,13 +117,9 @@ def field(pod: Tree, path: str) -> str:
     return str(known[path])
 
 
-_UNITS = {"": 1, "m": 0.001, "k": 1e3, "M": 1e6, "G": 1e9, "T": 1e12, "Ki": 2**10, "Mi": 2**20, "Gi": 2**30, "Ti": 2**40}
-
-
-def quantity(text: str) -> float:
-    """A quantity such as `500m` or `128Mi` as a number."""
-    found = re.fullmatch(r"([+-]?[\d.]+(?:[eE][+-]?\d+)?)([numkMGTPE]?i?)", str(text))
-    return float(found[1]) * _UNITS.get(found[2], 1) if found else 0.0
+def amount(text: object) -> Fraction:
+    """A quantity such as `500m` or `128Mi` as a number; 0 for what is none, and no more than Kubernetes counts to."""
+    return min(quantity(text) or Fraction(0), Fraction(LARGEST))
 
 
 def resource(container: Tree, reference: Tree) -> str:
@@ -129,6 +128,5 @@ def resource(container: Tree, reference: Tree) -> str:
     amounts = (container.get("resources") or {}).get(kind) or {}
     pages = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     default = {"cpu": os.cpu_count() or 1, "memory": pages}.get(name, 0) if kind == "limits" else 0
-    amount = quantity(amounts[name]) if name in amounts else float(default)
-    divisor = quantity(str(reference.get("divisor") or "1")) or 1
-    return str(math.ceil(amount / divisor - 1e-9))
+    there = amount(amounts[name]) if name in amounts else Fraction(default)
+    return str(math.ceil(there / (amount(reference.get("divisor") or "1") or 1)))

@@ -16,6 +16,8 @@ from pathlib import Path
 from jobyard.local.logs import LogFile
 from jobyard.local.runtime import StartError
 
+_OVER = "the process that starts the containers has ended: stop the local cluster and start it again"
+
 
 class Process:
     """A process that runs, or has ended. `exit` is its code; 128 plus the signal when one ended it."""
@@ -35,13 +37,18 @@ class Process:
 class Warden:
     """Our end of the warden: commands out, replies in. Made by `open_warden`."""
 
-    def __init__(self, commands: socket.socket) -> None:
+    def __init__(self, commands: socket.socket, umask: int = -1) -> None:
         self._commands = commands
+        self.umask = umask
+        """What its processes have; -1 means our own."""
         self._processes: dict[int, Process] = {}
         self._count = 0
+        self._is_over = False
 
     async def start(self, argv: list[str], env: Mapping[str, str], cwd: str, log: LogFile) -> Process:
         """Starts a process whose output goes to `log`. Raises StartError."""
+        if self._is_over:
+            raise StartError(_OVER)
         self._count += 1
         process = self._processes[self._count] = Process(self, self._count)
         out_read, out_write = os.pipe()
@@ -86,7 +93,10 @@ class Warden:
             else:
                 del self._processes[reply["id"]]
                 process.exit.set_result(reply["exit"])
+        self._is_over = True
         for process in self._processes.values():
+            if not process.started.done():
+                process.started.set_exception(StartError(_OVER))
             if not process.exit.done():
                 process.exit.set_result(137)
 
@@ -109,8 +119,9 @@ async def _read(descriptor: int, log: LogFile, stream: str) -> asyncio.ReadTrans
 
 
 @asynccontextmanager
-async def open_warden() -> AsyncIterator[Warden]:
-    """A warden for as long as the context lasts. All its processes end with it."""
+async def open_warden(umask: int | None = None) -> AsyncIterator[Warden]:
+    """A warden for as long as the context lasts. All its processes end with it. `umask`: what they have, when not our own."""
+    umask = -1 if umask is None else umask
     ours_commands, its_commands = socket.socketpair()
     ours_replies, its_replies = socket.socketpair()
     script = str(Path(__file__).with_name("warden.py"))
@@ -121,11 +132,12 @@ async def open_warden() -> AsyncIterator[Warden]:
         stdin=subprocess.DEVNULL,
         start_new_session=True,
         cwd="/",
+        umask=umask,
     )
     its_commands.close()
     its_replies.close()
     reader, writer = await asyncio.open_connection(sock=ours_replies)
-    warden = Warden(ours_commands)
+    warden = Warden(ours_commands, umask)
     listener = asyncio.create_task(warden.listen(reader))
     try:
         yield warden

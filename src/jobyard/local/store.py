@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import asyncio
 import builtins
+import contextlib
+import os
 import sqlite3
 from collections import deque
 from collections.abc import Iterator
@@ -16,6 +18,8 @@ from pathlib import Path
 from typing import Any, Literal
 
 import msgspec
+
+from jobyard.local.private import open_private
 
 Tree = dict[str, Any]
 
@@ -43,17 +47,23 @@ class Change:
 
 
 class Subscription:
-    """The changes of some resources, in order, as they happen."""
+    """The changes of some resources, in order, as they happen. `limit`: how many may wait to be taken; more end it."""
 
-    def __init__(self, resources: frozenset[str] | None) -> None:
+    def __init__(self, resources: frozenset[str] | None, limit: int | None = None) -> None:
         self.resources = resources
         self.pending: deque[Change] = deque()
+        self.is_over = False
+        self._limit = limit
         self._news = asyncio.Event()
 
     def tell(self, change: Change) -> None:
-        if self.resources is None or change.resource in self.resources:
-            self.pending.append(change)
-            self._news.set()
+        if self.is_over or (self.resources is not None and change.resource not in self.resources):
+            return
+        self.pending.append(change)
+        self._news.set()
+        if self._limit is not None and len(self.pending) > self._limit:
+            self.is_over = True
+            self.pending.clear()
 
     async def wait(self, seconds: float | None = None) -> builtins.list[Change]:
         """All changes since the last call; waits for the first. An empty list after `seconds`."""
@@ -153,9 +163,9 @@ class Store:
         for subscription in self._subscriptions:
             subscription.tell(change)
 
-    def subscribe(self, *resources: str, since: int | None = None) -> Subscription:
+    def subscribe(self, *resources: str, since: int | None = None, limit: int | None = None) -> Subscription:
         """The changes of `resources` (none named: of all) after version `since` (default: now). Raises Expired."""
-        subscription = Subscription(frozenset(resources) or None)
+        subscription = Subscription(frozenset(resources) or None, limit)
         if since is not None:
             if since < self._oldest:
                 raise Expired
@@ -170,9 +180,11 @@ class Store:
 
 
 def _open(path: Path) -> sqlite3.Connection:
-    path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+    os.close(open_private(str(path), os.O_RDWR | os.O_CREAT))  # SQLite gives the files beside it the same mode
+    for beside in ("", "-wal", "-shm"):
+        with contextlib.suppress(FileNotFoundError):
+            Path(f"{path}{beside}").chmod(0o600)
     database = sqlite3.connect(path, isolation_level=None)
     # Off: a killed process loses nothing, since the system has the pages; only a power cut could, and then the processes are gone too.
     database.executescript(f"PRAGMA journal_mode=WAL; PRAGMA synchronous=OFF; {_SCHEMA}")
-    path.chmod(0o600)
     return database

@@ -106,10 +106,10 @@ def _pod(tree: Tree, now: datetime) -> list[Any]:
     ready = f"{sum(each['ready'] for each in statuses)}/{len(tree['spec']['containers'])}"
     reason = status.get("reason") or status.get("phase") or "Unknown"
     for each in [*(status.get("initContainerStatuses") or []), *statuses]:
-        state = each["state"]
+        state = each.get("state") or {}
         ended = state.get("terminated")
         if state.get("waiting"):
-            reason = state["waiting"]["reason"]
+            reason = state["waiting"].get("reason") or reason
         elif ended and (ended["exitCode"] or each in statuses):
             reason = ended.get("reason") or f"ExitCode:{ended['exitCode']}"
     if tree["metadata"].get("deletionTimestamp"):
@@ -155,6 +155,12 @@ _COLUMNS: dict[Resource, tuple[tuple[str, ...], Cells]] = {
     ),
     NODES: (
         ("Name", "Status", "Roles", "Age", "Version"),
-        lambda tree, now: [_name(tree), "Ready", "<none>", _age(tree, now), tree["status"]["nodeInfo"]["kubeletVersion"]],
+        lambda tree, now: [
+            _name(tree),
+            "Ready",
+            "<none>",
+            _age(tree, now),
+            ((tree.get("status") or {}).get("nodeInfo") or {}).get("kubeletVersion", ""),
+        ],
     ),
 }

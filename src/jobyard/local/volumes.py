@@ -8,7 +8,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from jobyard.local.pod_env import ConfigError, Lookup, field, values_of
+from jobyard.local.pod_env import ConfigError, Lookup, field, resource, values_of
+from jobyard.local.private import open_private
 
 Tree = dict[str, Any]
 
@@ -26,21 +27,43 @@ def prepare(pod: Tree, folder: Path, lookup: Lookup) -> dict[str, Path]:
         if volume.get("hostPath"):
             target = _host_path(volume["hostPath"], name)
         elif "emptyDir" in volume:
-            target.mkdir(parents=True, exist_ok=True, mode=0o777)
+            make_folder(target, folder, 0o777)  # whoever a container runs as may write it
         else:
-            target.mkdir(parents=True, exist_ok=True)
+            make_folder(target, folder, 0o755)
             for source in (volume.get("projected") or {}).get("sources") or [volume]:
                 _fill(pod, source, target, name, lookup)
         found[name] = target
     return found
 
 
+def make_folder(folder: Path, top: Path, mode: int) -> None:
+    """Makes a folder below `top`, with those between, of this mode whatever our umask is: a container's user has to enter it."""
+    for each in reversed([folder, *folder.parents]):
+        if each != top and each.is_relative_to(top) and not each.is_dir():
+            each.mkdir(parents=True)
+            each.chmod(mode)
+
+
+_CHECKS = {
+    "Directory": Path.is_dir,
+    "File": Path.is_file,
+    "Socket": Path.is_socket,
+    "CharDevice": Path.is_char_device,
+    "BlockDevice": Path.is_block_device,
+}
+
+
 def _host_path(source: Tree, name: str) -> Path:
-    path = Path(source["path"])
-    if source.get("type") == "DirectoryOrCreate":
-        path.mkdir(parents=True, exist_ok=True)
+    path, kind = Path("/", source["path"]), source.get("type") or ""
+    if kind == "DirectoryOrCreate" and not path.exists():
+        make_folder(path, Path("/"), 0o755)
+    elif kind == "FileOrCreate" and not path.exists():
+        path.touch(mode=0o644)
+    failed = f'MountVolume.SetUp failed for volume "{name}" : hostPath type check failed: {path}'
     if not path.exists():
-        raise MountError(f'MountVolume.SetUp failed for volume "{name}" : hostPath type check failed: {path} does not exist')
+        raise MountError(f"{failed} does not exist")
+    if not _CHECKS.get(kind.removesuffix("OrCreate"), Path.exists)(path):
+        raise MountError(f"{failed} is not a {kind.removesuffix('OrCreate').lower()}")
     return path
 
 
@@ -60,7 +83,12 @@ def _fill(pod: Tree, source: Tree, target: Path, name: str, lookup: Lookup) -> N
     if source.get("downwardAPI") is not None:
         for item in source["downwardAPI"].get("items") or []:
             try:
-                _put(target, item["path"], field(pod, (item.get("fieldRef") or {}).get("fieldPath", "metadata.name")).encode(), 0o644)
+                _put(
+                    target,
+                    item["path"],
+                    _downward(pod, item).encode(),
+                    int(item.get("mode") or source["downwardAPI"].get("defaultMode") or 0o644),
+                )
             except ConfigError as error:
                 raise MountError(f'MountVolume.SetUp failed for volume "{name}" : {error}') from None
         return
@@ -68,6 +96,18 @@ def _fill(pod: Tree, source: Tree, target: Path, name: str, lookup: Lookup) -> N
         return
     kind = next((key for key in source if key != "name"), "an unknown kind")
     raise MountError(f'MountVolume.SetUp failed for volume "{name}" : the local cluster has no volumes of kind {kind}')
+
+
+def leads_outside(path: Path, folder: Path) -> bool:
+    """Whether a path leads out of a folder, by `..` or by links that a container may have put there."""
+    return not Path(os.path.realpath(path)).is_relative_to(os.path.realpath(folder))
+
+
+def _downward(pod: Tree, item: Tree) -> str:
+    if wanted := item.get("resourceFieldRef"):
+        containers = [*(pod["spec"].get("initContainers") or []), *pod["spec"]["containers"]]
+        return resource(next((each for each in containers if each["name"] == wanted.get("containerName")), {}), wanted)
+    return field(pod, (item.get("fieldRef") or {}).get("fieldPath", "metadata.name"))
 
 
 def _write(values: Mapping[str, bytes], wanted: Tree, target: Path, name: str) -> None:
@@ -87,12 +127,12 @@ def _write(values: Mapping[str, bytes], wanted: Tree, target: Path, name: str) -
 
 def _put(target: Path, relative: str, value: bytes, mode: int) -> None:
     path = target / relative
-    if not path.resolve().is_relative_to(target.resolve()):
+    if leads_outside(path, target):
         raise MountError(f"a path that leads outside of its volume: {relative}")
-    path.parent.mkdir(parents=True, exist_ok=True)
+    make_folder(path.parent, target, 0o755)
     path.unlink(missing_ok=True)
-    path.touch(mode=mode)
-    path.write_bytes(value)
+    with open(path, "wb", opener=open_private) as file:
+        file.write(value)
     path.chmod(mode)
 
 

@@ -23,6 +23,8 @@ import sys
 from typing import Any
 
 PR_SET_CHILD_SUBREAPER = 36
+ERROR_LIMIT = 2000
+"""Characters of a reply's error: a path in it may be endless, and who reads replies reads lines of bounded length."""
 
 
 def main(commands: socket.socket, replies: socket.socket) -> None:
@@ -73,8 +75,8 @@ class Warden:
         return True
 
     def _start(self, command: dict[str, Any], descriptors: list[int]) -> None:
-        out, err = descriptors
         try:
+            out, err = descriptors  # fewer, when there are no more to be had
             process = subprocess.Popen(
                 command["argv"],
                 env=command["env"],
@@ -89,14 +91,14 @@ class Warden:
             self._pids[command["start"]] = process.pid
             self._reply(id=command["start"], pid=process.pid)
         except (OSError, ValueError, subprocess.SubprocessError) as error:
-            self._reply(id=command["start"], error=str(error))
+            self._reply(id=command["start"], error=str(error)[:ERROR_LIMIT])
         finally:
-            os.close(out)
-            os.close(err)
+            for each in descriptors:
+                os.close(each)
 
     def _signal(self, pid: int, number: int) -> None:
         """The container's main process gets the signal, as in Kubernetes; SIGKILL goes to all of its group. bwrap stands before it: pass it by."""
-        with contextlib.suppress(ProcessLookupError):
+        with contextlib.suppress(ProcessLookupError, PermissionError):  # it may have made itself another user's
             if number == signal.SIGKILL:
                 os.killpg(pid, number)
                 return

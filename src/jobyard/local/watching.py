@@ -13,12 +13,14 @@ from jobyard.local import selectors
 from jobyard.local.objects import Objects
 from jobyard.local.requests import Request, Target
 from jobyard.local.status import ApiError
-from jobyard.local.store import Change, Expired
+from jobyard.local.store import LOG_LENGTH, Change, Expired
 
 Tree = dict[str, Any]
 
 BOOKMARK_EVERY = 30.0
 _DEFAULT_TIMEOUT = 1800.0
+_BEHIND = 2 * LOG_LENGTH
+"""Changes that may wait for a client to read them."""
 
 
 def stream(objects: Objects, request: Request, what: Target) -> AsyncIterator[bytes]:
@@ -30,14 +32,10 @@ def stream(objects: Objects, request: Request, what: Target) -> AsyncIterator[by
         inside = not what.namespace or tree["metadata"].get("namespace") == what.namespace
         return inside and by_label(tree) and by_field(tree)
 
-    version = request.query.get("resourceVersion", "")
-    if version and not version.isdigit():
-        raise ApiError(400, f'Invalid value: "{version}": invalid resourceVersion')
-    seconds = float(request.query.get("timeoutSeconds") or _DEFAULT_TIMEOUT)
+    version = request.number("resourceVersion", 0) or 0
+    seconds = request.number("timeoutSeconds") or _DEFAULT_TIMEOUT
     initial = request.flag("sendInitialEvents")
-    wish = _Wish(
-        since=0 if initial else int(version or 0), bookmarks=request.flag("allowWatchBookmarks"), mark_initial=initial, seconds=seconds
-    )
+    wish = _Wish(since=0 if initial else version, bookmarks=request.flag("allowWatchBookmarks"), mark_initial=initial, seconds=seconds)
     return _stream(objects, what, matches, wish)
 
 
@@ -55,7 +53,7 @@ async def _stream(objects: Objects, what: Target, matches: Callable[[Tree], bool
     store = objects.store
     end = asyncio.get_running_loop().time() + wish.seconds
     try:
-        changes = store.subscribe(what.resource.full_name, since=wish.since or None)
+        changes = store.subscribe(what.resource.full_name, since=wish.since or None, limit=_BEHIND)
     except Expired:
         expired = ApiError(410, f"too old resource version: {wish.since} ({store.version})")
         yield _line("ERROR", expired.body())
@@ -71,6 +69,8 @@ async def _stream(objects: Objects, what: Target, matches: Callable[[Tree], bool
         while (left := end - asyncio.get_running_loop().time()) > 0:
             version = store.version
             news = await changes.wait(min(left, BOOKMARK_EVERY))
+            if changes.is_over:
+                return  # who reads so slowly begins anew, as with Kubernetes
             lines = [line for change in news if (line := _tell(change, matches))]
             if lines:
                 yield b"".join(lines)
