@@ -1,4 +1,4 @@
-"""Jobs that are almost right: mutations of good manifests, each known by its seed."""
+"""Jobs that are almost right: mutations of good manifests, each known by its seed. And mutations of any other kind that the schema knows."""
 
 from __future__ import annotations
 
@@ -17,6 +17,7 @@ from tests.good_jobs import GOOD
 Tree = dict[str, Any]
 Path = tuple[str | int, ...]
 
+JOB = "batch/v1/Job"
 _KEPT = {("apiVersion",), ("kind",), ("metadata", "namespace"), ("metadata", "resourceVersion")}
 """Not mutated: what is no Job is refused by us alone; a namespace is the run's; a dry run does not look at the resource version."""
 _WORDS = """
@@ -81,7 +82,7 @@ def mutant(seed: int) -> Tree:
     if crossed := chance.random() < 0.4:
         _cross(tree, chance)
     for _ in range(chance.choice((0, 1, 2)) if crossed else chance.choice((1, 1, 1, 1, 2, 3))):
-        _mutate(tree, chance)
+        mutate(tree, chance)
     for path in _KEPT:
         if len(path) == 2 and isinstance(tree.get("metadata"), dict):
             tree["metadata"].pop(path[-1], None)
@@ -116,8 +117,9 @@ def _places(shape: Shape | None, value: Any, path: Path = ()) -> Iterator[tuple[
             yield from _places(shape.item if shape else None, each, (*path, index))
 
 
-def _mutate(tree: Tree, chance: random.Random) -> None:
-    places = [each for each in _places(shapes.of("batch/v1/Job"), tree) if each[0] not in _KEPT]
+def mutate(tree: Tree, chance: random.Random, kind: str = JOB) -> None:
+    """Changes an object of a kind in one place."""
+    places = [each for each in _places(shapes.of(kind), tree) if each[0] not in _KEPT]
     if chance.random() < 0.45:
         objects = [each for each in places if each[2] and each[2].kind in ("object", "map") and isinstance(each[1], dict)]
         _add(*chance.choice(objects), chance)
@@ -145,12 +147,12 @@ def _mutate(tree: Tree, chance: random.Random) -> None:
             holder[last] = value + chance.choice((-1, 1, 1000))
         case _:
             name = next((str(part) for part in reversed(path) if isinstance(part, str)), "")
-            holder[last] = _value(shape, name, _owner(tree, path), chance) if shape else chance.choice(_ODD)
+            holder[last] = _value(shape, name, _owner(path, kind), chance) if shape else chance.choice(_ODD)
 
 
-def _owner(tree: Tree, path: Path) -> str:
+def _owner(path: Path, kind: str) -> str:
     """The definition of the object that a field stands in."""
-    shape: Shape | None = shapes.of("batch/v1/Job")
+    shape: Shape | None = shapes.of(kind)
     owner = ""
     for part in path:
         if shape is None:
@@ -188,10 +190,12 @@ def _value(shape: Shape | None, name: str, owner: str, chance: random.Random, de
         case "object":
             fields = [each for each in shape.fields if not shape.fields[each].since and (owner, each) != ("ObjectMeta", "namespace")]
             needed = [each for each in fields if getattr(FIELDS.get(shape.definition, {}).get(each), "required", False)]
-            wanted = {
-                *(each for each in needed if chance.random() < 0.9),
-                *chance.sample(fields, k=min(len(fields), chance.choice((0, 1, 1, 2, 3)))),
-            }
+            wanted = dict.fromkeys(  # no set: its order is another in every process, and a seed has to say the same in all
+                [
+                    *(each for each in needed if chance.random() < 0.9),
+                    *chance.sample(fields, k=min(len(fields), chance.choice((0, 1, 1, 2, 3)))),
+                ]
+            )
             return {each: _value(shape.fields[each], each, shape.definition, chance, depth + 1) for each in wanted} if depth < 6 else {}
         case "list":
             return [_value(shape.item, name, owner, chance, depth + 1) for _ in range(chance.choice((0, 1, 1, 1, 2)))]

@@ -1,0 +1,37 @@
+"""The kinds of what may be hostile; `scripts/fuzz` tries each."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Coroutine, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from tests.fuzz.try_api import try_api
+from tests.fuzz.try_objects import try_objects
+from tests.fuzz.verdict import Verdict
+
+
+@dataclass(frozen=True, kw_only=True)
+class Kind:
+    """How some seeds of a kind are tried on the cluster of a kubeconfig, by the name of that cluster; and how many unless somebody says."""
+
+    attempt: Mapping[str, Callable[[Path, Sequence[int]], Coroutine[Any, Any, Verdict]]]
+    usual: int
+    about: str
+
+
+async def _objects_locally(kubeconfig: Path, seeds: Sequence[int]) -> Verdict:
+    return await try_objects(kubeconfig, seeds, a_round=12)
+
+
+async def _objects_on_a_node(kubeconfig: Path, seeds: Sequence[int]) -> Verdict:
+    return await try_objects(kubeconfig, seeds, a_round=25)
+
+
+KINDS = {
+    "objects": Kind(
+        attempt={"local": _objects_locally, "kubernetes": _objects_on_a_node}, usual=1000, about="objects in the namespace of good runs"
+    ),
+    "api": Kind(attempt={"local": try_api}, usual=1000, about="requests to the local cluster's API, as bytes"),
+}
