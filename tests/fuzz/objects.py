@@ -46,7 +46,7 @@ class Sort:
     good: Callable[[random.Random], Tree]
 
     def path(self, namespace: str, name: str = "", sub: str = "") -> str:
-        return "/".join(filter(None, ("", self.api, "namespaces", namespace, self.plural, name, sub)))
+        return "/" + "/".join(filter(None, (self.api, "namespaces", namespace, self.plural, name, sub)))
 
 
 def _good_job(chance: random.Random) -> Tree:
