@@ -49,8 +49,38 @@ class Sort:
         return "/" + "/".join(filter(None, (self.api, "namespaces", namespace, self.plural, name, sub)))
 
 
+_RUNS = (
+    job("plain"),
+    job("fails", "echo out; echo err >&2; exit 3", backoffLimit=2),
+    job("indexed", "test $JOB_COMPLETION_INDEX = 1", completionMode="Indexed", completions=3, parallelism=3, backoffLimitPerIndex=1),
+    job(
+        "mounts",
+        "cat /a/k /b/* > /dev/termination-log",
+        container={"volumeMounts": [{"name": "a", "mountPath": "/a", "subPath": "x"}, {"name": "b", "mountPath": "/b"}]},
+        pod={
+            "volumes": [
+                {"name": "a", "emptyDir": {}},
+                {"name": "b", "configMap": {"name": "kube-root-ca.crt", "items": [{"key": "ca.crt", "path": "c"}]}},
+            ]
+        },
+    ),
+    job(
+        "env",
+        "env",
+        container={
+            "env": [{"name": "A", "valueFrom": {"resourceFieldRef": {"resource": "limits.cpu", "divisor": "1m"}}}],
+            "resources": {"limits": {"cpu": "1", "memory": "64Mi"}},
+        },
+        pod={"initContainers": [{"name": "first", "image": "busybox", "imagePullPolicy": "IfNotPresent", "command": ["sh", "-c", "true"]}]},
+        ttlSecondsAfterFinished=5,
+        activeDeadlineSeconds=30,
+    ),
+)
+"""Jobs that run on every cluster, to their end."""
+
+
 def _good_job(chance: random.Random) -> Tree:
-    return copy.deepcopy(chance.choice((*GOOD, job("plain"), job("plain"), job("loud", "echo out; echo err >&2; exit 3"))))
+    return copy.deepcopy(chance.choice((*GOOD, *_RUNS, *_RUNS)))
 
 
 def _good_pod(chance: random.Random) -> Tree:
@@ -174,7 +204,8 @@ def poison(tree: Any, chance: random.Random) -> None:
     if not places:
         return
     holder, key = chance.choice(places)
-    match chance.choice(("number", "number", "text", "text", "text", "deep", "long", "gone", "twice")):
+    fits = "number" if isinstance(holder[key], int | float) else "text" if isinstance(holder[key], str) else "gone"
+    match chance.choice((*(fits,) * 8, "number", "text", "deep", "long", "gone", "twice")):
         case "number":
             holder[key] = chance.choice(NUMBERS)
         case "text":
@@ -214,7 +245,8 @@ def calls(seed: int, namespace: str, ours: Sequence[tuple[str, Tree]] = ()) -> l
     if ours and chance.random() < 0.4:
         plural, known = chance.choice(ours)
         sort, tree = SORTS[plural], _copied(known, chance)
-    for _ in range(chance.choice((0, 1, 1, 2, 3))):
+    good = copy.deepcopy(tree)
+    for _ in range(chance.choice((0, 0, 1, 1, 2))):
         mutants.mutate(tree, chance, sort.kind)
     for _ in range(chance.choice((0, 1, 1, 2))):
         poison(tree, chance)
@@ -222,8 +254,11 @@ def calls(seed: int, namespace: str, ours: Sequence[tuple[str, Tree]] = ()) -> l
     if chance.random() < 0.9 or not isinstance(tree.get("metadata"), dict):
         tree["metadata"] = {**(tree["metadata"] if isinstance(tree.get("metadata"), dict) else {}), "name": name}
     _tame(tree)
-    made = Call(method="POST", path=sort.path(namespace), body=_encoded(tree), params=_params(chance))
-    return [made, *(_deed(sort, namespace, name, tree, chance) for _ in range(chance.choice((0, 1, 2, 4))))]
+    good["metadata"] = {**good["metadata"], "name": name}
+    _tame(good)
+    # The good one comes after: where the hostile one was refused, there is something all the same that harm can be done to.
+    made = [Call(method="POST", path=sort.path(namespace), body=_encoded(each), params=_params(chance)) for each in (tree, good)]
+    return [*made, *(_deed(sort, namespace, name, good, chance) for _ in range(chance.choice((0, 1, 2, 4))))]
 
 
 def _encoded(tree: Any) -> bytes:
@@ -362,9 +397,10 @@ def _deed(sort: Sort, namespace: str, name: str, tree: Tree, chance: random.Rand
     """Something that somebody does to the object of this name."""
     where = sort.path(namespace, name)
     params: dict[str, str] = _params(chance)
-    match chance.choice(
-        ("merge", "merge", "strategic", "json", "apply", "put", "status", "status", "status", "delete", "evict", "log", "list")
-    ):
+    own = {"pods": ("status", "status", "status", "evict", "log"), "jobs": ("status",) * 3, "cronjobs": ("status",) * 2}.get(
+        sort.plural, ()
+    )
+    match chance.choice(("merge", "merge", "strategic", "json", "apply", "put", "delete", "list", *own)):
         case "merge":
             return Call(method="PATCH", path=where, body=_encoded(_change(sort, tree, chance)), media=MERGE, params=params)
         case "strategic":

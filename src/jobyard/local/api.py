@@ -51,7 +51,8 @@ class Api:
         except ApiError as error:
             answer = Answer(error.body(), error.code)
         except Exception as error:  # noqa: BLE001 - one request is one try block: it ends nothing but itself
-            wrong = ApiError(500, mishap.tell(f"{scope['method']} {scope['path'][:200]!r}", error))
+            shown = f"{scope['method']} {scope['path'].replace(self._token, '***')[:200]!r}"
+            wrong = ApiError(500, mishap.tell(shown, error))
             answer = Answer(wrong.body(), wrong.code)
         await self._send(answer, receive, send)
 

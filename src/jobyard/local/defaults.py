@@ -42,20 +42,18 @@ def fill(resource: Resource, tree: Tree) -> Tree:
 
 
 def _cron_job(tree: Tree) -> Tree:
-    spec = {key: value for key, value in (tree.get("spec") or {}).items() if value is not None}
-    template = dict(spec.get("jobTemplate") or {})
-    inside = {key: value for key, value in (template.get("spec") or {}).items() if value is not None}
-    pod = dict(inside.get("template") or {})
-    pod.setdefault("metadata", {})
-    pod["spec"] = _pod_spec(pod.get("spec") or {})
-    template.setdefault("metadata", {})
-    template["spec"] = {**inside, "template": pod}
+    given = tree.get("spec") or {}
+    template = given.get("jobTemplate") or {}
+    inside = _job_spec(template.get("spec") or {})
+    pod = inside["template"]
+    template = {"metadata": {}, **template, "spec": {**inside, "template": {**pod, "spec": _pod_spec(pod.get("spec") or {})}}}
     defaults = {"concurrencyPolicy": "Allow", "suspend": False, "successfulJobsHistoryLimit": 3, "failedJobsHistoryLimit": 1}
-    return {"status": {}, **tree, "spec": {**defaults, **spec, "jobTemplate": template}}
+    return {"status": {}, **tree, "spec": {**defaults, "schedule": "", **given, "jobTemplate": template}}
 
 
-def _job(tree: Tree) -> Tree:
-    spec = {key: value for key, value in (tree.get("spec") or {}).items() if value is not None}
+def _job_spec(given: Tree) -> Tree:
+    """A Job's spec without what needs to know the Job: its template is still to be filled in."""
+    spec = dict(given)
     if spec.get("completions") is None and spec.get("parallelism") is None:
         spec["completions"] = 1
     spec.setdefault("parallelism", 1)
@@ -64,8 +62,14 @@ def _job(tree: Tree) -> Tree:
     spec.setdefault("completionMode", "NonIndexed")
     spec.setdefault("suspend", False)
     spec.setdefault("podReplacementPolicy", "Failed" if spec.get("podFailurePolicy") else "TerminatingOrFailed")
-    template = dict(spec.get("template") or {})
-    metadata = dict(template.get("metadata") or {})
+    spec["template"] = {"metadata": {}, **(spec.get("template") or {})}
+    return spec
+
+
+def _job(tree: Tree) -> Tree:
+    spec = _job_spec(tree.get("spec") or {})
+    template = spec["template"]
+    metadata = dict(template["metadata"])
     name, uid = tree["metadata"]["name"], tree["metadata"].get("uid")
     if not spec.get("manualSelector") and uid:
         values = dict(zip(JOB_LABELS, (uid, name, uid, name), strict=True))
