@@ -268,7 +268,10 @@ def test_unknown_fields_are_dropped_warned_about_or_refused() -> None:
 
 
 def test_environments_refer_expand_and_complain() -> None:
-    objects: dict[tuple[str, str], Tree] = {("Secret", "s"): {"data": {"pw": "aHVudGVyMg=="}}, ("ConfigMap", "c"): {"data": {"k": "v"}}}
+    objects: dict[tuple[str, str], Tree] = {
+        ("Secret", "s"): {"kind": "Secret", "data": {"pw": "aHVudGVyMg=="}},
+        ("ConfigMap", "c"): {"kind": "ConfigMap", "data": {"k": "v"}},
+    }
 
     def found(kind: str, name: str) -> Tree | None:
         return objects.get((kind, name))
@@ -299,7 +302,7 @@ def test_environments_refer_expand_and_complain() -> None:
 
 
 def test_volumes_never_lead_outside(tmp_path: Path) -> None:
-    objects = {"data": {"a": "1"}}
+    objects = {"kind": "ConfigMap", "data": {"a": "1"}}
     of = {
         "metadata": {"name": "p"},
         "spec": {"volumes": [{"name": "v", "configMap": {"name": "c", "items": [{"key": "a", "path": "../../out"}]}}]},

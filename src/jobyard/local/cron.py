@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 from datetime import datetime
 from typing import Any
 from zoneinfo import ZoneInfo
@@ -71,7 +70,7 @@ class CronController:
             self.queue.add_at((metadata["namespace"], metadata["name"]), times.after(done.again, 0.02))
 
     def _create(self, cron: Tree, due: datetime) -> Tree | None:
-        template = copy.deepcopy(cron["spec"]["jobTemplate"])
+        template = cron["spec"]["jobTemplate"]
         given, metadata = template.get("metadata") or {}, cron["metadata"]
         local = due.astimezone(ZoneInfo(cron["spec"].get("timeZone") or "UTC"))
         owner = {

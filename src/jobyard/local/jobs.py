@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 from datetime import datetime
 from typing import Any
 
@@ -198,10 +197,18 @@ def _owner(job: Tree) -> Tree:
     return {**reference, "controller": True, "blockOwnerDeletion": True}
 
 
+def _with_index(container: Tree) -> Tree:
+    env = container.get("env") or []
+    if any(entry["name"] == "JOB_COMPLETION_INDEX" for entry in env):
+        return container
+    source = {"fieldRef": {"apiVersion": "v1", "fieldPath": f"metadata.labels['{INDEX}']"}}
+    return {**container, "env": [*env, {"name": "JOB_COMPLETION_INDEX", "valueFrom": source}]}
+
+
 def pod_of(job: Tree, new: NewPod) -> Tree:
     """The pod that a Job's template stands for."""
-    template = copy.deepcopy(job["spec"]["template"])
-    metadata, spec = template.get("metadata") or {}, template["spec"]
+    template = job["spec"]["template"]
+    metadata, spec = dict(template.get("metadata") or {}), dict(template["spec"])  # not deeper: what they hold may be large, and is shared
     name = job["metadata"]["name"]
     prefix = name
     if new.index is not None:
@@ -209,11 +216,9 @@ def pod_of(job: Tree, new: NewPod) -> Tree:
         metadata["annotations"] = {**(metadata.get("annotations") or {}), INDEX: str(new.index), **new.annotations}
         metadata["labels"] = {**(metadata.get("labels") or {}), INDEX: str(new.index)}
         spec["hostname"] = f"{name}-{new.index}"
-        for container in [*(spec.get("initContainers") or []), *spec["containers"]]:
-            env = container.setdefault("env", [])
-            if all(entry["name"] != "JOB_COMPLETION_INDEX" for entry in env):
-                source = {"fieldRef": {"apiVersion": "v1", "fieldPath": f"metadata.labels['{INDEX}']"}}
-                env.append({"name": "JOB_COMPLETION_INDEX", "valueFrom": source})
+        for kind in ("initContainers", "containers"):
+            if kind in spec:
+                spec[kind] = [_with_index(container) for container in spec[kind]]
     kept = {key: metadata[key] for key in ("labels", "annotations") if key in metadata}
     finalizers = [*(metadata.get("finalizers") or []), TRACKED]
     return {"metadata": {**kept, "generateName": f"{prefix}-", "finalizers": finalizers, "ownerReferences": [_owner(job)]}, "spec": spec}

@@ -8,7 +8,7 @@ from itertools import count
 from pathlib import Path
 from typing import Any
 
-from jobyard.local import discovery, mishap, times, volumes
+from jobyard.local import discovery, mishap, times
 from jobyard.local.controller import drive
 from jobyard.local.objects import Objects
 from jobyard.local.pod_worker import PodWorker
@@ -16,6 +16,7 @@ from jobyard.local.queue import FIRST_BACK_OFF, LONGEST_BACK_OFF, Key, WorkQueue
 from jobyard.local.resources import CONFIG_MAPS, NODE, PODS, SECRETS, Resource
 from jobyard.local.runtime import Runtime
 from jobyard.local.store import Change
+from jobyard.local.volumes import remove_folder
 
 Tree = dict[str, Any]
 
@@ -86,8 +87,7 @@ class Kubelet:
             self.queue.add((metadata["namespace"], metadata["name"], metadata["uid"]))
             return
         for worker in self._workers.values():
-            if worker.namespace == change.object["metadata"]["namespace"]:
-                worker.config_changed.set()
+            worker.hear(change.object)
 
     def look(self, key: Key) -> None:
         pod = self._current(key[0], key[1], key[2])
@@ -160,7 +160,7 @@ class Kubelet:
                 await worker.until_stopped(min(FIRST_BACK_OFF * 2 ** min(failures, 10), LONGEST_BACK_OFF))
                 current = self._current(*key)
                 if current is None:
-                    volumes.remove(self._pod_folder(metadata["uid"]))
+                    remove_folder(self._pod_folder(metadata["uid"]))
                     break
                 self._workers[metadata["uid"]] = self._worker(current)
         finally:
@@ -201,4 +201,4 @@ class Kubelet:
         if worker is not None:
             worker.gone()
         else:
-            volumes.remove(self._pod_folder(uid))
+            remove_folder(self._pod_folder(uid))

@@ -24,14 +24,37 @@ class ConfigError(Exception):
     """What keeps a container from being configured, in the kubelet's words."""
 
 
+STRING_LIMIT = 128 * 1024
+"""Bytes of one variable or argument: what Linux takes."""
+ENVIRONMENT_LIMIT = 8 * 1024 * 1024
+"""Bytes of all that a container's configuration is made of. References double it as often as they stand one upon the other."""
+
+
+class Budget:
+    """How much may still be read and put together for a pod."""
+
+    def __init__(self, size: int) -> None:
+        self._size = self._left = size
+
+    def spend(self, size: int) -> None:
+        """Raises ConfigError when there is no more."""
+        self._left -= size
+        if self._left < 0:
+            raise ConfigError(f"what it refers to comes to more than {self._size // 2**20} MiB")
+
+
 def environment(pod: Tree, container: Tree, lookup: Lookup) -> dict[str, str]:
     """The variables of a container: envFrom, then env, which may refer to what stands before. Raises ConfigError."""
     env: dict[str, str] = {}
+    budget = Budget(ENVIRONMENT_LIMIT)
     for source in container.get("envFrom") or []:
         for kind, key in (("ConfigMap", "configMapRef"), ("Secret", "secretRef")):
             if source.get(key):
-                values = _values(lookup, kind, source[key]["name"], bool(source[key].get("optional")))
-                env |= {f"{source.get('prefix') or ''}{name}": text for name, text in values.items()}
+                tree = _object(lookup, kind, source[key]["name"], bool(source[key].get("optional")))
+                for name in keys_of(tree):
+                    text = value_of(tree, name).decode(errors="replace")
+                    budget.spend(len(name) + len(text))
+                    env[f"{source.get('prefix') or ''}{name}"] = text
     for entry in container.get("env") or []:
         if entry.get("valueFrom"):
             value = _value_from(pod, container, entry["valueFrom"], lookup)
@@ -40,52 +63,69 @@ def environment(pod: Tree, container: Tree, lookup: Lookup) -> dict[str, str]:
             env[entry["name"]] = value
         else:
             env[entry["name"]] = expand(str(entry.get("value") or ""), env)
+        budget.spend(len(entry["name"]) + len(env[entry["name"]]))
     return env
 
 
 def expanded(words: list[Any] | None, env: Mapping[str, str]) -> list[str]:
-    """Command or args, `$(NAME)` replaced by variables."""
-    return [expand(str(word), env) for word in words or []]
+    """Command or args, `$(NAME)` replaced by variables. Raises ConfigError."""
+    budget, found = Budget(ENVIRONMENT_LIMIT), []
+    for word in words or []:
+        found.append(expand(str(word), env))
+        budget.spend(len(found[-1]))
+    return found
 
 
 def expand(text: str, env: Mapping[str, str]) -> str:
-    """`$(NAME)` becomes the variable's value; an unknown one stays as it is; `$$` stands for one `$`."""
-    return _REFERENCE.sub(lambda found: "$" if found[0] == "$$" else env.get(found[1], found[0]), text)
+    """`$(NAME)` becomes the variable's value; an unknown one stays as it is; `$$` stands for one `$`. Raises ConfigError."""
+    size = len(text)
+
+    def value(found: re.Match[str]) -> str:
+        nonlocal size
+        there = "$" if found[0] == "$$" else env.get(found[1], found[0])
+        size += len(there)
+        if size > 2 * STRING_LIMIT:
+            raise ConfigError(f"a variable or an argument comes to more than {STRING_LIMIT // 1024} KiB")
+        return there
+
+    return _REFERENCE.sub(value, text)
 
 
-def secret_values(tree: Tree) -> dict[str, bytes]:
-    return {key: base64.b64decode(value or "") for key, value in (tree.get("data") or {}).items()}
+def keys_of(tree: Tree) -> list[str]:
+    """The keys of a Secret's or a ConfigMap's data."""
+    return [*(tree.get("data") or {}), *(tree.get("binaryData") or {})]
 
 
-def config_values(tree: Tree) -> dict[str, bytes]:
-    plain = {key: str(value).encode() for key, value in (tree.get("data") or {}).items()}
-    return plain | {key: base64.b64decode(value or "") for key, value in (tree.get("binaryData") or {}).items()}
+def has_key(tree: Tree, key: str) -> bool:
+    return key in (tree.get("data") or {}) or key in (tree.get("binaryData") or {})
 
 
-def values_of(kind: str, tree: Tree) -> dict[str, bytes]:
-    return secret_values(tree) if kind == "Secret" else config_values(tree)
+def value_of(tree: Tree, key: str) -> bytes:
+    """What stands under a key of a Secret or a ConfigMap."""
+    plain, binary = tree.get("data") or {}, tree.get("binaryData") or {}
+    if key in binary or tree["kind"] == "Secret":
+        return base64.b64decode(binary.get(key) or plain.get(key) or "")
+    return str(plain[key]).encode()
 
 
-def _values(lookup: Lookup, kind: str, name: str, optional: bool) -> dict[str, str]:
+def _object(lookup: Lookup, kind: str, name: str, optional: bool) -> Tree:
     tree = lookup(kind, name)
-    if tree is None:
-        if optional:
-            return {}
+    if tree is None and not optional:
         raise ConfigError(f'{kind.lower()} "{name}" not found')
-    return {key: value.decode(errors="replace") for key, value in values_of(kind, tree).items()}
+    return tree or {"kind": kind}
 
 
 def _value_from(pod: Tree, container: Tree, source: Tree, lookup: Lookup) -> str | None:
     for kind, key in (("ConfigMap", "configMapKeyRef"), ("Secret", "secretKeyRef")):
         if source.get(key):
             reference = source[key]
-            values = _values(lookup, kind, reference["name"], bool(reference.get("optional")))
-            if reference["key"] not in values:
+            tree = _object(lookup, kind, reference["name"], bool(reference.get("optional")))
+            if not has_key(tree, reference["key"]):
                 if reference.get("optional"):
                     return None
                 namespace = pod["metadata"]["namespace"]
                 raise ConfigError(f"couldn't find key {reference['key']} in {kind} {namespace}/{reference['name']}")
-            return values[reference["key"]]
+            return value_of(tree, reference["key"]).decode(errors="replace")
     if source.get("fieldRef"):
         return field(pod, source["fieldRef"]["fieldPath"])
     if source.get("resourceFieldRef"):

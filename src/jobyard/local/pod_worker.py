@@ -15,6 +15,7 @@ from jobyard.local.logs import LogFile
 from jobyard.local.objects import Objects
 from jobyard.local.resources import BY_KIND, PODS
 from jobyard.local.runtime import CannotRun, ContainerSpec, Running, Runtime, StartError, Tree
+from jobyard.local.volumes import remove_folder
 
 _FIRST_BACK_OFF, _LONGEST_BACK_OFF = 10.0, 300.0
 
@@ -66,10 +67,21 @@ class PodWorker:
         self._volumes: dict[str, Path] = {}
         self.config_changed = asyncio.Event()
         self.logs: dict[str, LogFile] = {}
-        self.namespace: str = pod["metadata"]["namespace"]
-        self._lookup = lambda kind, name: objects.find(BY_KIND["v1", kind], self.namespace, name)
+        self._asked_for: set[tuple[str, str, str]] = set()
+        """The kind, namespace and name of what the pod refers to."""
+
+    def _lookup(self, kind: str, name: str) -> Tree | None:
+        namespace = self._pod["metadata"]["namespace"]
+        self._asked_for.add((kind, namespace, name))
+        return self._objects.find(BY_KIND["v1", kind], namespace, name)
 
     # --- what the node tells us ---
+
+    def hear(self, changed: Tree) -> None:
+        """A Secret or ConfigMap has changed: the pod may have waited for it."""
+        metadata = changed["metadata"]
+        if (changed["kind"], metadata["namespace"], metadata["name"]) in self._asked_for:
+            self.config_changed.set()
 
     def see(self, pod: Tree) -> None:
         """The pod has changed: it may have to end."""
@@ -357,7 +369,7 @@ class PodWorker:
         ):
             self._objects.delete(PODS, current, grace=0)
         if self._gone:
-            volumes.remove(self._folder)
+            remove_folder(self._folder)
 
     def _never_ran(self, container: _Container) -> None:
         message = "The container could not be located when the pod was terminated"

@@ -98,7 +98,10 @@ class _Bubble:
             if code == 0 or self._signalled or self._ready.exists():
                 break
             await self._log.again()
-            self._process = await self._launch()
+            try:
+                self._process = await self._launch()
+            except (StartError, OSError):
+                return Exit(code=128, reason="StartError")
         return Exit(code=await self._process.exit)
 
 

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
+import functools
 import os
 import shutil
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from jobyard.local.pod_env import ConfigError, Lookup, field, resource, values_of
+from jobyard.local.pod_env import Budget, ConfigError, Lookup, field, has_key, keys_of, resource, value_of
 from jobyard.local.private import open_private
 
 Tree = dict[str, Any]
@@ -18,9 +19,16 @@ class MountError(Exception):
     """Why a volume can't be set up, in the kubelet's words."""
 
 
+_FILE = 4096
+"""Bytes that a file takes at least."""
+VOLUMES_LIMIT = 64 * 1024 * 1024
+"""Bytes that the files of a pod's volumes may come to: one ConfigMap may stand in thousands of them."""
+
+
 def prepare(pod: Tree, folder: Path, lookup: Lookup) -> dict[str, Path]:
     """A folder (or file) for each volume of the pod, made under `folder`. Raises MountError."""
     found: dict[str, Path] = {}
+    budget = Budget(VOLUMES_LIMIT)
     for volume in pod["spec"].get("volumes") or []:
         name = volume["name"]
         target = folder / "volumes" / name
@@ -31,7 +39,10 @@ def prepare(pod: Tree, folder: Path, lookup: Lookup) -> dict[str, Path]:
         else:
             make_folder(target, folder, 0o755)
             for source in (volume.get("projected") or {}).get("sources") or [volume]:
-                _fill(pod, source, target, name, lookup)
+                try:
+                    _fill(pod, source, target, name, lookup, budget)
+                except ConfigError as error:
+                    raise MountError(f'MountVolume.SetUp failed for volume "{name}" : {error}') from None
         found[name] = target
     return found
 
@@ -67,7 +78,7 @@ def _host_path(source: Tree, name: str) -> Path:
     return path
 
 
-def _fill(pod: Tree, source: Tree, target: Path, name: str, lookup: Lookup) -> None:
+def _fill(pod: Tree, source: Tree, target: Path, name: str, lookup: Lookup, budget: Budget) -> None:
     for kind, key, field_name in (("Secret", "secret", "secretName"), ("ConfigMap", "configMap", "name")):
         wanted = source.get(key)
         if wanted is None:
@@ -78,19 +89,12 @@ def _fill(pod: Tree, source: Tree, target: Path, name: str, lookup: Lookup) -> N
             if wanted.get("optional"):
                 return
             raise MountError(f'MountVolume.SetUp failed for volume "{name}" : {kind.lower()} "{object_name}" not found')
-        _write(values_of(kind, tree), wanted, target, name)
+        _write(tree, wanted, target, name, budget)
         return
-    if source.get("downwardAPI") is not None:
-        for item in source["downwardAPI"].get("items") or []:
-            try:
-                _put(
-                    target,
-                    item["path"],
-                    _downward(pod, item).encode(),
-                    int(item.get("mode") or source["downwardAPI"].get("defaultMode") or 0o644),
-                )
-            except ConfigError as error:
-                raise MountError(f'MountVolume.SetUp failed for volume "{name}" : {error}') from None
+    if (downward := source.get("downwardAPI")) is not None:
+        for item in downward.get("items") or []:
+            mode = int(item.get("mode") or downward.get("defaultMode") or 0o644)
+            _put(target, item["path"], _downward(pod, item).encode(), mode, budget)
         return
     if source.get("serviceAccountToken") is not None:
         return
@@ -110,22 +114,23 @@ def _downward(pod: Tree, item: Tree) -> str:
     return field(pod, (item.get("fieldRef") or {}).get("fieldPath", "metadata.name"))
 
 
-def _write(values: Mapping[str, bytes], wanted: Tree, target: Path, name: str) -> None:
+def _write(tree: Tree, wanted: Tree, target: Path, name: str, budget: Budget) -> None:
     mode = int(wanted.get("defaultMode") or 0o644)
     items = wanted.get("items")
     if not items:
-        for key, value in values.items():
-            _put(target, key, value, mode)
+        for key in keys_of(tree):
+            _put(target, key, value_of(tree, key), mode, budget)
         return
     for item in items:
-        if item["key"] not in values:
+        if not has_key(tree, item["key"]):
             if wanted.get("optional"):
                 continue
             raise MountError(f'MountVolume.SetUp failed for volume "{name}" : references non-existent key: {item["key"]}')
-        _put(target, item["path"], values[item["key"]], int(item.get("mode") or mode))
+        _put(target, item["path"], value_of(tree, item["key"]), int(item.get("mode") or mode), budget)
 
 
-def _put(target: Path, relative: str, value: bytes, mode: int) -> None:
+def _put(target: Path, relative: str, value: bytes, mode: int, budget: Budget) -> None:
+    budget.spend(max(len(value), _FILE))
     path = target / relative
     if leads_outside(path, target):
         raise MountError(f"a path that leads outside of its volume: {relative}")
@@ -176,6 +181,6 @@ def _shadow(folder: str) -> list[str]:
     return args
 
 
-def remove(folder: Path) -> None:
-    """Takes a pod's folder away, whatever its modes are."""
-    shutil.rmtree(folder, ignore_errors=True)
+def remove_folder(folder: Path) -> None:
+    """Takes a pod's folder away, whatever its modes are; not in our own time, for it may hold a million files."""
+    asyncio.get_running_loop().run_in_executor(None, functools.partial(shutil.rmtree, folder, ignore_errors=True))
