@@ -39,7 +39,7 @@ def attempt(uid: str = "job-0", *, step: str = "s0", number: int = 1, owner: str
 
 
 def pod(uid: str = "pod", job: str = "job-0", version: int = 3, phase: str = "Running") -> Pod:
-    owner = OwnerReference(kind="Job", name="j", uid=job)
+    owner = OwnerReference(kind="Job", name="j", uid=job, controller=True)
     metadata = Metadata(name=f"name-of-{uid}", uid=uid, resource_version=str(version), owner_references=(owner,))
     return Pod(metadata=metadata, status=PodStatus(phase=phase))
 
@@ -268,3 +268,16 @@ def test_what_is_known_already_is_nobodys_news(make: Any) -> None:
     for each in objects:
         sight.see(each)
     assert not any(sight.see(each) for each in objects if not isinstance(each, Event))
+
+
+@pytest.mark.parametrize(
+    "owners",
+    [(), (OwnerReference(kind="Job", name="j", uid="job-0"),), (OwnerReference(kind="ConfigMap", name="r", uid="job-0", controller=True),)],
+)
+def test_a_pod_that_no_job_controls_is_nobody_s(owners: tuple[OwnerReference, ...]) -> None:
+    record, *_ = alone()
+    sight = told([record])
+    made = Metadata(name="forged", uid="forged", labels=record.metadata.labels, owner_references=owners)
+    assert sight.see(Pod(metadata=made, status=PodStatus(phase="Succeeded"))) is None
+    assert not any(run.pods for run in sight.runs.values())
+    assert sight._early_count == 0

@@ -13,6 +13,7 @@ from jobyard.engine.logs import pods_of
 from jobyard.model import names
 from jobyard.model.errors import NoSuchStep, Rejected, Unavailable
 from jobyard.model.finding import did_you_mean
+from jobyard.model.job import job_of
 from jobyard.model.objects import CONFIG_MAPS, JOBS, PODS, ConfigMap, Job, Kind, Pod
 from jobyard.model.run import Role, RunView
 from jobyard.service.options import TargetOptions
@@ -82,7 +83,7 @@ class _Printer:
         selector = f"{names.SELECTOR},{names.RUN}={self._run}"
         async for change in self._target.cluster.watch(PODS, self._target.namespace, labels=selector):
             pod = change.object
-            if pod is None or change.type != "SEEN" or pod.metadata.uid in seen or pod.status.phase == "Pending":
+            if pod is None or job_of(pod) is None or change.type != "SEEN" or pod.metadata.uid in seen or pod.status.phase == "Pending":
                 continue
             step = pod.metadata.labels.get(names.STEP, "")
             if self._wanted(step):

@@ -24,7 +24,7 @@ from jobyard.model import names
 from jobyard.model.diagnosis import Diagnosis, diagnose
 from jobyard.model.errors import CannotRerun, Forbidden, NoSuchPage, NoSuchRun, NotFound, RunDamaged
 from jobyard.model.finding import did_you_mean
-from jobyard.model.job import owned_by
+from jobyard.model.job import job_of, owned_by
 from jobyard.model.objects import CONFIG_MAPS, EVENTS, JOBS, PODS, WHOLE_JOBS, ConfigMap, Event, Job, Kind, metadata_of
 from jobyard.model.run import Run, RunRequest, RunView
 
@@ -169,9 +169,9 @@ async def _gather(cluster: Cluster, namespace: str, run: str) -> RunSight:
             seen.see_job(job)
     uids = {job.metadata.uid for job in seen.jobs.values()}
     for pod in await cluster.list(PODS, namespace, labels=selector):
-        owner = next((owner.uid for owner in pod.metadata.owner_references if owner.uid in uids), None)
-        if owner is not None:
-            seen.see_pod(owner, pod)
+        owner = job_of(pod)
+        if owner is not None and owner.uid in uids:
+            seen.see_pod(owner.uid, pod)
     about = {*uids, *(pod.metadata.uid for pods in seen.pods.values() for pod in pods.values())}
     with _allowed(EVENTS):
         for event in await cluster.list(EVENTS, namespace, fields="type=Warning"):
@@ -230,9 +230,10 @@ async def look_at_job(cluster: Cluster, namespace: str, name: str) -> tuple[Job,
         job = await cluster.get(JOBS, namespace, name)
     except NotFound:
         return None
-    pods = await cluster.list(PODS, namespace, labels=f"{JOB_NAME_LABEL}={name}")
-    about = {name, *(pod.metadata.name for pod in pods)}
+    found = await cluster.list(PODS, namespace, labels=f"{JOB_NAME_LABEL}={name}")
+    pods = [pod for pod in found if (owner := job_of(pod)) and owner.uid == job.metadata.uid]
+    about = {job.metadata.uid, *(pod.metadata.uid for pod in pods)}
     events: list[Event] = []
     with _allowed(EVENTS):
-        events += [event for event in await cluster.list(EVENTS, namespace, fields="type=Warning") if event.involved_object.name in about]
+        events += [event for event in await cluster.list(EVENTS, namespace, fields="type=Warning") if event.involved_object.uid in about]
     return job, diagnose(job, pods, events)

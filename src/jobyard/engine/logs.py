@@ -7,14 +7,15 @@ from collections.abc import Callable, Sequence
 from jobyard.contracts import Cluster
 from jobyard.engine.sight import JOB_NAME_LABEL
 from jobyard.model.errors import Forbidden, JobyardError
+from jobyard.model.job import job_of
 from jobyard.model.objects import PODS, Pod
 from jobyard.model.run import StepView
 
 
 async def pods_of(cluster: Cluster, namespace: str, job: str) -> list[Pod]:
-    """A Job's pods, the oldest first."""
+    """The pods of the Job of this name, the oldest first."""
     pods = await cluster.list(PODS, namespace, labels=f"{JOB_NAME_LABEL}={job}")
-    return sorted(pods, key=_created)
+    return sorted((pod for pod in pods if (owner := job_of(pod)) and owner.name == job), key=_created)
 
 
 def _created(pod: Pod) -> str:

@@ -16,7 +16,7 @@ from jobyard.engine.home import Record
 from jobyard.engine.limits import LIMITS, holders
 from jobyard.engine.run_sight import RunSight
 from jobyard.model import names
-from jobyard.model.job import read
+from jobyard.model.job import job_of, read
 from jobyard.model.objects import ConfigMap, Event, Job, Metadata, Pod
 
 JOB_NAME_LABEL = "batch.kubernetes.io/job-name"
@@ -95,11 +95,11 @@ class Sight:
                 self._belongs(seen.metadata.uid, run)
                 return run
             case Pod():
-                run = self._owner(seen, seen.metadata)
-                job = next((owner.uid for owner in seen.metadata.owner_references if owner.kind == "Job"), "")
-                if run is None or _is_known(seen, run.pods.get(job, {}).get(seen.metadata.name)):
+                job = job_of(seen)
+                run = self._known(job.uid, seen) if job else None
+                if job is None or run is None or _is_known(seen, run.pods.get(job.uid, {}).get(seen.metadata.name)):
                     return None
-                run.see_pod(job, seen)
+                run.see_pod(job.uid, seen)
                 self._belongs(seen.metadata.uid, run)
                 return run
             case Event():

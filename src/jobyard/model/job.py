@@ -11,7 +11,7 @@ from typing import Any
 import msgspec
 
 from jobyard.model import names
-from jobyard.model.objects import Job, Manifest, Pod, condition
+from jobyard.model.objects import Job, Manifest, OwnerReference, Pod, condition
 from jobyard.model.run import Reason, State, StepResult
 
 
@@ -48,6 +48,11 @@ def is_stopped(job: Job) -> bool:
 def owned_by(job: Job, uid: str) -> bool:
     """Whether the Job belongs to the record with this uid: it is that record, or the record owns it. Labels prove nothing."""
     return job.metadata.uid == uid or any(owner.uid == uid for owner in job.metadata.owner_references)
+
+
+def job_of(pod: Pod) -> OwnerReference | None:
+    """The Job whose pod it is: the one that controls it. Labels only find a pod: anybody may make one with a Job's."""
+    return next((owner for owner in pod.metadata.owner_references if owner.controller and owner.kind == "Job"), None)
 
 
 def moment(text: str | None) -> datetime | None:

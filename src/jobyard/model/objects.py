@@ -21,6 +21,7 @@ class OwnerReference(Object, frozen=True, kw_only=True):
     kind: str = ""
     name: str = ""
     uid: str = ""
+    controller: bool | None = None
 
 
 class Metadata(Object, frozen=True, kw_only=True):
