@@ -23,7 +23,7 @@ from jobyard.local.watching import stream
 Tree = dict[str, Any]
 _METHODS = {"": ("GET", "POST", "PUT", "PATCH", "DELETE"), "status": ("GET", "PUT", "PATCH"), "finalize": ("PUT",), "log": ("GET",)}
 """What may be asked of an object, and of its subresources."""
-_QUERY_LIMIT = 64 * 1024
+_QUERY_LIMIT = 32 * 1024
 _WARNINGS_LIMIT = 4096
 """Characters of all warnings together: they are sent in headers."""
 Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]

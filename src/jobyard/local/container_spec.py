@@ -52,8 +52,9 @@ def last_words(spec: ContainerSpec, log: Path, code: int) -> str:
     """The container's termination message: what it wrote there, else, where its policy says so, the end of its log."""
     text = read_within(spec.termination[1], MESSAGE_LIMIT)
     if not text and code and spec.container.get("terminationMessagePolicy") == "FallbackToLogsOnError":
-        lines = read_within(log, _TAIL, from_end=True).splitlines(keepends=True)[-80:]
-        text = b"".join(line.split(b" ", 2)[-1] for line in lines)[-2048:]
+        whole = read_within(log, _TAIL, from_end=True)
+        lines = whole.removesuffix(b"\n").split(b"\n")[-80:] if whole else []
+        text = b"".join(line.split(b" ", 2)[-1] + b"\n" for line in lines)[-2048:]
     return text.decode(errors="replace")
 
 

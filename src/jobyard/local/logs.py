@@ -110,12 +110,12 @@ def select(path: Path, query: LogQuery) -> tuple[list[bytes], int]:
     except OSError:
         return [], 0
     end = data.rfind(b"\n") + 1
-    lines = data[:end].splitlines(keepends=True)
+    lines = data[: max(end - 1, 0)].split(b"\n") if end else []  # \r ends none: a line may hold it
     if query.since is not None:
         lines = [line for line in lines if _time(line) >= query.since]
     if query.tail is not None:
         lines = lines[-query.tail :] if query.tail else []
-    return [strip(line, query.timestamps) for line in lines], end
+    return [strip(line, query.timestamps) + b"\n" for line in lines], end
 
 
 def strip(line: bytes, timestamps: bool) -> bytes:

@@ -175,13 +175,15 @@ class PodWorker:
 
     async def _mount(self) -> bool:
         """Sets up the volumes; waits while what they name does not exist. False when the pod is to end first."""
+        failures = 0
         while not self._stop.is_set():
             self.config_changed.clear()
             try:
                 self._volumes = volumes.prepare(self._pod, self._folder, self._lookup)
             except (volumes.MountError, OSError, ValueError) as error:
                 self._objects.event(self._pod, "Warning", "FailedMount", str(error), "kubelet")
-                await self._either(self.config_changed)
+                failures += 1
+                await self._either(self.config_changed, _wait(failures))
             else:
                 return True
         return False
