@@ -303,7 +303,8 @@ def _pod_specs(tree: Tree) -> Iterator[Tree]:
 
 # --- copies of our own ---
 
-_OURS = (names.RUN, names.ROLE, names.STEP, names.ATTEMPT, names.STATE, names.ENDED, names.TRIGGER, names.KEY, names.REQUEST, names.STOP)
+_OURS = tuple(sorted(value for value in vars(names).values() if isinstance(value, str) and value.startswith("jobyard.dev/")))
+"""All labels and annotations that we know."""
 
 
 def _copied(tree: Tree, chance: random.Random) -> Tree:
@@ -325,9 +326,11 @@ def _copied(tree: Tree, chance: random.Random) -> Tree:
             ((template.get("metadata") or {}).get("labels") or {}).pop(label, None)
             ((template.get("metadata") or {}).get("labels") or {}).pop(f"batch.kubernetes.io/{label}", None)
     for _ in range(chance.choice((0, 1, 2, 3))):
-        where = metadata.setdefault(chance.choice(("labels", "annotations")), {})
-        own = [key for key in where if key.startswith("jobyard.dev/")]
-        where[chance.choice((*own, *_OURS))] = chance.choice(TEXTS)
+        where = chance.choice(("labels", "annotations", "annotations"))
+        there = metadata.setdefault(where, {})
+        own = [key for key in there if key.startswith("jobyard.dev/")]
+        fit = [text for text in TEXTS if len(text) < 64 and text.isalnum() and text.isascii()] if where == "labels" else TEXTS
+        there[chance.choice((*own, *_OURS))] = chance.choice(fit)
     data = made.get("data")
     if isinstance(data, dict) and data and chance.random() < 0.5:
         data[chance.choice(sorted(data))] = chance.choice(TEXTS)
