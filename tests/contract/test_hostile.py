@@ -156,7 +156,7 @@ async def test_a_status_that_a_client_writes_ends_nothing(cluster: HttpCluster, 
 
 async def test_a_pod_s_status_and_counts_that_a_client_writes_end_nothing(cluster: HttpCluster, namespace: str) -> None:
     await create(cluster, namespace, job("h", "exit 1", backoffLimit=1))
-    made = await until_pod(cluster, namespace, "h", lambda each: True)
+    made = await until_pod(cluster, namespace, "h", lambda each: bool(each.metadata.uid))
     path = f"/api/v1/namespaces/{namespace}/pods/{made.metadata.name}"
     notes = {"batch.kubernetes.io/job-completion-index": "²", "batch.kubernetes.io/job-index-failure-count": "9" * 5000}
     for sub, change in (
