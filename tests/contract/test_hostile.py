@@ -281,7 +281,8 @@ async def test_owners_of_fields_that_are_none_are_passed_over(cluster: HttpClust
         return json.loads(await cluster.call(method, where, "change it", body=json.dumps(body).encode(), media=media, params=params))
 
     await put("PATCH", wanted, "application/apply-patch+yaml", fieldManager="x")
-    for fields in ({"f:data": {"k:[1]": {}}}, {"f:data": {"k:{": {}}}, {"x": {}}):
+    sets: tuple[Tree, ...] = ({"f:data": {"k:[1]": {}}}, {"f:data": {"k:{": {}}}, {"x": {}})
+    for fields in sets:
         entry = {"manager": "x", "operation": "Apply", "fieldsType": "FieldsV1", "fieldsV1": fields}
         kept = await put("PATCH", {"metadata": {"managedFields": [entry]}}, MERGE)
         assert kept["metadata"]["managedFields"][0]["fieldsV1"] == {"f:data": {"f:a": {}}}

@@ -22,11 +22,11 @@ class Kind:
 
 
 async def _objects_locally(kubeconfig: Path, seeds: Sequence[int]) -> Verdict:
-    return await try_objects(kubeconfig, seeds, a_round=12)
+    return await try_objects(kubeconfig, seeds, a_round=15)
 
 
 async def _objects_on_a_node(kubeconfig: Path, seeds: Sequence[int]) -> Verdict:
-    return await try_objects(kubeconfig, seeds, a_round=25)
+    return await try_objects(kubeconfig, seeds, a_round=17, thrifty=True)
 
 
 KINDS = {

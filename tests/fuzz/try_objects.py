@@ -8,7 +8,7 @@ import json
 import statistics
 import tempfile
 import uuid
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -22,15 +22,13 @@ from tests.fuzz.verdict import Verdict, log_of, traced
 from tests.manifests import Tree
 from tests.waiting import is_running, until_job, until_pod
 
-ALONE = 3
-"""How often the good runs are timed alone."""
 LATE = 2.0
 """Times alone that good runs may take in company."""
 AT_ONCE = 4
 
 
-async def try_objects(kubeconfig: Path, seeds: Sequence[int], *, a_round: int) -> Verdict:
-    """`a_round`: how many seeds come with one batch of good runs."""
+async def try_objects(kubeconfig: Path, seeds: Sequence[int], *, a_round: int, thrifty: bool = False) -> Verdict:
+    """`a_round`: how many seeds come with one batch of good runs. `thrifty`: few of them start pods."""
     log = log_of(kubeconfig)
     since = log.stat().st_size if log else 0
     process = daemon.running_pid(kubeconfig.parent) if log else None
@@ -41,7 +39,7 @@ async def try_objects(kubeconfig: Path, seeds: Sequence[int], *, a_round: int) -
         try:
             with tempfile.TemporaryDirectory(prefix="jobyard-fuzz-") as folder:
                 async with good_runs(cluster, namespace, Path(folder)) as good:
-                    asked.words += await _rounds(good, cluster, hostile, namespace, seeds, a_round, asked)
+                    asked.words += await _rounds(good, cluster, hostile, namespace, [*batched(seeds, a_round)], asked, thrifty=thrifty)
             asked.words += good.words
         finally:
             await _clear(hostile, namespace)
@@ -49,6 +47,10 @@ async def try_objects(kubeconfig: Path, seeds: Sequence[int], *, a_round: int) -
     if log and daemon.running_pid(kubeconfig.parent) != process:
         asked.words.append("the local cluster's process has ended")
     return Verdict(seeds=len(seeds), calls=asked.calls, refused=asked.refused, words=(*asked.words, *traced(log, since)))
+
+
+def batched(seeds: Sequence[int], size: int) -> Iterator[Sequence[int]]:
+    return (seeds[begin : begin + size] for begin in range(0, len(seeds), size))
 
 
 class _Asked:
@@ -73,24 +75,31 @@ class _Asked:
 
 
 async def _rounds(
-    good: GoodRuns, cluster: HttpCluster, hostile: HttpCluster, namespace: str, seeds: Sequence[int], a_round: int, asked: _Asked
+    good: GoodRuns,
+    cluster: HttpCluster,
+    hostile: HttpCluster,
+    namespace: str,
+    rounds: Sequence[Sequence[int]],
+    asked: _Asked,
+    *,
+    thrifty: bool,
 ) -> list[str]:
     await good.batch()  # what is loaded once, images too
-    alone = statistics.median([await good.batch() for _ in range(ALONE)])
-    took = []
-    for begin in range(0, len(seeds), a_round):
+    alone, together = [], []
+    for seeds in rounds:
+        alone.append(await good.batch())  # before each round: the machine may have other things to do meanwhile
         decoy = await good.lay_out_decoy()
         await until_pod(cluster, namespace, await until_job(cluster, namespace, decoy, "b"), is_running)
         ours = await _ours(hostile, namespace)
-        done = [(seed, calls(seed, namespace, ours)) for seed in seeds[begin : begin + a_round]]
+        done = [(seed, calls(seed, namespace, ours, thrifty=thrifty)) for seed in seeds]
         harm = asyncio.create_task(_harm(hostile, done, asked))
-        took.append(await good.batch())
+        together.append(await good.batch())
         await harm
         await good.engine.cancel(decoy)
         await _clear(hostile, namespace)
-    together = statistics.median(took)
-    if together > LATE * alone:
-        return [f"good work came late: {together:.1f} s in company, {alone:.1f} s alone; by rounds {[round(each, 1) for each in took]}"]
+    if statistics.median(together) > LATE * statistics.median(alone):
+        shown = ", ".join(f"{one:.1f} after {other:.1f} alone" for one, other in zip(together, alone, strict=True))
+        return [f"good work came late; seconds in company, round by round: {shown}"]
     return []
 
 
