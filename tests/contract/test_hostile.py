@@ -288,6 +288,10 @@ async def test_owners_of_fields_that_are_none_are_passed_over(cluster: HttpClust
         assert kept["metadata"]["managedFields"][0]["fieldsV1"] == {"f:data": {"f:a": {}}}
     again = await put("PATCH", {**wanted, "data": {"b": "2"}}, "application/apply-patch+yaml", fieldManager="x")
     assert again["data"] == {"b": "2"}
+    nothing = {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "c"}}
+    for body in (nothing, nothing, {**nothing, "data": None}):
+        left = await put("PATCH", body, "application/apply-patch+yaml", fieldManager="y", force="true")
+    assert left["data"] == {"b": "2"}
 
 
 # --- what lies on the disk ---

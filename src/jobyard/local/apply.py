@@ -186,7 +186,7 @@ def _write(paths: set[Path]) -> Tree:
 
 
 def _read(tree: Tree, path: Path = ()) -> Iterator[Path]:
-    if "." in tree or not tree:
+    if path and ("." in tree or not tree):
         yield path
     for key, inner in tree.items():
         if key != ".":
