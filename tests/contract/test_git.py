@@ -25,7 +25,7 @@ from jobyard.supervise import Report, Restarts, Supervised
 from jobyard.triggers.git import moves
 from jobyard.triggers.git.clone import Clone, open_here, open_url
 from jobyard.triggers.git.history import requeue, transitions
-from jobyard.triggers.git.manifests import Policy
+from jobyard.triggers.git.policy import Policy
 from jobyard.triggers.git.settings import Settings
 from jobyard.triggers.git.trigger import GitTrigger, Pass
 from tests.certificates import server_context
