@@ -129,7 +129,8 @@ def unreadable(document: Document) -> Iterator[Breach]:
 def _unreadable(root: Part, shape: Shape, value: Any, path: TreePath) -> Iterator[Breach]:
     if value is None or shape.kind not in ("object", "map", "list"):
         return
-    if not isinstance(value, list if shape.kind == "list" else dict):
+    fits = isinstance(value, list if shape.kind == "list" else dict)
+    if not fits:
         yield Breach(part=root, key=path, expected="a list" if shape.kind == "list" else "a mapping")
     elif shape.kind == "list" and shape.item:
         for index, each in enumerate(value):
