@@ -22,10 +22,11 @@ from jobyard.cluster.client import HttpCluster, open_cluster
 from jobyard.cluster.kubeconfig import connect
 from jobyard.files.document import load
 from jobyard.files.pod_security.judge import judge
-from jobyard.model.errors import Forbidden, NotFound, Rejected, Unavailable
+from jobyard.model.errors import Forbidden, Rejected, Unavailable
 from jobyard.model.objects import Kind, Other
 from jobyard.model.pod_level import PodLevel
 from tests.pod_mutants import mutants
+from tests.waiting import until
 
 AT_ONCE = 8
 LEVELS = (PodLevel.BASELINE, PodLevel.RESTRICTED)
@@ -63,24 +64,12 @@ async def enforcing(cluster: HttpCluster) -> AsyncIterator[dict[PodLevel, str]]:
             body = {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name, "labels": labels}}
             await cluster.call("POST", "/api/v1/namespaces", f"create Namespace {name}", body=msgspec.json.encode(body))
             made[level] = name
-        async with asyncio.timeout(60):
-            for name in made.values():
-                await _has_account(cluster, name)
+        for name in made.values():
+            await until(cluster, SERVICE_ACCOUNTS, name, "default", lambda _: True)  # without it no pod is let in
         yield made
     finally:
         for name in made.values():
             await cluster.call("DELETE", f"/api/v1/namespaces/{name}", f"delete Namespace {name}")
-
-
-async def _has_account(cluster: HttpCluster, namespace: str) -> None:
-    """Waits for the account that each pod has, without which none is let in."""
-    while True:
-        try:
-            await cluster.get(SERVICE_ACCOUNTS, namespace, "default")
-        except NotFound:
-            await asyncio.sleep(0.05)
-        else:
-            return
 
 
 async def theirs(cluster: HttpCluster, namespace: str, tree: Any) -> str | None:
@@ -117,7 +106,9 @@ def count(found: Sequence[PodVerdicts]) -> str:
         refused = [each for each in judged if each.theirs]
         missed = sum(not each.ours for each in refused)
         others = sum(bool(each.ours) and not each.theirs for each in judged)
-        lines.append(f"{level}: the server judges {len(judged)} and refuses {len(refused)}. We allow {missed} of these, and refuse {others} others.")
+        lines.append(
+            f"{level}: the server judges {len(judged)} and refuses {len(refused)}. We allow {missed} of these, and refuse {others} others."
+        )
     return "\n".join(lines)
 
 

@@ -250,3 +250,24 @@ _CHANGES: tuple[Callable[[Tree, random.Random], None], ...] = (
     *(_host, _users, _system, _whole_context, _root, _user, _seccomp, _apparmor, _selinux, _windows, _sysctls, _privileges),
     *(_capabilities, _capabilities, _proc, _ports, _probe, _probe, _volume, _volume, _unset, _unset),
 )
+
+
+def makers(of: Tree) -> list[Tree]:
+    """An object of each kind that is a pod, or that makes pods like this one."""
+    labels = {"app": "x"}
+    once = {"metadata": {"labels": labels}, "spec": {**of["spec"], "restartPolicy": "Never"}}
+    always = {"metadata": {"labels": labels}, "spec": of["spec"]}
+    apps = {"selector": {"matchLabels": labels}, "template": always}
+
+    def made(api_version: str, kind: str, **more: Any) -> Tree:
+        return {"apiVersion": api_version, "kind": kind, "metadata": {"name": "made"}, **more}
+
+    return [
+        of,
+        made("v1", "PodTemplate", template=always),
+        made("v1", "ReplicationController", spec={"selector": labels, "template": always}),
+        *(made("apps/v1", kind, spec=apps) for kind in ("DaemonSet", "Deployment", "ReplicaSet")),
+        made("apps/v1", "StatefulSet", spec={**apps, "serviceName": "x"}),
+        made("batch/v1", "Job", spec={"template": once}),
+        made("batch/v1", "CronJob", spec={"schedule": "* * * * *", "jobTemplate": {"spec": {"template": once}}}),
+    ]
