@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -75,9 +76,13 @@ def test_what_a_step_may_fill_in_decides_nothing_of_a_pod_s_power(tmp_path: Path
     for spec in ({"hostPID": "{{ params.x }}"}, {"securityContext": "{{ params.x }}"}, {"serviceAccountName": "{{ params.x }}"}):
         assert said(tmp_path, x=flow(**spec)), spec
         assert said(tmp_path, ANYTHING, x=flow(**spec)) == []
-    whole = text(workflow("flow", {"name": "a", "job": {"spec": {"template": "{{ params.x }}"}}}))
-    for policy in (allowing(service_accounts=None), allowing(pods=PodLevel.ANY)):  # each of the two needs to know the pod
-        assert any("as spec.template, which is judged before it runs" in each for each in said(tmp_path, policy, x=whole))
+    whole = text(workflow("flow", {"name": "a", "job": {"metadata": "{{ params.x }}", "spec": {"template": "{{ params.x }}"}}}))
+    open_but_for_one: list[dict[str, Any]] = [{"pods": PodLevel.BASELINE}, {"service_accounts": frozenset()}, {"finalizers": False}]
+    for more in open_but_for_one:
+        told = "".join(said(tmp_path, replace(ANYTHING, **more), x=whole))
+        for place in ("metadata", "spec.template"):
+            assert f"as {place}, which is judged before it runs" in told
+    assert "which is judged before it runs" not in "".join(said(tmp_path, ANYTHING, x=whole))
 
 
 @pytest.mark.parametrize("maker", makers(pod(hostPID=True)), ids=lambda each: str(each["kind"]))

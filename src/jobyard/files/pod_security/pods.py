@@ -111,11 +111,13 @@ def pod_of(document: Document) -> Pod | None:
 
 
 def unreadable(document: Document) -> Iterator[Breach]:
-    """The places on the way to a pod, and in it, where a mapping or a list is wanted and something else stands: a placeholder, say,
-    which is filled when nobody judges any more."""
+    """The places in an object that makes pods, on the way to its pod and in it, where a mapping or a list is wanted and something else
+    stands: a placeholder, say, which is filled when nobody judges any more."""
     part, place = _root(document), _place(document)
     if place is None:
         return
+    if part.has("metadata") and part.part("metadata") is None:
+        yield Breach(part=part, key=("metadata",), expected="a mapping")
     for key in place:
         below = part.part(key)
         if below is None:

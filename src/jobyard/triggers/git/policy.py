@@ -55,7 +55,7 @@ class Policy:
 def beyond(placed: Sequence[Placed], policy: Policy) -> list[Finding]:
     """A mistake for each thing in manifests that gives more power than the policy allows: pods, service accounts, finalizers."""
     found = [finding for each in placed for finding in _beyond(each.document, policy)]
-    return list(dict.fromkeys(found))  # several steps may name one file
+    return list(dict.fromkeys(found))  # several steps may name one file, and several rules one place
 
 
 def _beyond(document: Document, policy: Policy) -> Iterator[Finding]:
@@ -63,6 +63,8 @@ def _beyond(document: Document, policy: Policy) -> Iterator[Finding]:
     api_version, kind = str(tree.get("apiVersion")), str(tree.get("kind"))
     if belongings.of(api_version, kind) is Belonging.REFUSED:
         return
+    if policy.pods is PodLevel.ANY and (policy.service_accounts is not None or not policy.finalizers):
+        yield from unread(document)  # any other level has it said, too
     yield from _pods(document, api_version, kind, policy)
     yield from _accounts(document, api_version, kind, policy)
     if not policy.finalizers:
@@ -84,8 +86,6 @@ def _pods(document: Document, api_version: str, kind: str, policy: Policy) -> It
 def _accounts(document: Document, api_version: str, kind: str, policy: Policy) -> Iterator[Finding]:
     if policy.service_accounts is None:
         return
-    if policy.pods is PodLevel.ANY:
-        yield from unread(document)
     pod, named = pod_of(document), list[tuple[TreePath, object]]()
     if pod is not None:
         named = [((*pod.spec.path, key), pod.spec.value.get(key)) for key in ("serviceAccountName", "serviceAccount")]
