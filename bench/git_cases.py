@@ -16,7 +16,7 @@ from jobyard.cluster.kubeconfig import connect
 from jobyard.engine.clock import SystemClock
 from jobyard.engine.engine import open_engine
 from jobyard.triggers.git.clone import open_url
-from jobyard.triggers.git.manifests import Policy
+from jobyard.triggers.git.policy import Policy
 from jobyard.triggers.git.settings import Settings
 from jobyard.triggers.git.trigger import GitTrigger
 

@@ -25,7 +25,7 @@ from jobyard.supervise import Report, Restarts, Supervised
 from jobyard.triggers.git import moves
 from jobyard.triggers.git.clone import Clone, open_here, open_url
 from jobyard.triggers.git.history import requeue, transitions
-from jobyard.triggers.git.manifests import Policy
+from jobyard.triggers.git.policy import Policy
 from jobyard.triggers.git.settings import Settings
 from jobyard.triggers.git.trigger import GitTrigger, Pass
 from tests.certificates import server_context
@@ -168,6 +168,43 @@ async def test_odd_files_each_have_a_clear_end_and_stop_no_other(
     ):
         assert words in log, words
     assert "root:" not in log
+    assert [each.metadata.name for each in await cluster.list(JOBS, namespace)] == ["good"]
+
+
+async def test_who_may_push_is_neither_the_node_nor_another_account(
+    engine: ClusterEngine, cluster: HttpCluster, namespace: str, remote: Path, person: Person
+) -> None:
+    token: Tree = {"apiVersion": "v1", "kind": "Secret", "type": "kubernetes.io/service-account-token"}
+    token["metadata"] = {"name": "t", "annotations": {"kubernetes.io/service-account.name": "jobyard"}}
+    held = job("held")
+    held["metadata"]["finalizers"] = ["example.com/keep"]
+    person.write("manifests/all.yaml", text(job("strong", container={"securityContext": {"privileged": True}})))
+    bad = {
+        "node": job("node", pod={"hostNetwork": True}),
+        "disk": job("disk", pod={"volumes": [{"name": "root", "hostPath": {"path": "/"}}]}),
+        "strong": workflow("strong", {"name": "a", "manifest": "../manifests/all.yaml"}),
+        "account": job("account", pod={"serviceAccountName": "jobyard"}),
+        "held": held,
+    }
+    for name, manifest in bad.items():
+        person.write(f"queued/{name}.yaml", text(manifest))
+    person.write("queued/token.yaml", text(token, job("token")))
+    person.write("queued/good.yaml", text(job("good", container={"securityContext": {"runAsUser": 0}})))
+    person.push()
+    await until_idle(await trigger(remote, namespace), engine)
+    found = tree(remote)
+    assert (found.pop("good.yaml"), found.pop("all.yaml")) == ("succeeded", "manifests")
+    assert found == {f"{name}.yaml": "failed" for name in (*bad, "token")}
+    log = git(remote, "log", "--format=%B", "main")
+    for words in (
+        "true as spec.template.spec.hostNetwork, which pods: baseline forbids, expected false; change or remove it",
+        "volumes[0].hostPath, which pods: baseline forbids",
+        "manifests/all.yaml:19:23: true as spec.template.spec.containers[0].securityContext.privileged",
+        'service account "jobyard", as which this repository may run nothing',
+        'service account "jobyard", whose token this Secret asks for',
+        "metadata.finalizers, which would keep what is over from being deleted",
+    ):
+        assert words in log, words
     assert [each.metadata.name for each in await cluster.list(JOBS, namespace)] == ["good"]
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import msgspec
 
 from jobyard.triggers.git.clone import open_url
-from jobyard.triggers.git.manifests import Policy
+from jobyard.triggers.git.policy import Policy
 from jobyard.triggers.git.settings import Settings
 from jobyard.triggers.git.trigger import GitTrigger
 from tests.crash.place import Place

@@ -146,6 +146,25 @@ def test_from_nothing_to_done(jobyard: Jobyard, remote: Path, tmp_path: Path) ->
     assert tree(remote)["hello.yaml"] == "succeeded"
 
 
+def test_options_and_variables_say_what_files_may_ask_for(jobyard: Jobyard, remote: Path, tmp_path: Path) -> None:
+    person = Person(remote, tmp_path / "person")
+    person.write("queued/near.yaml", yaml.safe_dump(job("near", pod={"hostIPC": True})))
+    person.push()
+    more = {"cwd": tmp_path, "XDG_CACHE_HOME": str(tmp_path / "cache"), **NO_CONFIG}
+
+    def call(*words: str, cluster: bool = True, **env: str) -> Answer:
+        return jobyard("git", *words, "--repository", str(remote), "--branch", "main", cluster=cluster, **more, **env)
+
+    refused = call("process", "--wait")
+    assert "near.yaml  queued → failed: queued/near.yaml:" in refused.out, refused.err
+    assert "true as spec.template.spec.hostIPC, which pods: baseline forbids, expected false" in refused.out
+    assert call("requeue", "near.yaml", cluster=False).code == 0
+    assert "near.yaml  queued → failed" in call("process", "--wait", JOBYARD_GIT_PODS="restricted").out
+    assert call("requeue", "near.yaml", cluster=False).code == 0
+    assert "near.yaml  processing → succeeded" in call("process", "--wait", "--pods", "any").out
+    assert "privileged" in call("process", "--pods", "privileged").err
+
+
 def test_mistakes_are_told_in_a_sentence(jobyard: Jobyard, tmp_path: Path) -> None:
     empty = jobyard("git", "process", cwd=tmp_path, **NO_CONFIG)
     assert empty.code == 2
@@ -213,6 +232,7 @@ def test_goji_s_container_can_be_replaced(
     person = Person(remote, tmp_path / "person")
     manifest = job(name)
     manifest["metadata"]["annotations"] = {"why": "test"}
+    manifest["spec"]["template"]["spec"]["hostIPC"] = True  # beyond `baseline`: goji forbade nothing
     person.write(f"queued/{name}.yaml", yaml.safe_dump(manifest))
     commit = person.push()
     port = free_port()

@@ -20,8 +20,9 @@ from jobyard.triggers.git import layout, moves, webhooks
 from jobyard.triggers.git.clone import is_in, without_password
 from jobyard.triggers.git.layout import Entry, Place, QueueFile
 from jobyard.triggers.git.listen import Message, Webhooks
-from jobyard.triggers.git.manifests import Policy, hide, secrets, unpack
+from jobyard.triggers.git.manifests import hide, secrets, unpack
 from jobyard.triggers.git.moves import Move
+from jobyard.triggers.git.policy import Policy
 from jobyard.triggers.git.repository import Repository, Source
 from jobyard.triggers.git.settings import Settings
 from jobyard.triggers.git.trigger import GitTrigger

@@ -10,9 +10,10 @@ from pathlib import Path
 import rich_click as click
 
 from jobyard.compat import goji
+from jobyard.model.pod_level import PodLevel
 from jobyard.service.options import GitOptions, ServeOptions, TargetOptions
 
-_ANYTHING = ServeOptions(namespaces=("*",), kinds=("*",), commit_each=True)
+_ANYTHING = ServeOptions(namespaces=("*",), kinds=("*",), pods=PodLevel.ANY, service_accounts=("*",), finalizers=True, commit_each=True)
 
 
 @click.group()

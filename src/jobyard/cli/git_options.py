@@ -9,6 +9,7 @@ from typing import Any, TypeVar
 
 import rich_click as click
 
+from jobyard.model.pod_level import PodLevel
 from jobyard.service.options import IDENTITY, GitOptions, ServeOptions
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -37,7 +38,7 @@ def git_options(command: F) -> F:
 
 
 def serve_options(command: F) -> F:
-    """--allow-namespace, --allow-kind and --commit-each, handed over as one ServeOptions."""
+    """What files may ask for (--allow-namespace, --pods and their like) and how transitions are committed, handed over as one ServeOptions."""
 
     @click.option(
         "--allow-namespace", "namespaces", multiple=True, metavar="NAME", help="Files may name this namespace too; * for any. Repeatable."
@@ -45,6 +46,23 @@ def serve_options(command: F) -> F:
     @click.option(
         "--allow-kind", "kinds", multiple=True, metavar="KIND", help="Files may hold this kind beside Job, ConfigMap and Secret; * for any."
     )
+    @click.option(
+        "--pods",
+        type=click.Choice([level.value for level in PodLevel]),
+        default=PodLevel.BASELINE.value,
+        envvar="JOBYARD_GIT_PODS",
+        show_default=True,
+        help="The level of the Pod Security Standards that pods of files keep to.",
+    )
+    @click.option(
+        "--allow-service-account",
+        "service_accounts",
+        multiple=True,
+        metavar="NAME",
+        envvar="JOBYARD_GIT_SERVICE_ACCOUNTS",
+        help="Pods of files may have this service account beside `default`; * for any. Repeatable.",
+    )
+    @click.option("--allow-finalizers", "finalizers", is_flag=True, envvar="JOBYARD_GIT_FINALIZERS", help="Files may bring finalizers.")
     @click.option(
         "--start-timeout",
         metavar="DURATION",
@@ -55,8 +73,25 @@ def serve_options(command: F) -> F:
     )
     @click.option("--commit-each", is_flag=True, help="One commit a transition, instead of one for all that happened at once.")
     @functools.wraps(command)
-    def wrapped(namespaces: tuple[str, ...], kinds: tuple[str, ...], commit_each: bool, start_timeout: timedelta, **rest: Any) -> Any:
-        options = ServeOptions(namespaces=namespaces, kinds=kinds, commit_each=commit_each, start_timeout=start_timeout or None)
+    def wrapped(
+        namespaces: tuple[str, ...],
+        kinds: tuple[str, ...],
+        pods: str,
+        service_accounts: tuple[str, ...],
+        finalizers: bool,
+        commit_each: bool,
+        start_timeout: timedelta,
+        **rest: Any,
+    ) -> Any:
+        options = ServeOptions(
+            namespaces=namespaces,
+            kinds=kinds,
+            pods=PodLevel(pods),
+            service_accounts=service_accounts,
+            finalizers=finalizers,
+            commit_each=commit_each,
+            start_timeout=start_timeout or None,
+        )
         return command(serve=options, **rest)
 
     return wrapped  # type: ignore[return-value]

@@ -14,8 +14,8 @@ from jobyard.service.obstacles import Obstacles
 from jobyard.service.options import GitOptions, ServeOptions, TargetOptions
 from jobyard.service.target import open_target
 from jobyard.triggers.git.clone import Clone, open_here, open_url
-from jobyard.triggers.git.manifests import KINDS, Policy
 from jobyard.triggers.git.moves import Move
+from jobyard.triggers.git.policy import KINDS, Policy
 from jobyard.triggers.git.settings import Settings
 from jobyard.triggers.git.trigger import GitTrigger
 
@@ -58,5 +58,8 @@ def _settings(options: GitOptions, serve: ServeOptions, namespace: str, **more: 
         default_namespace=namespace,
         namespaces=None if "*" in serve.namespaces else frozenset(serve.namespaces),
         kinds=None if "*" in serve.kinds else KINDS | frozenset(serve.kinds),
+        pods=serve.pods,
+        service_accounts=None if "*" in serve.service_accounts else frozenset(serve.service_accounts),
+        finalizers=serve.finalizers,
     )
     return Settings(policy=policy, base=options.base, commit_each=serve.commit_each, start_timeout=serve.start_timeout, **more)

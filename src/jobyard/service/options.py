@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import timedelta
 
+from jobyard.model.pod_level import PodLevel
+
 IDENTITY = "Jobyard <jobyard@localhost>"
 
 
@@ -49,5 +51,8 @@ class ServeOptions:
 
     namespaces: tuple[str, ...] = ()
     kinds: tuple[str, ...] = ()
+    pods: PodLevel = PodLevel.BASELINE
+    service_accounts: tuple[str, ...] = ()
+    finalizers: bool = False
     commit_each: bool = False
     start_timeout: timedelta | None = timedelta(hours=1)

@@ -7,7 +7,7 @@ import binascii
 import io
 import tarfile
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -21,28 +21,11 @@ from jobyard.model.finding import Finding
 from jobyard.model.objects import Manifest
 from jobyard.model.workflow import Workflow
 from jobyard.triggers.git.layout import LINK, REGULAR, QueueFile, is_plain
+from jobyard.triggers.git.policy import Policy, beyond
 
-KINDS = frozenset(["Job", "ConfigMap", "Secret"])
 _HIDE_AT_LEAST = 4
 """Shorter values are not hidden in logs: hiding every `1` would leave no log."""
 _SECRET_WORDS = ("password", "passwd", "secret", "token", "apikey", "api_key", "credential", "private")
-
-
-@dataclass(frozen=True, kw_only=True)
-class Policy:
-    """What the files of a repository may ask for."""
-
-    default_namespace: str
-    namespaces: frozenset[str] | None = field(default_factory=frozenset)
-    """Namespaces beside the default one; None for any."""
-    kinds: frozenset[str] | None = KINDS
-    """Kinds of objects; None for any."""
-
-    def allows_namespace(self, name: str) -> bool:
-        return self.namespaces is None or name == self.default_namespace or name in self.namespaces
-
-    def allows_kind(self, name: str) -> bool:
-        return self.kinds is None or name in self.kinds
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -87,7 +70,7 @@ def needs_others(text: bytes) -> bool:
 def read_queued(path: Path, root: Path, policy: Policy) -> Bundle:
     """What the file asks for. Raises InvalidFiles, its paths relative to `root`."""
     reading = read(path, (workflow_file.READER,), plain.read, root)
-    findings = [*reading.findings, *_kinds(reading, policy)]
+    findings = [*reading.findings, *_kinds(reading, policy), *beyond(reading.placed, policy)]
     workflow = reading.workflow
     if workflow is not None:
         namespace = workflow.namespace or policy.default_namespace
@@ -110,7 +93,7 @@ def _kinds(reading: Reading, policy: Policy) -> list[Finding]:
             expected=f"one of {allowed}",
         )
         for each in reading.objects
-        if each.belonging is not Belonging.REFUSED and not policy.allows_kind(each.kind)
+        if each.belonging is not Belonging.REFUSED and not policy.allows_kind(each.api_version, each.kind)
     ]
 
 

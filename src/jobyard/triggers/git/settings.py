@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import timedelta
 
-from jobyard.triggers.git.manifests import Policy
+from jobyard.triggers.git.policy import Policy
 
 
 @dataclass(frozen=True, kw_only=True)
