@@ -119,6 +119,27 @@ async def test_an_object_that_is_somebody_else_s_fails_the_run_before_anything_s
         await engine.submit(request(two(tmp_path), role))
 
 
+async def test_only_what_a_released_run_of_the_source_brought_makes_way(
+    engine: ClusterEngine, cluster: HttpCluster, namespace: str, tmp_path: Path
+) -> None:
+    """Labels are copied by people, and names of records stand in commits: neither makes an object ours to replace."""
+    settings: Tree = {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "settings"}, "data": {"a": "first"}}
+    async with asyncio.timeout(BOUND):
+        first = await engine.submit(request(two(tmp_path), settings))
+        await engine.outcome(first)
+        await engine.release(first)
+        theirs = await cluster.get(CONFIG_MAPS, namespace, "settings")
+        for name, labels in (("copied", theirs.metadata.labels), ("half", {**theirs.metadata.labels, names.RUN: ""})):
+            await cluster.create(CONFIG_MAPS, namespace, {"metadata": {"name": name, "labels": labels}, "data": {"a": "a person's"}})
+        for name in ("copied", "half", first.name):
+            with pytest.raises(Rejected, match="it is left alone"):
+                await engine.submit(request(two(tmp_path), {**settings, "metadata": {"name": name}}))
+        assert (await cluster.get(CONFIG_MAPS, namespace, first.name)).metadata.uid == first.uid
+        assert (await cluster.get(CONFIG_MAPS, namespace, "copied")).data == {"a": "a person's"}
+        await engine.submit(request(two(tmp_path, "sleep 300"), {**settings, "data": {"a": "second"}}))
+        assert (await cluster.get(CONFIG_MAPS, namespace, "settings")).data == {"a": "second"}
+
+
 @pytest.mark.parametrize("steps", [1, 2])
 async def test_releasing_an_old_run_leaves_a_new_one_of_its_name_alone(
     cluster: HttpCluster, namespace: str, tmp_path: Path, steps: int

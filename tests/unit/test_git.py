@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import base64
+import dataclasses
 import hashlib
 import hmac
-import io
 import json
-import tarfile
 from pathlib import Path
 from urllib.parse import urlencode
 
@@ -16,34 +15,86 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from jobyard.compat import goji
-from jobyard.triggers.git import layout, moves, webhooks
-from jobyard.triggers.git.clone import is_in, without_password
+from jobyard.triggers.git import credentials, layout, moves, webhooks
+from jobyard.triggers.git.clone import FolderNotOurs, is_in, own_folder
+from jobyard.triggers.git.command import PIECE
+from jobyard.triggers.git.credentials import NOBODY, Login, read_address
 from jobyard.triggers.git.layout import Entry, Place, QueueFile
 from jobyard.triggers.git.listen import Message, Webhooks
-from jobyard.triggers.git.manifests import hide, secrets, unpack
+from jobyard.triggers.git.manifests import hide, secrets
+from jobyard.triggers.git.materials import named
 from jobyard.triggers.git.moves import Move
+from jobyard.triggers.git.objects import Tree
 from jobyard.triggers.git.policy import Policy
 from jobyard.triggers.git.repository import Repository, Source
 from jobyard.triggers.git.settings import Settings
-from jobyard.triggers.git.trigger import GitTrigger
+from jobyard.triggers.git.trigger import TRIED, GitTrigger, choose
 
 SECRET = "s3cret"
 
 
-def entry(path: str) -> Entry:
-    return Entry(path=path, mode="100644", oid="a" * 40, size=1)
+FILE, FOLDER = Entry(mode="100644", oid="a" * 40), Entry(mode="040000", oid="b" * 40)
+
+
+def folder(*names: str) -> dict[str, Entry]:
+    return {name: FOLDER if name.endswith("/") else FILE for name in names} | {
+        name.rstrip("/"): FOLDER for name in names if name[-1] == "/"
+    }
 
 
 def test_folders_are_found_at_the_top_or_under_jobs() -> None:
-    top = layout.read(
-        [entry("queued/a.yaml"), entry("queued/.gitkeep"), entry("queued/deep/b.yaml"), entry("queued/c.txt"), entry("x/queued/d.yaml")]
-    )
-    assert (top.base, set(top.files[Place.QUEUED])) == ("", {"a.yaml"})
+    top = layout.read({"queued/": folder("a.yaml", ".gitkeep", "deep.yaml/", "c.txt", ".d.yaml"), "jobs/queued/": folder("x.yaml")})
+    assert (top.base, list(top.files[Place.QUEUED])) == ("", ["a.yaml"])
+    assert "deep.yaml" not in top.files[Place.QUEUED]
     assert top.missing == (Place.PROCESSING, Place.SUCCEEDED, Place.FAILED, Place.UNKNOWN)
-    under = layout.read([entry("jobs/failed/a.json"), entry("README.md")])
+    under = layout.read({"jobs/failed/": folder("a.json"), "queued/": {}})
     assert (under.base, under.places("a.json"), under.path(Place.QUEUED, "x")) == ("jobs/", [Place.FAILED], "jobs/queued/x")
-    assert layout.read([entry("ops/queued/a.yml")], "ops/").files[Place.QUEUED].keys() == {"a.yml"}
-    assert layout.read([]).base == ""
+    assert layout.read({"ops/queued/": folder("a.yml")}, "ops/").files[Place.QUEUED].keys() == {"a.yml"}
+    assert layout.read({}).base == ""
+
+
+def test_a_folder_is_read_as_git_stores_it_and_changed_byte_for_byte() -> None:
+    oid = bytes(range(20))
+    odd = (
+        b"100644 a 100644 b.yaml\0" + oid,
+        b"100664 b.yaml\0" + oid,
+        b"40000 b\0" + oid,
+        b"120000 caf\xe9\n\0" + oid,
+        b"160000 z\0" + oid,
+    )
+    found = Tree(b"".join(odd), 20)
+    assert [(name, entry.mode) for name, entry in found.entries()] == [
+        ("a 100644 b.yaml", "100644"),
+        ("b.yaml", "100644"),
+        ("b", "040000"),
+        ("caf\udce9\n", "120000"),
+        ("z", "160000"),
+    ]
+    assert all(found[name] == entry for name, entry in found.entries())
+    assert "a" not in found
+    assert "c" not in found
+    assert found.changed({}) == b"".join(odd)
+    new = Entry(mode="040000", oid="f" * 40)
+    changed = found.changed({"b.yaml": None, "caf\udce9\n": None, "b-c": FILE, "z": new})
+    assert changed == b"".join((odd[0], b"100644 b-c\0" + b"\xaa" * 20, odd[2], b"40000 z\0" + b"\xff" * 20))
+
+
+def test_of_those_that_wait_everybody_has_a_turn() -> None:
+    new = {
+        f"{push}{number:04}": QueueFile(name=f"{push}{number:04}", place=Place.QUEUED, mode="100644", oid="o", size=1)
+        for push in "ab"
+        for number in range(2000)
+    }
+    new["z"] = QueueFile(name="z", place=Place.QUEUED, mode="100644", oid="o", size=1)
+    commits = {name: name[0] for name in new}
+    chosen = choose(new, commits, {})
+    assert len(chosen) == TRIED
+    assert "z" in chosen
+    assert list(chosen)[:3] == ["a0000", "b0000", "z"]
+    again = choose(new, commits, dict.fromkeys(chosen, 1))
+    assert not chosen.keys() & again.keys()
+    large = {name: dataclasses.replace(file, size=40 * 1024 * 1024) for name, file in new.items()}
+    assert len(choose(large, commits, {})) == 1
 
 
 def move(name: str = "a.yaml", target: Place | None = Place.PROCESSING, **more: object) -> Move:
@@ -64,7 +115,7 @@ def test_what_a_message_says_is_read_again_whatever_a_log_says(files: list[tuple
     told = [
         move(
             name.replace("/", "_").replace("\0", "_").encode("utf-8", "replace").decode(),
-            run="r-1",
+            run="r-7edpc5y6mzzj5cib",
             namespace="n",
             reason=reason,
             lines=("Jobyard-Run: evil", *lines),
@@ -73,15 +124,17 @@ def test_what_a_message_says_is_read_again_whatever_a_log_says(files: list[tuple
     ]
     read = moves.read(moves.message(told))
     assert [(each.file, each.state, each.run, each.namespace) for each in read] == [
-        (layout.show(each.name), "processing", "r-1", "n") for each in told
+        (layout.show(each.name), "processing", "r-7edpc5y6mzzj5cib", "n") for each in told
     ]
 
 
 def test_claims_are_the_newest_word_on_a_file() -> None:
-    claimed, ended = moves.message([move(run="r1")]), moves.message([move(target=Place.FAILED, run="r1")])
-    assert moves.claims([claimed], ["a.yaml"])["a.yaml"].run == "r1"
+    one, other = "r-7edpc5y6mzzj5cib", "r-6edpc5y6mzzj5cib"
+    claimed, ended = moves.message([move(run=one, namespace="n")]), moves.message([move(target=Place.FAILED, run=one)])
+    assert moves.claims([claimed], ["a.yaml"])["a.yaml"].run == one
     assert moves.claims([ended, claimed], ["a.yaml"]) == {}
-    assert moves.claims(["a person's words", moves.message([move(run="r2")]), ended, claimed], ["a.yaml"])["a.yaml"].run == "r2"
+    newer = moves.message([move(run=other, namespace="n")])
+    assert moves.claims(["a person's words", newer, ended, claimed], ["a.yaml"])["a.yaml"].run == other
     assert moves.read("just\n\nwords: of a person") == []
 
 
@@ -170,27 +223,86 @@ def test_what_manifests_keep_secret_is_not_told() -> None:
     assert told == "***, ***, ***, visible, x"
 
 
-def test_an_archive_can_t_write_elsewhere(tmp_path: Path) -> None:
-    data = io.BytesIO()
-    with tarfile.open(fileobj=data, mode="w") as tar:
-        for name in ("good/a.yaml", "../outside.yaml", "/tmp/absolute.yaml"):
-            member = tarfile.TarInfo(name)
-            member.size = 1
-            tar.addfile(member, io.BytesIO(b"x"))
-        link = tarfile.TarInfo("link")
-        link.type, link.linkname = tarfile.SYMTYPE, "/etc"
-        tar.addfile(link)
-    (tmp_path / "in").mkdir()
-    unpack(data.getvalue(), tmp_path / "in")
-    assert [str(path.relative_to(tmp_path)) for path in tmp_path.rglob("*") if path.is_file()] == ["in/good/a.yaml"]
-    assert not (tmp_path / "in/link").exists()
+def test_a_workflow_names_files_of_its_repository_alone() -> None:
+    steps = ["../manifests/a.yaml", "/etc/passwd", "../../outside.yaml", "..", "../..", "b.yaml", "a\0b", "../x/../y/"]
+    text = json.dumps(
+        {"apiVersion": "jobyard.dev/v1", "spec": {"steps": [{"manifest": each} for each in steps] + [{"revert": "r.yaml"}, 3]}}
+    )
+    assert named(text.encode(), "queued/f.json") == ["manifests/a.yaml", ".", "queued/b.yaml", "y", "queued/r.yaml"]
+    assert named(b"- 1", "queued/f.yaml") == named(b"spec: {steps: {a: b}}", "queued/f.yaml") == named(b"[", "f.yaml") == []
 
 
-def test_paths_and_addresses() -> None:
+@pytest.mark.parametrize(
+    ("written", "url", "shown", "username", "password"),
+    [
+        ("https://me:pw@host/x.git", "https://host/x.git", "https://host/x.git", "me", "pw"),
+        ("https://me:p%2Fw@host/x.git", "https://host/x.git", "https://host/x.git", "me", "p/w"),
+        ("https://me:p/w@host/x.git", "https://host/x.git", "https://host/x.git", "me", "p/w"),
+        ("https://me:p/w@x@host:8443/x@y.git", "https://host:8443/x@y.git", "https://host:8443/x@y.git", "me", "p/w@x"),
+        ("https://me:p#w?x@host/x", "https://host/x", "https://host/x", "me", "p#w?x"),
+        ("https://token@host/x.git", "https://host/x.git", "https://host/x.git", "token", ""),
+        ("https://host:8443/team@home/x.git", "https://host:8443/team@home/x.git", "https://host:8443/team@home/x.git", "", ""),
+        ("ssh://git:pw@host/x.git", "ssh://git@host/x.git", "ssh://host/x.git", "", ""),
+        ("git@github.com:me/x.git", "git@github.com:me/x.git", "git@github.com:me/x.git", "", ""),
+        ("/srv/a:b@c/x.git", "/srv/a:b@c/x.git", "/srv/a:b@c/x.git", "", ""),
+    ],
+)
+def test_addresses_lose_what_they_say_of_who_we_are(written: str, url: str, shown: str, username: str, password: str) -> None:
+    found = read_address(written)
+    assert (found.url, found.shown, found.username, found.password) == (url, shown, username, password)
+    if password:
+        assert password not in repr(found)
+        assert "pw" not in credentials.hide(f"fatal: unable to access '{written}': no route", ())
+
+
+def test_only_the_git_that_talks_to_the_remote_knows_who_we_are() -> None:
+    outer = {"PATH": "/bin", "GIT_PASSWORD": "p", "JOBYARD_WEBHOOK_SECRET": "w", "GITHUB_WEBHOOK_SECRET": "w", "GIT_TRACE_CURL": "1"}
+    outer |= {"GIT_REPOSITORY": "https://a:b@c/d", "GIT_CONFIG_COUNT": "1", "GIT_CONFIG_KEY_0": "a.b", "GIT_CONFIG_VALUE_0": "c"}
+    env = credentials.plain(outer)
+    kept = {"PATH", "GIT_CONFIG_COUNT", "GIT_CONFIG_KEY_0", "GIT_CONFIG_VALUE_0"}
+    assert env.keys() - {"GIT_TERMINAL_PROMPT", "GCM_INTERACTIVE", "GIT_OPTIONAL_LOCKS", "LC_ALL"} == kept
+    login = Login(addresses=(read_address("https://me:secret@host/x"),), written={"https://me:secret@host/x": "https://host/x"})
+    told = credentials.signed_in(env, outer, login, "fetch")
+    assert (told["GIT_USERNAME"], told["GIT_PASSWORD"], told["GIT_CONFIG_COUNT"]) == ("me", "secret", "4")
+    assert (told["GIT_CONFIG_KEY_0"], told["GIT_CONFIG_KEY_1"], told["GIT_CONFIG_VALUE_2"]) == ("a.b", "url.https://host/x.insteadOf", "")
+    assert credentials.signed_in(env, outer, NOBODY, "fetch")["GIT_PASSWORD"] == "p"
+
+
+def test_a_folder_that_others_could_have_put_there_is_not_used(tmp_path: Path) -> None:
+    made = own_folder(tmp_path, "jobyard", "git")
+    assert made.stat().st_mode & 0o777 == 0o700
+    (tmp_path / "open").mkdir(mode=0o755)
+    assert own_folder(tmp_path, "open").stat().st_mode & 0o777 == 0o700
+    (tmp_path / "link").symlink_to(made)
+    (tmp_path / "file").write_text("")
+    for name, what in (("link", "is a link"), ("file", "is no folder")):
+        with pytest.raises(FolderNotOurs, match=what):
+            own_folder(tmp_path, name, "git")
+    assert not (made / "git").exists()
+
+
+def test_what_is_read_of_a_commit_can_be_shown_and_is_a_run_or_nothing() -> None:
+    def told(run: str, space: str = "default") -> str:
+        return f"x\n\nJobyard-File: a.yaml\nJobyard-State: processing\nJobyard-Run: {run}\nJobyard-Namespace: {space}\nJobyard-Reason: \x1b[2Jgone\n"
+
+    good = "a-7edpc5y6mzzj5cib"
+    assert moves.claims([told(good)], ["a.yaml"])["a.yaml"].run == good
+    for wrong in (told("x" * 100_000), told("../../" + good), told(good, "../kube-system"), told(good, ""), told("")):
+        assert moves.claims([wrong], ["a.yaml"]) == {}
+    assert moves.read(told(good))[0].reason.isprintable()
+
+
+def test_a_message_is_never_longer_than_what_is_read_again() -> None:
+    many = [move("x" * 190 + f"{number}.yaml", reason="r" * 500, run="r", namespace="n", lines=("l" * 500,) * 40) for number in range(250)]
+    text = moves.message(many)
+    assert len(text) < PIECE
+    assert len(moves.read(text)) == 250
+    assert "    lll" in text
+
+
+def test_paths_of_files() -> None:
     assert is_in("failed/x.yaml") == is_in("jobs/failed/x.yaml") == is_in("./failed/x.yaml") == (Place.FAILED, "x.yaml")
     assert is_in("x.yaml") == (None, "x.yaml")
-    assert without_password("https://me:pw@host/x.git") == "https://host/x.git"
-    assert without_password("git@github.com:me/x.git") == "git@github.com:me/x.git"
 
 
 def test_goji_s_templates_are_filled_and_reach_nothing_else() -> None:

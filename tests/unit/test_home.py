@@ -155,7 +155,7 @@ def test_a_job_that_would_have_to_bear_too_much_is_no_record() -> None:
 def test_the_ids_that_are_tried_are_apart_and_found_in_names() -> None:
     tried = home.ids(request())
     assert (tried[0], tried[1], len(set(tried))) == (RUN, f"{RUN}-2", home.SUFFIXES)
-    assert all(names.id_of(names.record("etl", each)) == each for each in tried)
+    assert all(names.read_run(names.record("etl", each)) == each for each in tried)
 
 
 # --- state, end, release ---

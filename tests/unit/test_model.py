@@ -165,7 +165,31 @@ def test_a_run_is_known_by_its_id_and_by_the_name_of_its_record(workflow: str, t
         name = names.record(names.prefix(workflow), each)
         assert len(name) <= names.JOB_NAME_LIMIT
         assert re.fullmatch(r"[a-z0-9]([-a-z0-9]*[a-z0-9])?", name)
-        assert names.id_of(name) == names.id_of(each) == each
+        assert names.read_run(name) == names.read_run(each) == each
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "etl",
+        "a" * 15,
+        "a" * 16 + "-123",
+        "7edpc5y6mzzj5ci1",
+        "etl_7edpc5y6mzzj5cib",
+        "-7edpc5y6mzzj5cib",
+        "etl-7edpc5y6mzzj5cib\n",
+        "../7edpc5y6mzzj5cib",
+        "ETL-7edpc5y6mzzj5cib",
+        "x" * 100_000 + "-7edpc5y6mzzj5cib",
+        "a,b=c-7edpc5y6mzzj5cib",
+        "é-7edpc5y6mzzj5cib",
+    ],
+)
+def test_what_is_no_run_is_asked_of_nobody(text: str) -> None:
+    assert names.read_run(text) is None
+    assert len(names.shown(text)) < 110
+    assert names.shown(text).isprintable()
 
 
 def test_triggers_whose_names_look_alike_do_not_share_a_label() -> None:

@@ -39,17 +39,23 @@ async def make(name: str, options: GitOptions) -> None:
     from pathlib import Path
 
     from jobyard.triggers.git import clone
+    from jobyard.triggers.git.credentials import read_address
 
     folder = Path(name)
     if folder.exists():
         click.echo(f"{folder} is there already.")
     elif options.repository:
         await clone.clone(options.repository, folder, options.branch)
-        click.echo(f"Cloned {clone.without_password(options.repository)} into {folder}.")
+        address = read_address(options.repository)
+        click.echo(f"Cloned {address.shown} into {folder}.")
+        if address.password:
+            click.echo(
+                "Its address is kept without the password: from now on a credential helper, or GIT_USERNAME and GIT_PASSWORD, gives it."
+            )
     else:
         await clone.make(folder)
         click.echo(f"Made a repository in {folder}.")
-    found = await clone.open_here(folder.resolve(), options.branch, options.identity)
+    found = await clone.open_here(folder.resolve(), options.branch, options.identity, options.repository or "")
     made = await clone.make_folders(found, options.base)
     if made:
         remote = " and pushed" if found.repository.source.remote else ""

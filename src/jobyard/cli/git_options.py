@@ -18,7 +18,13 @@ F = TypeVar("F", bound=Callable[..., Any])
 def git_options(command: F) -> F:
     """--repository, --branch, --folder and --author, handed over as one GitOptions."""
 
-    @click.option("--repository", metavar="URL", help="The repository; else the clone in this folder, or in ./jobs.")
+    @click.option(
+        "--repository",
+        metavar="URL",
+        envvar="JOBYARD_GIT_REPOSITORY",
+        show_envvar=True,
+        help="The repository; else the clone in this folder, or in ./jobs.",
+    )
     @click.option("--branch", metavar="NAME", help="The branch; else the clone's own, or the repository's default.")
     @click.option("--folder", metavar="PATH", help="The folder that holds queued/ and the others; else found at the top or under jobs/.")
     @click.option(

@@ -201,7 +201,10 @@ class Actor:
             message = f"A Job named {name} is there already and is not this run's: it is left alone."
             return Refusal(reason=Reason.NAME_TAKEN, message=message)
         soon = self._clock.now() + LOOK_FOR_NAME
-        if theirs != self._run.id and await self._ledger.is_open(theirs):
+        if theirs != self._run.id and not await self._ledger.makes_way(other.metadata, labels.get(names.TRIGGER, "")):
+            if names.read_run(theirs) is None or not await self._ledger.is_open(theirs):
+                message = f"A Job named {name} is there already and is not this run's: it is left alone."
+                return Refusal(reason=Reason.NAME_TAKEN, message=message)
             message = f"Job {name} of run {theirs} is still in use: this one starts when that run is over."
             return Refusal(reason=Reason.WAITING_FOR_NAME, message=message, until=soon)
         await self._cluster.delete(JOBS, self._namespace, name, uid=other.metadata.uid)

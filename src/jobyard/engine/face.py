@@ -151,7 +151,10 @@ def _view(clock: Clock, namespace: str, seen: RunSight) -> RunView:
 
 async def _gather(cluster: Cluster, namespace: str, run: str) -> RunSight:
     """All that there is of a run."""
-    selector = f"{names.SELECTOR},{names.RUN}={names.id_of(run)}"
+    wanted = names.read_run(run)
+    if wanted is None:
+        raise NoSuchRun(run=names.shown(run), namespace=namespace, hint=await _hint(cluster, namespace, run))
+    selector = f"{names.SELECTOR},{names.RUN}={wanted}"
     jobs = await cluster.list(JOBS, namespace, labels=selector)
     config_maps: list[ConfigMap] = []
     with _allowed(CONFIG_MAPS):
@@ -181,6 +184,8 @@ async def _gather(cluster: Cluster, namespace: str, run: str) -> RunSight:
 
 
 async def _hint(cluster: Cluster, namespace: str, run: str) -> str:
+    if len(run) > names.SHOWN:
+        return ""
     known: list[str] = []
     for kind in _KINDS:
         with _allowed(kind):
@@ -226,6 +231,8 @@ def _allowed(kind: Kind[Any]) -> AbstractContextManager[None]:
 
 async def look_at_job(cluster: Cluster, namespace: str, name: str) -> tuple[Job, Diagnosis | None] | None:
     """Any Job of the namespace, ours or not, with its diagnosis; None when there is no such Job."""
+    if not names.is_object_name(name):
+        return None
     try:
         job = await cluster.get(JOBS, namespace, name)
     except NotFound:

@@ -21,7 +21,7 @@ from jobyard.model import belongings, names
 from jobyard.model.belongings import Belonging
 from jobyard.model.errors import Conflict, Forbidden, NameTaken, NotFound, Rejected
 from jobyard.model.job import owner_reference
-from jobyard.model.objects import CONFIG_MAPS, JOBS, SECRETS, ConfigMap, Job, Kind, Manifest, Other, metadata_of
+from jobyard.model.objects import CONFIG_MAPS, JOBS, SECRETS, ConfigMap, Job, Kind, Manifest, Metadata, Other, metadata_of
 from jobyard.model.run import Reason, RunRequest
 from jobyard.patience import patiently
 
@@ -54,10 +54,13 @@ class Ledger:
 
     async def find(self, run: str) -> Record | None:
         """The record of the run with this id, or whose record has this name; also when it was released. None when there is none."""
-        known = self._sight.runs.get(names.id_of(run))
+        wanted = names.read_run(run)
+        if wanted is None:
+            return None
+        known = self._sight.runs.get(wanted)
         if known is not None and not known.is_gone:
             return known.record
-        found = await self._labelled(f"{names.RECORD_SELECTOR},{names.RUN}={names.id_of(run)}")
+        found = await self._labelled(f"{names.RECORD_SELECTOR},{names.RUN}={wanted}")
         return min(found, key=_age, default=None)
 
     async def _labelled(self, selector: str) -> list[Record]:
@@ -174,7 +177,7 @@ class Ledger:
             metadata = record.metadata
             with contextlib.suppress(Conflict):
                 await self._cluster.delete(CONFIG_MAPS, self._namespace, metadata.name, uid=metadata.uid, version=metadata.resource_version)
-                self._sight.forget(metadata.uid)
+                self._sight.forget(metadata.uid)  # before the watch tells: it is no run that anybody should care for
             raise
         change = {"metadata": {"annotations": {names.INCOMPLETE: None}}}
         return await patiently(lambda: patch_this(self._cluster, CONFIG_MAPS, self._namespace, record, change))
@@ -236,9 +239,9 @@ class Ledger:
             if any(owner.uid == uid for owner in there.metadata.owner_references):
                 return
             labels = there.metadata.labels
-            is_sources = labels.get(names.ROLE) == "object" and labels.get(names.TRIGGER) == trigger
-            theirs = await self.find(labels.get(names.RUN, "")) if labels.get(names.ROLE) == "object" else None
-            if not is_sources or await self.is_open(labels.get(names.RUN, "")):
+            is_object = labels.get(names.ROLE) == "object"
+            if not (is_object and await self.makes_way(there.metadata, trigger)):
+                theirs = await self.find(labels.get(names.RUN, "")) if is_object else None
                 message = f"a {kind_name} named {name} is there already"
                 if theirs is not None:
                     message += f" and belongs to run {theirs.metadata.name}: it is left alone. Wait for that run's end, or cancel it"
@@ -247,6 +250,15 @@ class Ledger:
                 raise NameTaken(action=f"create {kind_name} {name}", status=409, reason=Reason.NAME_TAKEN, message=message) from None
             await self._cluster.delete(kind, self._namespace, name, uid=there.metadata.uid)
             raise
+
+    async def makes_way(self, metadata: Metadata, trigger: str) -> bool:
+        """Whether an object was made for a run of this source (its label) that was released since, or is gone. It is known by the record that
+        owns it: labels alone say nothing, people copy them."""
+        run = names.read_run(metadata.labels.get(names.RUN, ""))
+        if run is None or metadata.labels.get(names.TRIGGER) != trigger:
+            return False
+        is_owned = any(names.read_run(owner.name) == run for owner in metadata.owner_references)
+        return is_owned and not await self.is_open(run)
 
     async def is_open(self, run: str) -> bool:
         """Whether there is a run of this id that was not released. What is not seen is asked for: a watch may be minutes behind."""

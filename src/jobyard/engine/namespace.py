@@ -148,7 +148,7 @@ class Namespace:
     async def find(self, run: str) -> Run:
         record = await self.ledger.find(run)
         if record is None:
-            raise NoSuchRun(run=run, namespace=self._name, hint="")
+            raise NoSuchRun(run=names.shown(run), namespace=self._name, hint="")
         return home.read(record, self._name)
 
     async def release(self, run: Run, until: datetime | None = None) -> None:

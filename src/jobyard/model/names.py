@@ -9,6 +9,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import re
+from typing import NewType
 
 MANAGED_BY = "app.kubernetes.io/managed-by"
 JOBYARD = "jobyard"
@@ -96,7 +97,13 @@ JOB_NAME_LIMIT = 52
 DIGEST = 16
 """Characters of a digest: 80 bits. At 40 messages a second, two that collide are not met in a million years."""
 KEY_SHOWN = 1000
-_ID = re.compile(rf"(?:.*-)?([a-z2-7]{{{DIGEST}}}(?:-[0-9]{{1,2}})?)")
+SHOWN = 100
+"""Characters of what somebody wrote, and is no name, that a sentence tells."""
+RunId = NewType("RunId", str)
+"""A run's id: well-formed, wherever it came from."""
+_RUN = re.compile(rf"(?:[a-z0-9](?:[a-z0-9-]{{0,{JOB_NAME_LIMIT}}}[a-z0-9])?-)?([a-z2-7]{{{DIGEST}}}(?:-[0-9]{{1,2}})?)")
+_NAME = re.compile(r"[a-z0-9](?:[-a-z0-9.]{0,251}[a-z0-9])?")
+_NAMESPACE = re.compile(r"[a-z0-9](?:[-a-z0-9]{0,61}[a-z0-9])?")
 
 
 def digest(*parts: str) -> str:
@@ -131,10 +138,29 @@ def record(prefix: str, run: str) -> str:
     return f"{prefix}-{run}"
 
 
-def id_of(name: str) -> str:
-    """The id of the run that a person names, by the name of its record or by its id."""
-    found = _ID.fullmatch(name)
-    return found[1] if found else name
+def read_run(text: str) -> RunId | None:
+    """The id of the run that somebody names, by the name of its record or by its id; None for what is neither.
+
+    The one reader for ids that come from outside: commands, labels, commits, pages. Nothing else is ever asked of the cluster.
+    """
+    found = _RUN.fullmatch(text) if len(text) <= JOB_NAME_LIMIT else None
+    return RunId(found[1]) if found else None
+
+
+def is_object_name(text: str) -> bool:
+    """Whether an object of Kubernetes may have this name (RFC 1123, subdomain)."""
+    return _NAME.fullmatch(text) is not None
+
+
+def is_namespace(text: str) -> bool:
+    """Whether a namespace may have this name (RFC 1123, label)."""
+    return _NAMESPACE.fullmatch(text) is not None
+
+
+def shown(text: str) -> str:
+    """What somebody wrote, as a sentence may tell it: printable, and not too long."""
+    plain = "".join(each if each.isprintable() else "?" for each in text[:SHOWN])
+    return plain if len(text) <= SHOWN else f"{plain}..."
 
 
 def part(run: str, number: int) -> str:

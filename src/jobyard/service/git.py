@@ -50,7 +50,7 @@ async def open_trigger(
         settings = _settings(git, serve, target.namespace, **more)
         for name in settings.policy.namespaces or ():
             await engine.of(name)
-        yield GitTrigger(found.repository, settings, found.url, say), engine
+        yield GitTrigger(found.repository, settings, found.url, say, warn), engine
 
 
 def _settings(options: GitOptions, serve: ServeOptions, namespace: str, **more: Any) -> Settings:

@@ -27,9 +27,9 @@ class Claims:
         """A commit that says so was pushed just now."""
         self._known[claim.file] = claim
 
-    async def learn(self, tip: str, look: Layout) -> None:
-        """Reads from the history which run each file in `processing` is."""
-        wanted = set(look.files[Place.PROCESSING])
+    async def learn(self, tip: str, look: Layout, files: Iterable[str]) -> None:
+        """Reads from the history which run each of these files in `processing` is."""
+        wanted = set(files)
         if not wanted:
             self._known, self._read_up_to = {}, tip
             return
@@ -44,10 +44,10 @@ class Claims:
         while True:
             messages: list[str] = []
             left = set(wanted)
-            async with aclosing(self._repository.messages(tip, since, folder)) as history:
-                async for text in history:
-                    messages.append(text)
-                    left -= {each.file for each in moves.read(text)}
+            async with aclosing(self._repository.told(tip, since, [folder])) as history:
+                async for each in history:
+                    messages.append(each.text)
+                    left -= {one.file for one in moves.read(each.text)}
                     if not left:
                         break
             found = moves.claims(messages, wanted)

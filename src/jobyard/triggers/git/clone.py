@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
+import stat
 from dataclasses import dataclass
 from pathlib import Path
 
 from jobyard.model import names
-from jobyard.model.errors import GitFailed, NoRepository
-from jobyard.triggers.git import layout
+from jobyard.model.errors import GitFailed, NoRepository, WrongInput
 from jobyard.triggers.git.command import Git
+from jobyard.triggers.git.credentials import NOBODY, Login, read_address
 from jobyard.triggers.git.layout import BASES, KEEP, Place
 from jobyard.triggers.git.lock import alone
 from jobyard.triggers.git.repository import Commit, Repository, Source, against_rivals
@@ -29,24 +31,49 @@ class Clone:
     url: str
 
 
-def without_password(url: str) -> str:
-    """An address as it may be told, and as it stays when a password changes."""
-    return re.sub(r"^([a-z+]+://)[^/@]*@", r"\1", url)
+class FolderNotOurs(WrongInput):
+    """Where we keep what is ours alone, somebody else has put something."""
+
+    sentence = (
+        "{path} {what}; expected a folder of your own that nobody else may write to. Move it away, or set XDG_CACHE_HOME to another place"
+    )
+    path: Path
+    what: str
 
 
 async def open_url(url: str, branch: str | None, identity: tuple[str, str] | None) -> Clone:
-    """A bare clone of our own, under the user's cache folder. Raises GitFailed."""
-    shown = without_password(url)
-    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "jobyard" / "git"
-    folder = cache / f"{names.slug(shown.rsplit('/', 1)[-1].removesuffix('.git'), 40)}-{names.digest(shown)}.git"
-    folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-    git = Git(folder, identity)
+    """A bare clone of our own, under the user's cache folder. Its configuration holds no password. Raises GitFailed, FolderNotOurs."""
+    address = read_address(url)
+    login = Login(addresses=(address,))
+    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+    known = f"{names.slug(address.shown.rsplit('/', 1)[-1].removesuffix('.git'), 40)}-{names.digest(address.shown)}.git"
+    folder = own_folder(cache, "jobyard", "git", known)
+    git = Git(folder, identity, login)
     async with alone(folder.with_suffix(".lock")) as lock:
         (folder / "config.lock").unlink(missing_ok=True)  # only whoever was killed under our lock can have left it
         await git("init", "--quiet", "--bare", ".", keep=lock)
-        await git("config", "remote.origin.url", url, keep=lock)
-    source = Source(folder=folder, branch=branch or await _default_branch(git), remote="origin", identity=identity)
-    return Clone(repository=Repository(source), url=shown)
+        await git("config", "--replace-all", "remote.origin.url", address.url, keep=lock)
+    source = Source(folder=folder, branch=branch or await _default_branch(git), remote="origin", identity=identity, login=login)
+    return Clone(repository=Repository(source), url=address.shown)
+
+
+def own_folder(outer: Path, *parts: str) -> Path:
+    """A folder, under one that the user chose, that nobody else may look into: made, or checked to be that. No link is followed: whoever may
+    write beside us could have put it there. Raises FolderNotOurs."""
+    outer.mkdir(parents=True, exist_ok=True, mode=0o700)
+    path = outer
+    for part in parts:
+        path = path / part
+        with contextlib.suppress(FileExistsError):
+            path.mkdir(mode=0o700)
+        found = os.lstat(path)
+        if not stat.S_ISDIR(found.st_mode):
+            raise FolderNotOurs(path=path, what="is a link" if stat.S_ISLNK(found.st_mode) else "is no folder")
+        if found.st_uid != os.geteuid():
+            raise FolderNotOurs(path=path, what=f"belongs to user {found.st_uid}")
+        if found.st_mode & 0o077:
+            path.chmod(0o700)
+    return path
 
 
 async def _default_branch(git: Git) -> str:
@@ -55,8 +82,9 @@ async def _default_branch(git: Git) -> str:
     return match[1] if match else _FIRST_BRANCH
 
 
-async def open_here(folder: Path, branch: str | None, identity: tuple[str, str] | None) -> Clone:
-    """The clone in this folder, or in `jobs` under it. Its working tree is left alone, apart from following our commits.
+async def open_here(folder: Path, branch: str | None, identity: tuple[str, str] | None, told: str = "") -> Clone:
+    """The clone in this folder, or in `jobs` under it. Its working tree is left alone, apart from following our commits. `told`: the address
+    that the user named, which may say who they are where the clone does not.
 
     Raises NoRepository, GitFailed.
     """
@@ -77,15 +105,39 @@ async def open_here(folder: Path, branch: str | None, identity: tuple[str, str] 
         remote = "origin" if "origin" in remotes else ""
     if not (branch or head):
         raise NoRepository(path=folder, why="no branch is checked out; --branch names one")
-    url = (await git("remote", "get-url", remote)).decode().strip() if remote else str(git.folder)
-    source = Source(folder=git.folder, branch=branch or head, remote=remote, identity=identity)
-    return Clone(repository=Repository(source), url=without_password(url))
+    login = await _login(git, remote) if remote else NOBODY
+    if told and (address := read_address(told)).url == (login.addresses[0].url if remote else ""):
+        login = Login(addresses=(address,), written=login.written)
+    source = Source(
+        folder=git.folder,
+        branch=branch or head,
+        remote=remote,
+        identity=identity,
+        login=login,
+        is_partial=(await git.run("config", "--get-regexp", r"^remote\..*\.promisor$", accept=(0, 1))).code == 0,
+    )
+    return Clone(repository=Repository(source), url=login.addresses[0].shown if remote else str(git.folder))
+
+
+async def _login(git: Git, remote: str) -> Login:
+    """Who we are to a remote by its addresses in the clone's configuration, or in the user's."""
+    fetched, pushed = [
+        (await git("remote", "get-url", *more, remote)).decode(errors="surrogateescape").strip() for more in ((), ("--push",))
+    ]
+    addresses = (read_address(fetched), read_address(pushed))
+    raw = await git.run("config", "--get-all", f"remote.{remote}.url", accept=(0, 1))
+    written = {fetched: addresses[0].url, pushed: addresses[1].url}
+    for line in raw.out.decode(errors="surrogateescape").splitlines()[:1]:
+        written[line] = addresses[0].url  # what the user's own `insteadOf` makes of it may hold a password
+    has_secret = any(each.password or each.username for each in addresses)
+    return Login(addresses=addresses, written={old: url for old, url in written.items() if old != url} if has_secret else {})
 
 
 async def clone(url: str, folder: Path, branch: str | None) -> None:
-    """Clones a repository for a person to work in. Raises GitFailed."""
+    """Clones a repository for a person to work in; what the address says of who they are is not kept there. Raises GitFailed."""
     words = ["--branch", branch] if branch else []
-    await Git(folder.parent)("clone", "--quiet", *words, "--", url, str(folder))
+    address = read_address(url)
+    await Git(folder.parent, login=Login(addresses=(address,)))("clone", "--quiet", *words, "--", address.url, str(folder))
 
 
 async def make(folder: Path) -> None:
@@ -107,8 +159,7 @@ async def _make_folders(clone: Clone, base: str | None) -> list[str]:
         if not await repository.is_empty():
             raise
         tip = ""
-    entries = await repository.entries(tip) if tip else []
-    look = layout.read(entries, base)
+    look = await repository.layout(tip, base)
     if not look.missing:
         return []
     edits = await repository.keeps(look)

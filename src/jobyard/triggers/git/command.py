@@ -1,31 +1,32 @@
-"""The `git` command: never asks a person, never waits for ever, never tells a password."""
+"""The `git` command: never asks a person, never waits for ever, never says more than there is room for, never tells a password."""
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
 import os
-import re
 import signal
-import tempfile
 from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from jobyard import external
 from jobyard.model.errors import GitFailed, NoRepository
+from jobyard.triggers.git import credentials
+from jobyard.triggers.git.credentials import NOBODY, Login
 
 TIMEOUT = 300.0
 """Seconds that one git command may take; a first clone may be long."""
+ANSWER = 128 * 1024 * 1024
+"""Bytes that an answer may have which is read as a whole; what may be more is asked for its size first, or read piece by piece."""
+PIECE = 2 * 1024 * 1024
+"""Bytes of the longest piece of an answer that is read piece by piece. Longer ones are left out."""
+_SAID = 64 * 1024
+"""Bytes of what is said on stderr that are kept, the last ones."""
+_LINGERS = 1.0
+"""Seconds for which the end of stderr is awaited once the process itself has ended."""
 REMOTE = frozenset(["fetch", "push", "clone", "ls-remote"])
 _NOISE = ("hint:", "Please make sure you have the correct access", "and the repository exists")
-_ASKPASS = """#!/bin/sh
-case "$1" in
-  *sername*) printf '%s\\n' "$GIT_USERNAME" ;;
-  *assword*) printf '%s\\n' "$GIT_PASSWORD" ;;
-  *) exit 1 ;;
-esac
-"""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -40,9 +41,12 @@ class Result:
 class Git:
     """Runs git in one folder, with the user's own configuration, keys and helpers."""
 
-    def __init__(self, folder: Path, identity: tuple[str, str] | None = None) -> None:
+    def __init__(self, folder: Path, identity: tuple[str, str] | None = None, login: Login = NOBODY, *, is_partial: bool = False) -> None:
+        """`is_partial`: the clone lacks objects, which any command may fetch from the remote."""
         self.folder = folder
-        self._env = environment(os.environ, identity)
+        self._env = credentials.plain(os.environ, identity)
+        self._login = login
+        self._is_partial = is_partial
 
     async def __call__(
         self,
@@ -63,36 +67,58 @@ class Git:
         accept: Sequence[int] = (0,),
         keep: int | None = None,
     ) -> Result:
-        """How `git WORDS` ended. Raises GitFailed for exit codes that are not accepted."""
+        """How `git WORDS` ended. Raises GitFailed for exit codes that are not accepted, and for an answer that is too long."""
+        out = bytearray()
         with external.call(f"git: {words[0]}"):
-            async with self._start(words, env, keep, stdin is not None) as process:
+            async with self._start(words, env, keep, stdin is not None) as (process, said):
+                feeding = asyncio.create_task(_feed(process, stdin))
                 try:
-                    async with asyncio.timeout(TIMEOUT):
-                        out, err = await process.communicate(stdin)
-                except TimeoutError:
-                    raise GitFailed(action=words[0], message=f"no answer in {TIMEOUT:.0f} s", remedy="") from None
-        done = Result(code=process.returncode or 0, out=out, err=err)
+                    async for chunk in _chunks(process.stdout):
+                        out += chunk
+                        if len(out) > ANSWER:
+                            _kill(process)
+                    code = await process.wait()
+                    err = await said.end()
+                finally:
+                    feeding.cancel()
+        if len(out) > ANSWER:
+            raise GitFailed(action=words[0], message=f"the answer has more than {ANSWER:,} bytes", remedy="")
+        done = Result(code=code, out=bytes(out), err=err)
         if done.code not in accept:
             raise self.failed(words[0], done)
         return done
 
     @contextlib.asynccontextmanager
-    async def lines(self, *words: str, separator: bytes) -> AsyncIterator[AsyncIterator[bytes]]:
-        """The pieces of what `git WORDS` prints, as they come; leaving ends the command."""
+    async def lines(self, *words: str, separator: bytes, stdin: bytes | None = None) -> AsyncIterator[AsyncIterator[bytes]]:
+        """The pieces of what `git WORDS` prints, as they come, without those that are longer than PIECE; leaving ends the command. Raises
+        GitFailed where it ends by itself before it has said all."""
         with external.call(f"git: {words[0]}"):
-            async with self._start(words, None, None, False) as process:
-                yield _split(process.stdout, separator) if process.stdout else _nothing()
+            async with self._start(words, None, None, stdin is not None) as (process, said):
+                feeding = asyncio.create_task(_feed(process, stdin))
+                try:
+                    yield self._pieces(words[0], process, said, separator)
+                finally:
+                    feeding.cancel()
+
+    async def _pieces(self, action: str, process: asyncio.subprocess.Process, said: _Said, separator: bytes) -> AsyncIterator[bytes]:
+        async for piece in split(_chunks(process.stdout), separator):
+            yield piece
+        if code := await process.wait():
+            raise self.failed(action, Result(code=code, out=b"", err=await said.end()))
 
     @contextlib.asynccontextmanager
     async def _start(
         self, words: Sequence[str], env: Mapping[str, str] | None, keep: int | None, feeds: bool
-    ) -> AsyncIterator[asyncio.subprocess.Process]:
+    ) -> AsyncIterator[tuple[asyncio.subprocess.Process, _Said]]:
+        own = self._env
+        if words[0] in REMOTE or self._is_partial:
+            own = credentials.signed_in(own, os.environ, self._login, words[0])
         try:
             process = await asyncio.create_subprocess_exec(
                 "git",
                 *words,
                 cwd=self.folder,
-                env={**self._env, **(env or {})},
+                env={**own, **(env or {})},
                 stdin=asyncio.subprocess.PIPE if feeds else asyncio.subprocess.DEVNULL,
                 stdout=asyncio.subprocess.PIPE,
                 stderr=asyncio.subprocess.PIPE,
@@ -103,13 +129,19 @@ class Git:
             if not self.folder.is_dir():
                 raise NoRepository(path=self.folder, why="there is no such folder") from None
             raise GitFailed(action=words[0], message="there is no git command", remedy=": install git") from None
+        said = _Said(process)
         try:
-            yield process
+            async with asyncio.timeout(TIMEOUT) as bound:
+                yield process, said
+        except TimeoutError:
+            if not bound.expired():
+                raise
+            raise GitFailed(action=words[0], message=f"no answer in {TIMEOUT:.0f} s", remedy="") from None
         finally:
             if process.returncode is None:
-                with contextlib.suppress(ProcessLookupError):
-                    os.killpg(process.pid, signal.SIGKILL)
+                _kill(process)
                 await process.wait()
+            said.close()
             _close(process)
 
     def failed(self, action: str, result: Result) -> GitFailed:
@@ -121,9 +153,9 @@ class Git:
 
     def hide(self, text: str) -> str:
         """What git says, without passwords."""
-        text = re.sub(r"(://)[^/@\s]+@", r"\1", text)
-        secret = self._env.get("GIT_PASSWORD")
-        return text.replace(secret, "***") if secret else text
+        ours = os.environ.get("GIT_PASSWORD", "")
+        text = credentials.hide(text, (*self._login.secrets, *((ours,) if ours else ())))
+        return "".join(each if each.isprintable() or each == "\n" else " " for each in text)
 
 
 def _remedy(action: str) -> str:
@@ -132,52 +164,65 @@ def _remedy(action: str) -> str:
     return ". Check the address, and who you are to it: an ssh key or agent, GIT_USERNAME and GIT_PASSWORD, GIT_ASKPASS, or a credential helper"
 
 
+def _kill(process: asyncio.subprocess.Process) -> None:
+    if process.returncode is None:
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
+
+
 def _close(process: asyncio.subprocess.Process) -> None:
     transport = getattr(process, "_transport", None)
     if transport is not None:
         transport.close()
 
 
-async def _nothing() -> AsyncIterator[bytes]:
-    return
-    yield b""
+async def _feed(process: asyncio.subprocess.Process, text: bytes | None) -> None:
+    if process.stdin is not None and text is not None:
+        with contextlib.suppress(BrokenPipeError, ConnectionResetError):  # its end tells why
+            process.stdin.write(text)
+            await process.stdin.drain()
+        process.stdin.close()
 
 
-async def _split(stream: asyncio.StreamReader, separator: bytes) -> AsyncIterator[bytes]:
-    rest = b""
-    while chunk := await stream.read(65536):
-        *whole, rest = (rest + chunk).split(separator)
-        for each in whole:
-            yield each
-    if rest.strip():
-        yield rest
+async def _chunks(stream: asyncio.StreamReader | None) -> AsyncIterator[bytes]:
+    while stream is not None and (chunk := await stream.read(65536)):
+        yield chunk
 
 
-def environment(outer: Mapping[str, str], identity: tuple[str, str] | None = None) -> dict[str, str]:
-    """The environment for git: the user's, made unable to ask."""
-    env = {**outer, "GIT_TERMINAL_PROMPT": "0", "GCM_INTERACTIVE": "never", "GIT_OPTIONAL_LOCKS": "0", "LC_ALL": "C.UTF-8"}
-    if env.get("GIT_ASKPASS") and not os.access(env["GIT_ASKPASS"], os.X_OK):
-        del env["GIT_ASKPASS"]  # goji's image had a program there
-    if env.get("GIT_PASSWORD") and "GIT_ASKPASS" not in env:
-        env["GIT_ASKPASS"] = str(_askpass())
-    if identity is not None:
-        name, email = identity
-        for who in ("AUTHOR", "COMMITTER"):
-            env.setdefault(f"GIT_{who}_NAME", name)
-            env.setdefault(f"GIT_{who}_EMAIL", email)
-    return env
+class _Said:
+    """What a process says on stderr: read all the time, or it would wait for us; the end of it is kept."""
+
+    def __init__(self, process: asyncio.subprocess.Process) -> None:
+        self._text = bytearray()
+        self._reading = asyncio.create_task(self._read(process))
+
+    async def _read(self, process: asyncio.subprocess.Process) -> None:
+        async for chunk in _chunks(process.stderr):
+            self._text += chunk
+            del self._text[:-_SAID]
+
+    async def end(self) -> bytes:
+        """What it said, once it has ended. One that it left behind (an ssh that is shared) may keep the stream open."""
+        await asyncio.wait([self._reading], timeout=_LINGERS)
+        return bytes(self._text)
+
+    def close(self) -> None:
+        self._reading.cancel()
 
 
-def _askpass() -> Path:
-    """A program that answers git with GIT_USERNAME and GIT_PASSWORD. It holds no secret itself."""
-    path = Path(tempfile.gettempdir()) / f"jobyard-askpass-{os.getuid()}" / "askpass"
-    path.parent.mkdir(mode=0o700, exist_ok=True)
-    if path.parent.stat().st_uid != os.getuid():
-        raise GitFailed(
-            action="sign-in", message=f"{path.parent} belongs to somebody else", remedy=": set GIT_ASKPASS to a program of your own"
-        )
-    new = path.with_name(f"askpass-{os.getpid()}")
-    new.write_text(_ASKPASS)
-    new.chmod(0o700)
-    new.replace(path)
-    return path
+async def split(chunks: AsyncIterator[bytes], separator: bytes, longest: int = PIECE) -> AsyncIterator[bytes]:
+    """What stands between separators, without pieces that are too long."""
+    rest, is_too_long = bytearray(), False
+    async for chunk in chunks:
+        rest += chunk
+        start = 0
+        while (end := rest.find(separator, start)) >= 0:
+            if not is_too_long and end - start <= longest:
+                yield bytes(rest[start:end])
+            start, is_too_long = end + len(separator), False
+        del rest[:start]
+        if len(rest) > longest:
+            is_too_long = True
+            del rest[: -len(separator)]
+    if rest.strip() and not is_too_long:
+        yield bytes(rest)

@@ -6,10 +6,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from jobyard.contracts import Engine
-from jobyard.files.document import load
 from jobyard.model.run import Outcome, Run, State, StepView
 from jobyard.triggers.git.layout import Place, QueueFile
-from jobyard.triggers.git.manifests import hide, secrets
+from jobyard.triggers.git.manifests import hide
 from jobyard.triggers.git.moves import Move
 
 TARGETS = {State.SUCCEEDED: Place.SUCCEEDED, State.FAILED: Place.FAILED, State.CANCELLED: Place.FAILED, State.LOST: Place.UNKNOWN}
@@ -67,16 +66,34 @@ def _some(names: Sequence[str]) -> str:
     return ", ".join(names[:_TOLD_JOBS]) + (f" and {more} more" if more > 0 else "")
 
 
-def leave(file: QueueFile, text: bytes, summary: Summary) -> Move:
-    """The move of a file whose run has ended. What its manifests keep secret is hidden from what is told. Pure."""
-    documents, _ = load(text, file.name)
-    hidden = secrets([document.tree for document in documents])
+def bare(run: Run, outcome: Outcome, why: str) -> Summary:
+    """All that is told of an outcome whose details can't be."""
+    reason = "" if outcome.state is State.SUCCEEDED else outcome.reason or str(outcome.state)
+    facts = (("Namespace", run.namespace), ("Run", run.name), ("Detail", f"What else there is to tell can't be: {why}"))
+    return Summary(run=run, state=outcome.state, reason=reason, facts=facts, lines=())
+
+
+_UNTOLD = "(Its log is not told: the files that it was made of can't be read any more, so nobody knows what they keep secret.)"
+_WORDS = ("Job", "Namespace", "Run", "Duration", "Exit code")
+"""What is told in any case: no manifest has put it there."""
+
+
+def leave(file: QueueFile, summary: Summary, hidden: Sequence[str] | None) -> Move:
+    """The move of a file whose run has ended. `hidden`: what its files keep secret, and is told to nobody; None where nobody knows. Pure."""
+    if hidden is None:
+        reason = summary.reason.partition(":")[0]
+        facts = tuple((name, value) for name, value in summary.facts if name in _WORDS)
+        lines: tuple[str, ...] = (_UNTOLD,) if summary.lines else ()
+    else:
+        reason = hide(summary.reason, hidden)
+        facts = tuple((name, hide(value, hidden)) for name, value in summary.facts)
+        lines = tuple(hide(line, hidden) for line in summary.lines)
     return Move(
         file=file,
         target=TARGETS[summary.state],
         run=summary.run.name,
         namespace=summary.run.namespace,
-        reason=hide(summary.reason, hidden),
-        facts=tuple((name, hide(value, hidden)) for name, value in summary.facts),
-        lines=tuple(hide(line, hidden) for line in summary.lines),
+        reason=reason,
+        facts=facts,
+        lines=lines,
     )

@@ -1,27 +1,43 @@
-"""The runs that files in `processing` stand for, followed to their ends."""
+"""The runs that files in `processing` stand for, followed to their ends. What goes wrong with one is that one's own."""
 
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Callable, Iterable
 from datetime import timedelta
 
 from jobyard.contracts import Engine
-from jobyard.model.errors import NoSuchRun
+from jobyard.model.errors import GitFailed, JobyardError, NoSuchRun, Rejected, Unavailable
 from jobyard.model.run import Run
+from jobyard.patience import CLUSTER
 from jobyard.triggers.git import ending
 from jobyard.triggers.git.ending import Summary
 from jobyard.triggers.git.moves import Trailers
 from jobyard.triggers.git.repository import Repository
 from jobyard.triggers.git.settings import Settings
-from jobyard.triggers.git.together import at_once, settle
+from jobyard.triggers.git.together import Telling, at_once, settle
+
+log = logging.getLogger("jobyard.git")
+
+Answer = Summary | str
+"""How a run ended, or why nobody can say."""
+_PASSES = (Unavailable, Rejected, GitFailed)
+"""What may be another answer the next time."""
 
 
 class Following:
     """Lets runs that were claimed begin, and awaits their ends."""
 
     def __init__(
-        self, engine: Engine, trigger: str, repository: Repository, settings: Settings, tasks: asyncio.TaskGroup, wake: Callable[[], None]
+        self,
+        engine: Engine,
+        trigger: str,
+        repository: Repository,
+        settings: Settings,
+        tasks: asyncio.TaskGroup,
+        wake: Callable[[], None],
+        telling: Telling,
     ) -> None:
         """`trigger`: whose runs are followed without a question. `wake`: is called when one has ended."""
         self._engine = engine
@@ -30,7 +46,8 @@ class Following:
         self._settings = settings
         self._tasks = tasks
         self._wake = wake
-        self._followed: dict[str, asyncio.Task[Summary | None]] = {}
+        self._telling = telling
+        self._followed: dict[str, asyncio.Task[Answer]] = {}
 
     def close(self) -> None:
         for task in self._followed.values():
@@ -40,7 +57,7 @@ class Following:
     def follow(self, claim: Trailers, tip: str) -> None:
         """Begins to, unless it is followed already. `tip`: the commit whose history says that the file is this run."""
         if claim.run not in self._followed:
-            task = self._tasks.create_task(self._until_the_end(claim, tip), name=f"follow {claim.run}")
+            task = self._tasks.create_task(self._patiently(claim, tip), name=f"follow {claim.run}")
             self._followed[claim.run] = task
             task.add_done_callback(lambda _: self._wake())
 
@@ -51,40 +68,67 @@ class Following:
     def has_ended(self, run: str) -> bool:
         return self._followed[run].done()
 
-    def result(self, run: str) -> Summary | None:
-        """How a run that has ended did; None when there is no such run. Raises what kept us from knowing: then it is asked for anew."""
-        try:
-            return self._followed[run].result()
-        except BaseException:
-            del self._followed[run]
-            raise
+    def result(self, run: str) -> Answer:
+        """How a run that has ended did, or why nobody can say."""
+        return self._followed[run].result()
 
     async def see_off(self, wanted: Callable[[str], bool]) -> None:
-        """Releases and forgets the runs that have ended and are wanted."""
-        runs = [run for run, task in self._followed.items() if task.done() and wanted(run)]
-        ended = [each for run in runs if (each := self.result(run)) is not None]
-        await at_once(self._engine.release(each.run) for each in ended)
-        for run in runs:
-            del self._followed[run]
+        """Releases and forgets the runs that have ended and are wanted. One that can't be released now is the next time."""
+        await at_once(self._see_off(run) for run, task in list(self._followed.items()) if task.done() and wanted(run))
+
+    async def _see_off(self, run: str) -> None:
+        answer = self.result(run)
+        if isinstance(answer, Summary):
+            try:
+                await self._engine.release(answer.run)
+            except _PASSES as error:
+                self._telling.tell(run, f"run {run} can't be let go of yet: {error}")
+                return
+            except Exception as error:
+                log.info("run %s could not be released", run, exc_info=error)
+                self._telling.tell(run, f"run {run} can't be let go of: {error}. `jobyard clean` removes it")
+        self._telling.forget(run)
+        del self._followed[run]
 
     async def settle_others(self, in_use: set[str], quiet: timedelta) -> None:
         """`settle` for those that are followed though no file stands for them."""
         await self.settle([run for run in self._followed if run not in in_use], quiet)
 
-    async def _until_the_end(self, claim: Trailers, tip: str) -> Summary | None:
-        """How the file's run ended; None when there is no such run. A run that is still held begins: its move was pushed."""
+    async def _patiently(self, claim: Trailers, tip: str) -> Answer:
+        """How the file's run ended. What may pass is waited out; whatever else breaks over one run is the end of following that one alone."""
+        failures = 0
+        while True:
+            try:
+                return await self._until_the_end(claim, tip)
+            except _PASSES as error:
+                failures += 1
+                self._telling.tell(claim.run, f"{claim.file or claim.run} can't be followed just now: {error}")
+                await asyncio.sleep(CLUSTER.draw(failures, error))
+            except JobyardError as error:
+                return f"{type(error).__name__}: {error}"
+            except Exception as error:
+                log.info("run %s can't be followed", claim.run, exc_info=error)
+                return f"NotFollowed: run {claim.run} can't be followed ({type(error).__name__}: {error}). Its Jobs go on; `jobyard show` tells of it"
+
+    async def _until_the_end(self, claim: Trailers, tip: str) -> Answer:
+        """How the file's run ended. A run that is still held begins: its move was pushed."""
+        gone = f"RunNotFound: there is no run {claim.run} any more."
         if not self._settings.policy.allows_namespace(claim.namespace):
-            return None
+            return gone
         try:
             run = await self._engine.find(claim.run, claim.namespace)
         except NoSuchRun:
-            return None
+            return gone
         if not await self._is_of_here(run, claim, tip):
-            return None
+            return gone
         if run.held:
             await self._engine.begin(run)
         outcome = await self._engine.outcome(run)
-        return await ending.summarize(self._engine, run, outcome, self._settings.log_lines)
+        try:
+            return await ending.summarize(self._engine, run, outcome, self._settings.log_lines)
+        except Exception as error:
+            log.info("the end of run %s can't be told in full", run.name, exc_info=error)
+            return ending.bare(run, outcome, f"{type(error).__name__}: {error}")
 
     async def _is_of_here(self, run: Run, claim: Trailers, tip: str) -> bool:
         """Whether this repository started the run. Anybody who can push can write a commit that says so, and would be told its log."""

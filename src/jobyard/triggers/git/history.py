@@ -60,12 +60,10 @@ async def transitions(clone: Clone, tip: str, look: Layout, limit: int | None = 
 
 async def walk(clone: Clone, tip: str, look: Layout) -> AsyncGenerator[Transition, None]:
     """Every transition in the history, the newest first."""
-    words = ("log", "--format=%H%x1f%cI%x1f%B%x00", "-z", tip, "--", *layout.folders(look.base))
-    async with clone.repository.git.lines(*words, separator=b"\0\0") as commits:
-        async for each in commits:
-            commit, at, text = each.decode(errors="replace").strip("\0\n").split("\x1f", 2)
-            for one in moves.read(text):
-                yield Transition(at=datetime.fromisoformat(at), commit=commit, **vars(one))
+    async with aclosing(clone.repository.told(tip, "", layout.folders(look.base))) as history:
+        async for each in history:
+            for one in moves.read(each.text):
+                yield Transition(at=each.at, commit=each.commit, **vars(one))
 
 
 async def requeue(clone: Clone, base: str | None, files: Sequence[str]) -> list[Move]:

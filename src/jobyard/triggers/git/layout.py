@@ -3,16 +3,24 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Mapping
+import stat
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
+
+from jobyard.model.names import digest
 
 SUFFIXES = (".yaml", ".yml", ".json")
 KEEP = ".gitkeep"
 BASES = ("", "jobs/")
 """Where the folders may be, the first that has one of them."""
 REGULAR = ("100644", "100755")
-LINK = "120000"
+LINK, FOLDER, SUBMODULE = "120000", "040000", "160000"
+NAME_LIMIT = 200
+"""Bytes of a name that a file may have to be run: it becomes part of other names."""
+
+
+_SHOWN = 250
 
 
 class Place(StrEnum):
@@ -30,12 +38,14 @@ ENDS = (Place.SUCCEEDED, Place.FAILED, Place.UNKNOWN)
 
 @dataclass(frozen=True, kw_only=True)
 class Entry:
-    """Something in a commit's tree. Bytes of a path that are no UTF-8 are surrogates, as in Python's file names."""
+    """Something in a folder of a commit."""
 
-    path: str
     mode: str
     oid: str
-    size: int | None = None
+
+
+Names = Mapping[str, Entry]
+"""What lies in one folder. Bytes of a name that are no UTF-8 are surrogates, as in Python's file names."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -49,6 +59,37 @@ class QueueFile:
     size: int | None = None
 
 
+class Files(Mapping[str, QueueFile]):
+    """The files of a folder that are, or stand for, runs. Nothing is made of the others: a folder of what is over may be large."""
+
+    def __init__(self, place: Place, names: Names) -> None:
+        self._place = place
+        self._names = names
+
+    def __getitem__(self, name: str) -> QueueFile:
+        entry = self._names[name]
+        if not _counts(name, entry):
+            raise KeyError(name)
+        return QueueFile(name=name, place=self._place, mode=entry.mode, oid=entry.oid)
+
+    def __iter__(self) -> Iterator[str]:
+        return (name for name in self._names if _may_count(name) and _counts(name, self._names[name]))
+
+    def __len__(self) -> int:
+        return sum(1 for _ in self)
+
+    def __contains__(self, name: object) -> bool:
+        return isinstance(name, str) and name in self._names and _counts(name, self._names[name])
+
+
+def _counts(name: str, entry: Entry) -> bool:
+    return _may_count(name) and entry.mode != FOLDER
+
+
+def _may_count(name: str) -> bool:
+    return name.endswith(SUFFIXES) and not name.startswith(".") and "/" not in name
+
+
 @dataclass(frozen=True, kw_only=True)
 class Layout:
     """A commit as far as it concerns us."""
@@ -57,8 +98,8 @@ class Layout:
     files: Mapping[Place, Mapping[str, QueueFile]]
     missing: tuple[Place, ...] = ()
     """Folders that are not there, which in Git means: empty."""
-    kept: frozenset[str] = field(default_factory=frozenset)
-    """Paths of the .gitkeep files that there are."""
+    there: Mapping[Place, Names] = field(default_factory=dict)
+    """All that lies in the folders that are there."""
 
     def path(self, place: Place, name: str) -> str:
         return f"{self.base}{place}/{name}"
@@ -68,29 +109,13 @@ class Layout:
         return [place for place, files in self.files.items() if name in files]
 
 
-def read(entries: Iterable[Entry], base: str | None = None) -> Layout:
-    """The folders of a tree, found by themselves at the top or under jobs/, or at `base`."""
-    listed = list(entries)
+def read(folders: Mapping[str, Names], base: str | None = None) -> Layout:
+    """The five folders, of those that a commit has (by path, each with what lies right in it): at the top or under jobs/, or at `base`."""
     if base is None:
-        base = find_base(entry.path for entry in listed)
-    files: dict[Place, dict[str, QueueFile]] = {place: {} for place in Place}
-    there: set[Place] = set()
-    kept: set[str] = set()
-    for entry in listed:
-        if not entry.path.startswith(base):
-            continue
-        folder, _, name = entry.path[len(base) :].partition("/")
-        place = next((each for each in Place if each == folder), None)
-        if place is None or not name:
-            continue
-        there.add(place)
-        if name == KEEP:
-            kept.add(entry.path)
-        if "/" in name or name.startswith(".") or not name.endswith(SUFFIXES):
-            continue
-        files[place][name] = QueueFile(name=name, place=place, mode=entry.mode, oid=entry.oid, size=entry.size)
-    missing = tuple(place for place in Place if place not in there)
-    return Layout(base=base, files=files, missing=missing, kept=frozenset(kept))
+        base = find_base([path for path, names in folders.items() if names])
+    there = {place: names for place in Place if (names := folders.get(f"{base}{place}/"))}
+    files = {place: Files(place, there.get(place, {})) for place in Place}
+    return Layout(base=base, files=files, missing=tuple(place for place in Place if place not in there), there=there)
 
 
 def folders(base: str | None) -> list[str]:
@@ -98,19 +123,25 @@ def folders(base: str | None) -> list[str]:
     return [f"{each}{place}/" for each in (BASES if base is None else (base,)) for place in Place]
 
 
-def find_base(paths: Iterable[str]) -> str:
+def find_base(paths: Collection[str]) -> str:
     """Where the folders are; at the top when there are none yet."""
-    heads = {f"{base}{place}/" for base in BASES for place in Place}
-    found = {head for path in paths for head in heads if path.startswith(head)}
-    return next((base for base in BASES if any(head == f"{base}{place}/" for head in found for place in Place)), BASES[0])
+    return next((base for base in BASES if any(f"{base}{place}/" in paths for place in Place)), BASES[0])
+
+
+def mode(written: int) -> str:
+    """A mode as git shows it, of what stands in a tree: old ones have others."""
+    if stat.S_ISREG(written):
+        return REGULAR[bool(written & 0o100)]
+    return LINK if stat.S_ISLNK(written) else FOLDER if stat.S_ISDIR(written) else SUBMODULE
 
 
 def show(name: str) -> str:
-    """A file's name as it may stand in a message: no control characters, no bytes that are no text."""
-    text = os.fsencode(name).decode("utf-8", "backslashreplace")
-    return "".join(each if each.isprintable() else f"\\x{ord(each):02x}" for each in text)
+    """A file's name as it may stand in a message: no control characters, no bytes that are no text, and not too long."""
+    text = os.fsencode(name[:_SHOWN]).decode("utf-8", "backslashreplace")
+    plain = "".join(each if each.isprintable() else f"\\x{ord(each):02x}" for each in text)
+    return plain if len(name) <= _SHOWN else f"{plain}...{digest(name.encode('utf-8', 'surrogateescape').hex())}"
 
 
 def is_plain(name: str) -> bool:
-    """Whether a name is one that a run may be known by: text, without control characters."""
-    return show(name) == name
+    """Whether a name is one that a run may be known by: text, without control characters, not too long."""
+    return show(name) == name and len(os.fsencode(name)) <= NAME_LIMIT

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import base64
 import binascii
-import io
-import tarfile
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -20,7 +18,7 @@ from jobyard.model.errors import InvalidFiles
 from jobyard.model.finding import Finding
 from jobyard.model.objects import Manifest
 from jobyard.model.workflow import Workflow
-from jobyard.triggers.git.layout import LINK, REGULAR, QueueFile, is_plain
+from jobyard.triggers.git.layout import LINK, NAME_LIMIT, REGULAR, QueueFile, is_plain
 from jobyard.triggers.git.policy import Policy, beyond
 
 _HIDE_AT_LEAST = 4
@@ -39,7 +37,7 @@ class Bundle:
 def refuse(file: QueueFile) -> str:
     """Why a file can't be run whatever it holds; '' when it may be."""
     if not is_plain(file.name):
-        return "Its name is no plain text: use letters, digits, dots and dashes."
+        return f"Its name is no plain text, or longer than {NAME_LIMIT} bytes: use letters, digits, dots and dashes."
     if file.mode == LINK:
         return "It is a symbolic link. Commit the file itself."
     if file.mode not in REGULAR:
@@ -47,24 +45,6 @@ def refuse(file: QueueFile) -> str:
     if file.size is not None and file.size > SIZE_LIMIT:
         return f"It has {file.size:,} bytes; expected at most {SIZE_LIMIT:,}."
     return ""
-
-
-def unpack(archive: bytes, root: Path) -> None:
-    """Puts the plain files of a commit under `root`: no links, nothing huge, nothing outside."""
-    with tarfile.open(fileobj=io.BytesIO(archive)) as tar:
-        for member in tar:
-            target = root / member.name
-            if not member.isreg() or member.size > SIZE_LIMIT or not target.resolve().is_relative_to(root.resolve()):
-                continue
-            target.parent.mkdir(parents=True, exist_ok=True)
-            content = tar.extractfile(member)
-            if content is not None:
-                target.write_bytes(content.read())
-
-
-def needs_others(text: bytes) -> bool:
-    """Whether a file may name other files of the repository: only workflows do."""
-    return b"manifest" in text and b"jobyard.dev/" in text
 
 
 def read_queued(path: Path, root: Path, policy: Policy) -> Bundle:
@@ -131,8 +111,8 @@ def secrets(documents: list[Any]) -> list[str]:
         if tree.get("kind") == "Secret":
             found.update(_values(tree))
         name = tree.get("name")
-        if isinstance(name, str) and isinstance(tree.get("value"), str) and any(word in name.lower() for word in _SECRET_WORDS):
-            found.add(tree["value"])
+        if isinstance(name, str) and any(word in name.lower() for word in _SECRET_WORDS):  # a variable's, or a parameter's
+            found.update(value for key in ("value", "default") if isinstance(value := tree.get(key), str))
         for each in tree.values():
             look(each)
 
@@ -154,7 +134,7 @@ def _values(secret: Mapping[str, Any]) -> list[str]:
     return found
 
 
-def hide(text: str, secrets: list[str]) -> str:
+def hide(text: str, secrets: Iterable[str]) -> str:
     """A line of a log without what must not be told."""
     for secret in secrets:
         text = text.replace(secret, "***")

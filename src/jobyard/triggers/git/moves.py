@@ -6,11 +6,18 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 
+from jobyard.model import names
 from jobyard.triggers.git.layout import Place, QueueFile, show
 
+FILE = "Jobyard-File"
+"""The trailer that begins what a commit says of one file."""
 BODY_LINES = 40
 """How many lines a file may take in a commit's message, log included."""
+BODY_LENGTH = 200_000
+"""Characters that all of them may take: a message that is too long is not read again."""
 LINE_LENGTH = 500
+VALUE_LENGTH = 2000
+"""Characters of what a trailer says: more than any of ours has."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -62,37 +69,41 @@ def subject(moves: Sequence[Move]) -> str:
 
 def words(move: Move) -> str:
     """A transition in one line, for a person who watches."""
-    why = f": {move.reason}" if move.reason else f" (run {move.run})" if move.run else ""
+    why = f": {_line(move.reason)}" if move.reason else f" (run {move.run})" if move.run else ""
     return f"{show(move.name)}  {move.file.place} → {move.target or 'deleted'}{why}"
 
 
 def message(moves: Sequence[Move]) -> str:
     """The whole message: what happened, why, and trailers that a program can read."""
     parts = [subject(moves)]
+    room = BODY_LENGTH
     for move in moves:
-        text = _body(move, alone=len(moves) == 1)
-        if text:
+        text = _body(move, move.lines, alone=len(moves) == 1)
+        if len(text) > room:
+            text = _body(move, (), alone=False)
+        room -= len(text)
+        if text and room > 0:
             parts.append(text)
     trailers = [line for move in moves for line in _trailers(move)]
     return "\n\n".join([*parts, "\n".join(trailers)]) + "\n"
 
 
-def _body(move: Move, *, alone: bool) -> str:
+def _body(move: Move, log: Sequence[str], *, alone: bool) -> str:
     facts = [f"{name}: {_line(value)}" for name, value in move.facts if value]
     if move.reason:
         facts.append(f"Reason: {_line(move.reason)}")
     # Indented: a line of a log must never pass for a trailer.
-    lines = [f"    {_line(line)}" for line in move.lines[-BODY_LINES:]]
+    lines = [f"    {_line(line)}" for line in log[-BODY_LINES:]]
     head = [] if alone or not (facts or lines) else [f"{show(move.name)}:"]
     return "\n".join([*head, *facts, *([""] if lines and facts else []), *lines])
 
 
-def _line(text: str) -> str:
-    return "".join(each if each.isprintable() or each == "\t" else " " for each in text)[:LINE_LENGTH]
+def _line(text: str, length: int = LINE_LENGTH) -> str:
+    return "".join(each if each.isprintable() or each == "\t" else " " for each in text[:length])
 
 
 def _trailers(move: Move) -> Iterator[str]:
-    yield f"Jobyard-File: {show(move.name)}"
+    yield f"{FILE}: {show(move.name)}"
     yield f"Jobyard-State: {move.target or 'deleted'}"
     if move.run:
         yield f"Jobyard-Run: {move.run}"
@@ -103,14 +114,16 @@ def _trailers(move: Move) -> Iterator[str]:
 
 
 def read(text: str) -> list[Trailers]:
-    """What a commit's message says, file by file; nothing when it is none of ours."""
+    """What a commit's message says, file by file; nothing when it is none of ours. Anybody may have written it: its words may be anything, but
+    can be shown."""
     last = text.strip().rsplit("\n\n", 1)[-1]
     files: list[dict[str, str]] = []
     for line in last.splitlines():
         name, colon, value = line.partition(": ")
         if not colon:
             continue
-        if name == "Jobyard-File":
+        value = _line(value, VALUE_LENGTH)
+        if name == FILE:
             files.append({"file": value})
         elif files and name.startswith("Jobyard-"):
             files[-1][name.removeprefix("Jobyard-").lower()] = value
@@ -127,7 +140,8 @@ def read(text: str) -> list[Trailers]:
 
 
 def claims(messages: Iterable[str], wanted: Iterable[str]) -> dict[str, Trailers]:
-    """For each wanted file, what the newest commit that names it says, if that is that it is being processed. `messages`: the newest first."""
+    """For each wanted file, what the newest commit that names it says, if that is that it is being processed, and as which run. `messages`: the
+    newest first."""
     open_ = set(wanted)
     found: dict[str, Trailers] = {}
     for text in messages:
@@ -136,6 +150,6 @@ def claims(messages: Iterable[str], wanted: Iterable[str]) -> dict[str, Trailers
         for trailers in read(text):
             if trailers.file in open_:
                 open_.discard(trailers.file)
-                if trailers.state == Place.PROCESSING and trailers.run:
+                if trailers.state == Place.PROCESSING and names.read_run(trailers.run) and names.is_namespace(trailers.namespace):
                     found[trailers.file] = trailers
     return found

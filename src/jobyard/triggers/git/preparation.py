@@ -4,21 +4,30 @@ from __future__ import annotations
 
 import asyncio
 import dataclasses
+import logging
 import tempfile
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 from jobyard.contracts import Engine
-from jobyard.model.errors import InvalidFiles, Rejected, WrongInput
+from jobyard.files.document import SIZE_LIMIT
+from jobyard.model.errors import GitFailed, InvalidFiles, Rejected, Unavailable, WrongInput
 from jobyard.model.run import Run, RunRequest
 from jobyard.triggers.git.layout import Layout, Place, QueueFile
-from jobyard.triggers.git.manifests import needs_others, read_queued, refuse, unpack
+from jobyard.triggers.git.manifests import Bundle, read_queued, refuse
+from jobyard.triggers.git.materials import gather, named, needs_others
 from jobyard.triggers.git.repository import Repository
+from jobyard.triggers.git.secrecy import READ_AT
 from jobyard.triggers.git.settings import Settings
 from jobyard.triggers.git.together import QUIET, settle
 
+log = logging.getLogger("jobyard.git")
+
 _TOLD_FINDINGS = 20
 STEPS_TOLD = 5
+_READ_AT_ONCE = 4
+"""How many files are read at once, each with all that it names."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -30,8 +39,12 @@ class Prepared:
     """The names of its steps, the first few."""
 
 
+Answer = Prepared | str | Unavailable
+"""The run that is held for a file; why there can be none; what keeps it from being one just now, and passes by itself."""
+
+
 class Preparation:
-    """Reads queued files, and submits a held run for each."""
+    """Reads queued files, and submits a held run for each. Whatever comes of one is its own."""
 
     def __init__(self, repository: Repository, engine: Engine, settings: Settings, trigger: str, url: str) -> None:
         self._repository = repository
@@ -39,11 +52,12 @@ class Preparation:
         self._settings = settings
         self._trigger = trigger
         self._url = url
+        self._reading = asyncio.Semaphore(_READ_AT_ONCE)
 
-    async def prepare(self, tip: str, look: Layout, new: dict[str, QueueFile], commits: dict[str, str]) -> dict[str, Prepared | str]:
-        """From key to the run that is held for a file now, or why there can be none. One that waits for room in a limit is left out: it
-        stays queued, and is tried again at the next look."""
-        prepared: dict[str, Prepared | str] = {}
+    async def prepare(self, tip: str, look: Layout, new: Mapping[str, QueueFile], commits: Mapping[str, str]) -> dict[str, Answer]:
+        """From key to what comes of a file. One that waits for room in a limit is left out: it stays queued, and is tried again at a later
+        look. Raises GitFailed."""
+        prepared: dict[str, Answer] = {}
         readable = {}
         for key, file in new.items():
             why = refuse(file)
@@ -51,56 +65,77 @@ class Preparation:
                 prepared[key] = why
             else:
                 readable[key] = file
-        texts = await self._repository.blobs(file.oid for file in readable.values())
-        with tempfile.TemporaryDirectory(prefix="jobyard-git-") as name:
-            root = Path(name).resolve()
-            if any(needs_others(text) for text in texts.values()):
-                unpack(await self._repository.archive(tip), root)
+        texts = await self._repository.objects.blobs([file.oid for file in readable.values()], SIZE_LIMIT)
+        prepared |= {key: "Its content is missing in the repository." for key, file in readable.items() if file.oid not in texts}
 
-            async def one(key: str, file: QueueFile) -> None:
-                commit = commits.get(file.name, tip)
-                prepared[key] = await self._submit(look, file, key, commit, texts[file.oid], root)
+        async def one(key: str, file: QueueFile) -> None:
+            prepared[key] = await self._prepare(tip, look, file, key, commits.get(file.name, tip), texts[file.oid])
 
-            tasks = [asyncio.create_task(one(key, file)) for key, file in readable.items()]
-            try:
-                await settle(tasks, QUIET)
-                for task in tasks:
-                    if task.done():
-                        task.result()
-            finally:
-                for task in tasks:
-                    task.cancel()
-                await asyncio.gather(*tasks, return_exceptions=True)
+        tasks = [asyncio.create_task(one(key, file)) for key, file in readable.items() if file.oid in texts]
+        try:
+            await settle(tasks, QUIET)
+            for task in tasks:
+                if task.done():
+                    task.result()
+        finally:
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
         return prepared
 
-    async def _submit(self, look: Layout, file: QueueFile, key: str, commit: str, text: bytes, root: Path) -> Prepared | str:
-        """The run that is held for a file; waits for room. What waits for one keeps nobody back who needs none: how many calls are made at
-        once is for the cluster's client to say."""
-        path = root / look.path(Place.QUEUED, file.name)
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_bytes(text)
+    async def _prepare(self, tip: str, look: Layout, file: QueueFile, key: str, commit: str, text: bytes) -> Answer:
+        path = look.path(Place.QUEUED, file.name)
         try:
-            wanted = read_queued(path, root, self._settings.policy)
-            workflow = wanted.workflow
-            if workflow.keeps_names:  # a workflow says for itself how long
-                steps = tuple(dataclasses.replace(step, start_timeout=self._settings.start_timeout) for step in workflow.steps)
-                workflow = dataclasses.replace(workflow, steps=steps)
-            origin = {"repository": self._url, "file": look.path(Place.QUEUED, file.name), "commit": commit, "blob": file.oid}
-            run = await self._engine.submit(
-                RunRequest(
-                    trigger=self._trigger,
-                    key=key,
-                    workflow=workflow,
-                    namespace=workflow.namespace or "",
-                    objects=wanted.objects,
-                    held=True,
-                    origin=origin,
-                    key_names_workflow=True,
-                )
-            )
-            return Prepared(run=run, steps=tuple(step.name for step in workflow.jobs[:STEPS_TOLD]))
+            async with self._reading:
+                wanted, names_others = await self._read(tip, path, text)
+            origin = {"repository": self._url, "file": path, "commit": commit, "blob": file.oid, **({READ_AT: tip} if names_others else {})}
+            return await self._submit(wanted, key, origin)
         except InvalidFiles as error:
             told = [str(finding) for finding in error.findings[:_TOLD_FINDINGS]]
             return told[0] if len(told) == 1 else "\n".join([str(error), *told])
+        except Unavailable as error:
+            return error
+        except GitFailed:
+            raise
         except (WrongInput, Rejected) as error:
             return str(error)
+        except Exception as error:
+            log.info("file %s could not be prepared", file.name, exc_info=error)
+            return f"Jobyard broke over this file ({type(error).__name__}: {error}). That is a fault of its own: report it. The other files go on."
+
+    async def _read(self, tip: str, path: str, text: bytes) -> tuple[Bundle, bool]:
+        """What a file asks for, and whether it names others; they alone are read of the repository. Raises InvalidFiles, WrongInput."""
+        files = {path: text}
+        names_others = needs_others(text)
+        if names_others:
+            files = {**await gather(self._repository.objects, tip, await asyncio.to_thread(named, text, path)), path: text}
+        return await asyncio.to_thread(self._read_apart, files, path), names_others
+
+    def _read_apart(self, files: Mapping[str, bytes], path: str) -> Bundle:
+        with tempfile.TemporaryDirectory(prefix="jobyard-git-") as name:
+            root = Path(name).resolve()
+            for each, content in files.items():
+                target = root / each
+                target.parent.mkdir(parents=True, exist_ok=True)
+                target.write_bytes(content)
+            return read_queued(root / path, root, self._settings.policy)
+
+    async def _submit(self, wanted: Bundle, key: str, origin: Mapping[str, str]) -> Prepared:
+        """The run that is held for a file; waits for room. What waits for one keeps nobody back who needs none: how many calls are made at
+        once is for the cluster's client to say."""
+        workflow = wanted.workflow
+        if workflow.keeps_names:  # a workflow says for itself how long
+            steps = tuple(dataclasses.replace(step, start_timeout=self._settings.start_timeout) for step in workflow.steps)
+            workflow = dataclasses.replace(workflow, steps=steps)
+        request = RunRequest(
+            trigger=self._trigger,
+            key=key,
+            workflow=workflow,
+            namespace=workflow.namespace or "",
+            objects=wanted.objects,
+            held=True,
+            origin=origin,
+            key_names_workflow=True,
+        )
+        run = await self._engine.submit(request)
+        return Prepared(run=run, steps=tuple(step.name for step in workflow.jobs[:STEPS_TOLD]))

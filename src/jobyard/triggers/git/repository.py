@@ -1,15 +1,14 @@
 """A repository and its branch: read as a tree, changed by commits on the tip that was read, published or not at all.
 
-Nothing is checked out: commits are made with git's plumbing on a scratch index, so a person's working tree and index are left alone.
+Nothing is checked out: commits are made of new folders alone, so a person's working tree and index are left alone.
 """
 
 from __future__ import annotations
 
-import os
-import tempfile
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterable, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import TypeVar
 
@@ -17,16 +16,20 @@ from jobyard.model.errors import GitFailed, NoAnswer, Overtaken
 from jobyard.patience import Backoff, patiently
 from jobyard.triggers.git import layout
 from jobyard.triggers.git.command import Git
-from jobyard.triggers.git.layout import KEEP, Entry, Layout
+from jobyard.triggers.git.credentials import NOBODY, Login
+from jobyard.triggers.git.layout import KEEP, Layout, Names
 from jobyard.triggers.git.lock import alone
-from jobyard.triggers.git.moves import Move
+from jobyard.triggers.git.moves import FILE, Move
+from jobyard.triggers.git.objects import Edit, Objects, is_oid
 
 SHALLOW_STEP = 200
 """How many more commits are fetched at a time, where a shallow clone does not reach back far enough."""
-Edit = tuple[str, str, str]
-"""Mode, object and path; mode 0 takes the path away."""
-GONE = "0" * 40
-
+FOLLOWED = 200_000
+"""How many files and folders a commit may have so that a working tree follows it."""
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_FETCH = ("--no-tags", "--no-recurse-submodules", "--no-auto-maintenance")
+_CHECKED_AT_ONCE, _CHECKED_BYTES = 200, 4 * 1024 * 1024
+"""Of how many commits, with how much in their messages, it is asked at once what they changed."""
 
 Answer = TypeVar("Answer")
 
@@ -41,6 +44,19 @@ class Source:
     remote: str = ""
     """The remote's name or address; empty for a repository that has none."""
     identity: tuple[str, str] | None = None
+    login: Login = NOBODY
+    is_partial: bool = False
+    """The clone lacks objects, which git fetches when they are asked for."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Told:
+    """A commit that tells of files: who it comes after, when it was made, and its message."""
+
+    commit: str
+    parents: tuple[str, ...]
+    at: datetime
+    text: str
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -56,18 +72,30 @@ class Repository:
 
     def __init__(self, source: Source) -> None:
         self.source = source
-        self.git = Git(source.folder, source.identity)
+        self.git = Git(source.folder, source.identity, source.login, is_partial=source.is_partial)
+        self.objects = Objects(self.git)
         self._ref = f"refs/jobyard/{source.branch}"
+        self._tidied = ""
+        """The tip at which git last looked after its objects."""
 
     async def fetch(self) -> str:
         """The branch's newest commit. Raises GitFailed: the remote is away, refuses, or has no such branch."""
         source = self.source
         if source.remote:
             refs = f"+refs/heads/{source.branch}:{self._ref}"
-            async with self._alone() as lock:
-                await self.git("fetch", "--quiet", "--no-tags", "--no-write-fetch-head", source.remote, refs, keep=lock)
-                return await self._resolve(self._ref)
+            tip = await self._fetch(refs)
+            if tip != self._tidied:
+                self._tidied = tip
+                await self.git.run(
+                    "gc", "--auto", "--quiet", accept=range(256)
+                )  # apart: it goes on by itself, and need not know who we are
+            return tip
         return await self._resolve(f"refs/heads/{source.branch}")
+
+    async def _fetch(self, refs: str) -> str:
+        async with self._alone() as lock:
+            await self.git("fetch", "--quiet", *_FETCH, "--no-write-fetch-head", self.source.remote, refs, keep=lock)
+            return await self._resolve(self._ref)
 
     async def is_empty(self) -> bool:
         """Whether there is no branch at all yet."""
@@ -92,75 +120,55 @@ class Repository:
             (git_folder / f"{self._ref}.lock").unlink(missing_ok=True)
             yield lock
 
-    async def entries(self, tip: str, folders: Sequence[str] = ()) -> list[Entry]:
-        """What a commit holds, in these folders or everywhere."""
-        out = await self.git("ls-tree", "-r", "-z", "-l", "--full-tree", tip, "--", *folders)
-        found = []
-        for line in out.split(b"\0"):
-            if line:
-                head, _, path = line.partition(b"\t")
-                mode, _, oid, size = head.split()
-                found.append(
-                    Entry(path=os.fsdecode(path), mode=mode.decode(), oid=oid.decode(), size=int(size) if size.isdigit() else None)
-                )
-        return found
-
     async def look(self, base: str | None) -> tuple[str, Layout]:
         """The branch's newest commit, and what lies in its folders. Raises GitFailed."""
         tip = await self.fetch()
-        return tip, layout.read(await self.entries(tip, layout.folders(base)), base)
+        return tip, await self.layout(tip, base)
 
-    async def blobs(self, oids: Iterable[str]) -> dict[str, bytes]:
-        """The contents of objects."""
-        wanted = list(dict.fromkeys(oids))
-        if not wanted:
-            return {}
-        out = await self.git("cat-file", "--batch", stdin="".join(f"{oid}\n" for oid in wanted).encode())
-        found, at = {}, 0
-        for oid in wanted:
-            end = out.index(b"\n", at)
-            _, _, size = out[at:end].split(b" ")
-            at = end + 1
-            found[oid] = out[at : at + int(size)]
-            at += int(size) + 1
-        return found
+    async def layout(self, tip: str, base: str | None) -> Layout:
+        """What lies in a commit's folders ('' for no commit): each is listed as it is, and nothing below it. Raises GitFailed."""
+        paths = {f"{tip}:{path.rstrip('/')}": path for path in layout.folders(base)} if tip else {}
+        found = {paths[name]: each.oid for name, each in (await self.objects.find(paths)).items() if each.kind == "tree"}
+        trees = await self.objects.trees(found.values(), keep=True)
+        there: dict[str, Names] = {path: trees[oid] for path, oid in found.items() if oid in trees}
+        return layout.read(there, base)
 
-    async def archive(self, tip: str) -> bytes:
-        """All of a commit, as a tar."""
-        return await self.git("archive", "--format=tar", tip)
+    # --- history ---
 
-    async def introduced(self, tip: str, folder: str, names: Iterable[str]) -> dict[str, str]:
-        """For each file of a folder, the commit that put it there as it is now."""
-        open_ = set(names)
-        found: dict[str, str] = {}
-        if not open_:
-            return found
-        words = ("log", "--format=%x01%H", "--name-only", "-z", "--no-renames", tip, "--", folder)
-        commit = ""
-        async with self.git.lines(*words, separator=b"\0") as lines:
-            async for line in lines:
-                text = os.fsdecode(line).lstrip("\n")
-                if text.startswith("\x01"):
-                    commit = text[1:41]
-                    text = text[41:].lstrip("\n")
-                name = text.removeprefix(folder)
-                if name in open_:
-                    open_.discard(name)
-                    found[name] = commit
-                    if not open_:
-                        break
-        return found
-
-    async def messages(self, tip: str, since: str, folder: str) -> AsyncGenerator[str, None]:
-        """The messages of the commits that touched a folder, the newest first; `since` (exclusive) ends them, where it is an ancestor."""
+    async def told(self, tip: str, since: str, folders: Sequence[str]) -> AsyncGenerator[Told, None]:
+        """The commits that tell of files and changed one of the folders, the newest first; `since` (exclusive) ends them, where it is an
+        ancestor. Nobody looks into the folders for that: what one holds may be without end."""
         range_ = f"{since}..{tip}" if since and await self.contains(tip, since) else tip
-        async with self.git.lines("log", "--format=%B%x00", "-z", range_, "--", folder, separator=b"\0\0") as lines:
-            async for line in lines:
-                yield line.decode(errors="replace").strip("\n\0")
+        words = ("log", "--format=%H%x1f%P%x1f%cI%x1f%B%x00", "-z", "--no-show-signature", "--no-notes")
+        only = ("--basic-regexp", f"--grep=^{FILE}: ", range_, "--")
+        group: list[Told] = []
+        async with self.git.lines(*words, *only, separator=b"\0\0") as commits:
+            async for each in commits:
+                commit, parents, at, text = (each.decode(errors="replace").strip("\0\n") + "\x1f" * 3).split("\x1f", 3)
+                group.append(Told(commit=commit, parents=tuple(parents.split()), at=_moment(at), text=text.rstrip("\x1f")))
+                if len(group) >= _CHECKED_AT_ONCE or sum(len(one.text) for one in group) > _CHECKED_BYTES:
+                    for one in await self._changing(group, folders):
+                        yield one
+                    group = []
+        for one in await self._changing(group, folders):
+            yield one
+
+    async def _changing(self, commits: Sequence[Told], folders: Sequence[str]) -> list[Told]:
+        """Those of the commits in which a folder is another than in each commit before them."""
+        trees = [folder.rstrip("/") for folder in folders]
+        known = await self.objects.find(f"{commit}:{tree}" for each in commits for commit in (each.commit, *each.parents) for tree in trees)
+
+        def at(commit: str, tree: str) -> str:
+            return known[f"{commit}:{tree}"].oid if f"{commit}:{tree}" in known else ""
+
+        def changes(each: Told, tree: str) -> bool:
+            return at(each.commit, tree) not in ([at(parent, tree) for parent in each.parents] or [""])
+
+        return [each for each in commits if any(changes(each, tree) for tree in trees)]
 
     async def contains(self, tip: str, commit: str) -> bool:
         """Whether a commit is in the history of the tip."""
-        if not commit or not commit.isalnum():
+        if not is_oid(commit):
             return False
         return (await self.git.run("merge-base", "--is-ancestor", commit, tip, accept=(0, 1, 128))).code == 0
 
@@ -171,7 +179,7 @@ class Repository:
             return False
         async with self._alone() as lock:
             refs = f"+refs/heads/{self.source.branch}:{self._ref}"
-            await self.git("fetch", "--quiet", "--no-tags", f"--deepen={SHALLOW_STEP}", self.source.remote, refs, keep=lock)
+            await self.git("fetch", "--quiet", *_FETCH, f"--deepen={SHALLOW_STEP}", self.source.remote, refs, keep=lock)
         return True
 
     # --- change ---
@@ -179,18 +187,11 @@ class Repository:
     async def commit(self, tip: str, commits: Sequence[Commit]) -> str:
         """Stacks commits on the tip ('' for a first one); the last one's id. Nothing is published yet."""
         sign = ["-S"] if (await self.git("config", "--bool", "--default", "false", "commit.gpgsign")).strip() == b"true" else []
-        with tempfile.TemporaryDirectory(prefix="jobyard-index-") as scratch:
-            env = {"GIT_INDEX_FILE": f"{scratch}/index"}
-            await self.git("read-tree", tip or "--empty", env=env)
-            for each in commits:
-                lines = b"".join(f"{mode} {oid}\t".encode() + os.fsencode(path) + b"\0" for mode, oid, path in each.edits)
-                await self.git("update-index", "-z", "--index-info", stdin=lines, env=env)
-                tree = (await self.git("write-tree", env=env)).decode().strip()
-                tip = (
-                    (await self.git("commit-tree", *sign, *(["-p", tip] if tip else []), "-F", "-", tree, stdin=each.message.encode()))
-                    .decode()
-                    .strip()
-                )
+        tree = (await self.objects.find([f"{tip}^{{tree}}"]))[f"{tip}^{{tree}}"].oid if tip else ""
+        for each in commits:
+            tree = await self.objects.tree(tree, each.edits)
+            before = ["-p", tip] if tip else []
+            tip = (await self.git("commit-tree", *sign, *before, "-F", "-", tree, stdin=each.message.encode())).decode().strip()
         return tip
 
     async def edits(self, look: Layout, moves: Sequence[Move]) -> tuple[Edit, ...]:
@@ -198,7 +199,7 @@ class Repository:
         found: list[Edit] = []
         for move in moves:
             file = move.file
-            found += [("0", GONE, look.path(place, file.name)) for place in (file.place, *move.replaces)]
+            found += [("0", "", look.path(place, file.name)) for place in (file.place, *move.replaces)]
             if move.target is not None:
                 found.append((file.mode, file.oid, look.path(move.target, file.name)))
         return (*found, *await self.keeps(look))
@@ -207,7 +208,7 @@ class Repository:
         """The .gitkeep of each folder that is missing."""
         if not look.missing:
             return ()
-        empty = (await self.git("hash-object", "-w", "--stdin", stdin=b"")).decode().strip()
+        empty = await self.objects.blob(b"")
         return tuple(("100644", empty, look.path(place, KEEP)) for place in look.missing)
 
     async def publish(self, old: str, new: str) -> None:
@@ -216,7 +217,9 @@ class Repository:
         if not source.remote:
             await self._publish_here(old, new)
             return
-        done = await self.git.run("push", "--porcelain", source.remote, f"{new}:refs/heads/{source.branch}", accept=(0, 1, 128))
+        done = await self.git.run(
+            "push", "--porcelain", "--no-recurse-submodules", source.remote, f"{new}:refs/heads/{source.branch}", accept=(0, 1, 128)
+        )
         said = [line for line in done.out.decode(errors="replace").splitlines() if line.startswith("!")]
         if said:
             why = self.git.hide(said[0].split("\t")[-1])
@@ -233,6 +236,8 @@ class Repository:
     async def _publish_here(self, old: str, new: str) -> None:
         """In a repository without a remote: the branch itself, and the working tree where a person has it checked out."""
         if await self._is_checked_out():
+            if not await self._has_an_end(new):
+                raise GitFailed(action="merge", message=f"the commit has more than {FOLLOWED:,} files and folders", remedy=". Remove some")
             if not (await self.git.run("merge", "--ff-only", "--quiet", new, accept=(0, 1, 128))).code:
                 return
             if await self.fetch() != old:
@@ -242,15 +247,34 @@ class Repository:
             raise Overtaken(action="update-ref", message="somebody committed meanwhile", remedy="")
 
     async def _follow(self, new: str) -> None:
-        """A clone that a person works in follows, where nothing of theirs is in the way."""
-        if await self._is_checked_out():
+        """A clone that a person works in follows, where nothing of theirs is in the way, and the commit can be checked out at all."""
+        if await self._is_checked_out() and await self._has_an_end(new):
             await self.git.run("merge", "--ff-only", "--quiet", new, accept=(0, 1, 128))
+
+    async def _has_an_end(self, commit: str) -> bool:
+        """Whether a commit can be checked out: a few objects may be any number of files."""
+        count = 0
+        async with self.git.lines("ls-tree", "-r", "-t", "-z", "--name-only", commit, separator=b"\0") as names:
+            async for _ in names:
+                count += 1
+                if count > FOLLOWED:
+                    return False
+        return True
 
     async def _is_checked_out(self) -> bool:
         if (await self.git("rev-parse", "--is-bare-repository")).strip() == b"true":
             return False
         head = await self.git.run("symbolic-ref", "--quiet", "HEAD", accept=(0, 1))
         return head.out.decode().strip() == f"refs/heads/{self.source.branch}"
+
+
+def _moment(text: str) -> datetime:
+    """When a commit says that it was made: anything may stand there."""
+    try:
+        found = datetime.fromisoformat(text)
+    except ValueError:
+        found = _EPOCH
+    return found if found.tzinfo is not None and 1970 <= found.year < 3000 else _EPOCH
 
 
 AGAINST_RIVALS = 180.0

@@ -1,9 +1,9 @@
-"""Many calls to the cluster at once: made a few at a time, awaited as long as something comes of it."""
+"""Many at once: calls are made a few at a time, awaited as long as something comes of it, and what goes wrong with one is told once."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Iterable
+from collections.abc import Awaitable, Callable, Iterable
 from datetime import timedelta
 from typing import Any
 
@@ -32,3 +32,21 @@ async def at_once(calls: Iterable[Awaitable[None]]) -> None:
     async with asyncio.TaskGroup() as group:
         for call in calls:
             group.create_task(one(call))
+
+
+class Telling:
+    """Tells what goes wrong with one file or run while the others go on: once, and again when it is something else."""
+
+    def __init__(self, tell: Callable[[str], None]) -> None:
+        self._tell = tell
+        self._told: dict[str, str] = {}
+
+    def tell(self, about: str, line: str) -> None:
+        """Something is wrong with this one."""
+        if self._told.get(about) != line:
+            self._told[about] = line
+            self._tell("".join(each if each.isprintable() else " " for each in line))
+
+    def forget(self, about: str) -> None:
+        """It is mended, or gone."""
+        self._told.pop(about, None)

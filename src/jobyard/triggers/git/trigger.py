@@ -10,24 +10,40 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Callable, Iterable, Sequence
+import dataclasses
+import logging
+from collections import Counter, defaultdict
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import timedelta
+from itertools import islice
 
 from jobyard.contracts import Engine
 from jobyard.model import names
-from jobyard.model.errors import innermost
+from jobyard.model.errors import GitFailed, Unavailable, innermost
 from jobyard.model.run import Run
 from jobyard.triggers.git import ending, moves
 from jobyard.triggers.git.claims import Claims
+from jobyard.triggers.git.ending import Summary
 from jobyard.triggers.git.following import Following
+from jobyard.triggers.git.introductions import Introductions
 from jobyard.triggers.git.layout import ENDS, Layout, Place, QueueFile
 from jobyard.triggers.git.moves import Move, Trailers
-from jobyard.triggers.git.preparation import Preparation, Prepared
+from jobyard.triggers.git.preparation import Answer, Preparation, Prepared
 from jobyard.triggers.git.repository import Commit, Repository, against_rivals
+from jobyard.triggers.git.secrecy import kept_secret
 from jobyard.triggers.git.settings import Settings
-from jobyard.triggers.git.together import QUIET, at_once
+from jobyard.triggers.git.together import QUIET, Telling, at_once
+
+log = logging.getLogger("jobyard.git")
+
+LISTED = 10_000
+"""How many files of a folder are looked at at once; the others' turn comes as these leave."""
+TRIED, TRIED_BYTES = 500, 64 * 1024 * 1024
+"""How many queued files, of how many bytes together, are prepared before what came of them is pushed."""
+TOLD_TOGETHER = 250
+"""Of how many files one commit tells."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,17 +55,34 @@ class Pass:
     """Files in `processing` whose runs go on."""
     waiting: int = 0
     """Files that stay queued for now."""
+    untried: int = 0
+    """Those of them that were not tried yet: there were others before them."""
+    trouble: Unavailable | None = None
+    """What keeps a file waiting that is no limit, and passes by itself."""
+
+    def and_then(self, later: Pass) -> Pass:
+        """Both as one."""
+        return dataclasses.replace(later, moves=(*self.moves, *later.moves))
 
 
 class GitTrigger:
     """Runs what is queued in one branch of one repository."""
 
-    def __init__(self, repository: Repository, settings: Settings, url: str, say: Callable[[Move], None] = lambda _: None) -> None:
-        """`url`: names the repository in keys; without passwords. `say`: is told of each transition once it is pushed."""
+    def __init__(
+        self,
+        repository: Repository,
+        settings: Settings,
+        url: str,
+        say: Callable[[Move], None] = lambda _: None,
+        tell: Callable[[str], None] = lambda _: None,
+    ) -> None:
+        """`url`: names the repository in keys; without passwords. `say`: is told of each transition once it is pushed; `tell`, in words, what
+        goes wrong with one file while the others go on."""
         self.repository = repository
         self.settings = settings
         self.url = url
         self.say = say
+        self.tell = tell
         self.pushed = ""
         """The last commit that we pushed: a webhook that tells of it tells nothing new."""
         self.wanted = asyncio.Event()
@@ -58,6 +91,7 @@ class GitTrigger:
         self.name = f"git-{names.slug(url.rstrip('/').rsplit('/', 1)[-1].removesuffix('.git'), 30)}-{names.digest('git', url, branch)}"
 
     async def run(self, engine: Engine) -> None:
+        """Raises Unavailable where nothing goes on, GitFailed."""
         async with self._serving(engine) as serving:
             while True:
                 self.wanted.clear()
@@ -106,11 +140,15 @@ class _Serving:
         self._repository = trigger.repository
         self._settings = trigger.settings
         self._engine = engine
+        self._telling = Telling(trigger.tell)
         self._claims = Claims(trigger.repository)
-        self._following = Following(engine, trigger.name, trigger.repository, trigger.settings, tasks, trigger.wanted.set)
+        self._introductions = Introductions(trigger.repository)
+        self._following = Following(engine, trigger.name, trigger.repository, trigger.settings, tasks, trigger.wanted.set, self._telling)
         self._preparation = Preparation(trigger.repository, engine, trigger.settings, trigger.name, trigger.url)
         self._prepared: dict[str, Prepared | str] = {}
         """From key to the run that is held for it, or why there can be none."""
+        self._tries: Counter[str] = Counter()
+        """From key to how often it was tried in vain to make a run of it."""
         self._before: list[Run] | None = None
         """The runs that somebody cared for before our first look at the branch: read before it, or we might forget what another is just
         about to claim."""
@@ -119,43 +157,71 @@ class _Serving:
         self._following.close()
 
     async def run_once(self, quiet: timedelta) -> Pass:
-        """Looks, decides, pushes, acts; anew when somebody else was faster."""
+        """Looks, decides, pushes, acts, until every file that is queued was tried; anew when somebody else was faster. Raises Unavailable where
+        files wait for the cluster, and nothing else goes on."""
         if self._before is None:
             self._before = await self._engine.runs(self._trigger.name)
-        return await against_rivals(lambda: self._try_once(quiet))
+        done = await against_rivals(lambda: self._try_once(quiet))
+        while done.untried:
+            done = done.and_then(await against_rivals(lambda: self._try_once(quiet)))
+        if done.trouble is not None and not (done.moves or done.running):
+            raise done.trouble
+        return done
 
     async def _try_once(self, quiet: timedelta) -> Pass:
         tip, look = await self._repository.look(self._settings.base)
-        started, keys = await self._queued(tip, look)
+        started, keys, troubles = await self._queued(tip, look)
+        untried = sum(key not in self._prepared and not self._tries[key] for key in keys)
         ended, running = await self._processing(tip, look, quiet)
         moves = (*started, *ended)
         if moves:
             tip = await self._publish(tip, look, moves)
         await self._act(tip, look, moves, keys)
-        waiting = len(look.files[Place.QUEUED]) - len({move.name for move in started})
-        return Pass(moves=moves, running=running + sum(move.target is Place.PROCESSING for move in started), waiting=waiting)
+        return Pass(
+            moves=moves,
+            running=running + sum(move.target is Place.PROCESSING for move in started),
+            waiting=len(look.files[Place.QUEUED]) - len({move.name for move in started}),
+            untried=untried,
+            trouble=next(iter(troubles), None),
+        )
 
     # --- what is queued ---
 
-    async def _queued(self, tip: str, look: Layout) -> tuple[list[Move], set[str]]:
-        """The moves of queued files, and the keys of all that are queued."""
+    async def _queued(self, tip: str, look: Layout) -> tuple[list[Move], set[str], list[Unavailable]]:
+        """The moves of queued files, the keys of all that are queued, and what keeps some of them waiting."""
         found: list[Move] = []
         files: list[QueueFile] = []
-        for file in look.files[Place.QUEUED].values():
+        for file in islice(look.files[Place.QUEUED].values(), LISTED):
             others = [place for place in look.places(file.name) if place is not Place.QUEUED]
             if others and self._settings.drop_duplicates:
                 found.append(Move(file=file, target=None, reason=f"A file of this name lies in {others[0]} already."))
             elif Place.PROCESSING not in others:  # else: its turn comes when that one has ended
                 files.append(file)
-        folder = look.path(Place.QUEUED, "")
-        commits = await self._repository.introduced(tip, folder, [file.name for file in files])
+        commits = await self._introductions.of(tip, look.path(Place.QUEUED, ""), {file.name: file.oid for file in files})
         keyed = {_key(look.path(Place.QUEUED, file.name), file.oid, commits.get(file.name, tip)): file for file in files}
-        new = {key: file for key, file in keyed.items() if key not in self._prepared}
-        if new:
-            self._prepared |= await self._preparation.prepare(tip, look, new, commits)
+        answers = await self._prepare(tip, look, {key: file for key, file in keyed.items() if key not in self._prepared}, commits)
+        for key in [key for key in self._tries if key not in keyed]:
+            del self._tries[key]
         for key, file in keyed.items():
             found += self._start(look, file, self._prepared.get(key))
-        return found, set(keyed)
+        return found, set(keyed), [each for each in answers.values() if isinstance(each, Unavailable)]
+
+    async def _prepare(self, tip: str, look: Layout, new: dict[str, QueueFile], commits: Mapping[str, str]) -> dict[str, Answer]:
+        """Tries to make held runs of as many new files as may be read at once."""
+        sizes = await self._repository.objects.find({file.oid for file in new.values()})
+        sized = {key: dataclasses.replace(file, size=sizes[file.oid].size if file.oid in sizes else None) for key, file in new.items()}
+        tried = choose(sized, commits, self._tries)
+        answers = await self._preparation.prepare(tip, look, tried, commits) if tried else {}
+        for key, file in tried.items():
+            answer = answers.get(key)
+            if isinstance(answer, Prepared | str):
+                self._prepared[key] = answer
+                self._telling.forget(file.name)
+            else:
+                self._tries[key] += 1
+            if isinstance(answer, Unavailable):
+                self._telling.tell(file.name, f"{file.name} stays queued: {answer}")
+        return answers
 
     def _start(self, look: Layout, file: QueueFile, prepared: Prepared | str | None) -> list[Move]:
         older = tuple(place for place in look.places(file.name) if place in ENDS)
@@ -173,13 +239,13 @@ class _Serving:
 
     async def _processing(self, tip: str, look: Layout, quiet: timedelta) -> tuple[list[Move], int]:
         """The moves of files whose runs have ended, and how many go on."""
-        files = look.files[Place.PROCESSING]
-        await self._claims.learn(tip, look)
+        files = {file.name: file for file in islice(look.files[Place.PROCESSING].values(), LISTED)}
+        await self._claims.learn(tip, look, files)
         claims = self._claims.of(files)
         for claim in claims.values():
             self._following.follow(claim, tip)
         await self._following.settle([claim.run for claim in claims.values()], quiet)
-        found, ended, running = [], {}, 0
+        found, running = [], len(look.files[Place.PROCESSING]) - len(files)
         for name, file in files.items():
             if name not in claims:
                 found.append(Move(file=file, target=Place.UNKNOWN, reason="NotClaimed: no commit of Jobyard's says which run it is."))
@@ -187,13 +253,13 @@ class _Serving:
             claim = claims[name]
             if not self._following.has_ended(claim.run):
                 running += 1
-            elif (result := self._following.result(claim.run)) is None:
-                reason = f"RunNotFound: there is no run {claim.run} any more."
-                found.append(Move(file=file, target=Place.UNKNOWN, run=claim.run, namespace=claim.namespace, reason=reason))
+                continue
+            answer = self._following.result(claim.run)
+            if isinstance(answer, Summary):
+                hidden = await kept_secret(self._repository.objects, file, answer.run, tip)
+                found.append(ending.leave(file, answer, hidden))
             else:
-                ended[name] = result
-        texts = await self._repository.blobs(files[name].oid for name in ended)
-        found += [ending.leave(files[name], texts[files[name].oid], each) for name, each in ended.items()]
+                found.append(Move(file=file, target=Place.UNKNOWN, run=claim.run, namespace=claim.namespace, reason=answer))
         return found, running
 
     # --- what comes of it ---
@@ -201,6 +267,7 @@ class _Serving:
     async def _publish(self, tip: str, look: Layout, moves_: Sequence[Move]) -> str:
         """The branch's new tip."""
         groups: list[Sequence[Move]] = [[move] for move in moves_] if self._settings.commit_each else _by_kind(moves_)
+        groups = [group[start : start + TOLD_TOGETHER] for group in groups for start in range(0, len(group), TOLD_TOGETHER)]
         commits = [Commit(message=moves.message(group), edits=await self._repository.edits(look, group)) for group in groups]
         new = await self._repository.commit(tip, commits)
         await self._repository.publish(tip, new)
@@ -214,7 +281,7 @@ class _Serving:
         claimed = {move.run: move for move in moves_ if move.target is Place.PROCESSING}
         over = {move.run for move in moves_ if move.target is not Place.PROCESSING}
         held = {each.run.name: each.run for each in self._prepared.values() if isinstance(each, Prepared)}
-        await at_once(self._engine.begin(held[run]) for run in claimed)
+        await at_once(self._quietly(self._engine.begin(held[run]), f"run {run} does not begin yet") for run in claimed)
         for run, move in claimed.items():
             claim = Trailers(file=move.name, state=Place.PROCESSING, run=run, namespace=move.namespace)
             self._claims.note(claim)
@@ -228,7 +295,7 @@ class _Serving:
                 continue
             del self._prepared[key]
             if run_ and run_.name not in in_use:  # a person was faster: it is queued no more, or is another file now
-                await self._engine.abandon(run_)
+                await self._quietly(self._engine.abandon(run_), f"run {run_.name} is held for nothing, and is still there")
         if self._before:
             await self._tidy(tip, self._before, in_use, keys)
             self._before = []
@@ -243,11 +310,40 @@ class _Serving:
             if run.name in in_use or _key(*(origin.get(part, "") for part in ("file", "blob", "commit"))) in keys:
                 continue
             if run.held:
-                await self._engine.abandon(run)
+                await self._quietly(self._engine.abandon(run), f"run {run.name} is held for nothing, and is still there")
             else:
                 self._following.follow(Trailers(file="", state="", run=run.name, namespace=run.namespace), tip)
         await self._following.settle_others(in_use, QUIET)
         await self._following.see_off(lambda run: run not in in_use)
+
+    async def _quietly(self, call: Awaitable[None], otherwise: str) -> None:
+        """Makes a call that is about one run: what goes wrong with it is told, and is that one's own."""
+        try:
+            await call
+        except GitFailed:
+            raise
+        except Exception as error:
+            log.debug("%s", otherwise, exc_info=error)
+            self._telling.tell(otherwise, f"{otherwise}: {error}")
+
+
+def choose(new: Mapping[str, QueueFile], commits: Mapping[str, str], tries: Mapping[str, int]) -> dict[str, QueueFile]:
+    """The files, by key, to be tried now. What was tried in vain comes after what was not, and of those that were pushed together not all
+    before others: a push of thousands holds up nobody else's. Pure."""
+    turns: defaultdict[tuple[int, str], int] = defaultdict(int)
+    order: list[tuple[int, int, str]] = []
+    for key, file in new.items():
+        push = (tries.get(key, 0), commits.get(file.name, ""))
+        turns[push] += 1
+        order.append((push[0], turns[push], key))
+    chosen: dict[str, QueueFile] = {}
+    room = TRIED_BYTES
+    for _, _, key in sorted(order):
+        room -= new[key].size or 0
+        if chosen and (len(chosen) >= TRIED or room < 0):
+            break
+        chosen[key] = new[key]
+    return chosen
 
 
 def _key(path: str, blob: str, commit: str) -> str:

@@ -1,0 +1,224 @@
+"""What a commit holds: its folders one level at a time, its files each with its size first; and new folders, made of old ones.
+
+A tree of a hundred thousand files may be a dozen objects, and one with an endless number of folders little more. So nothing here, and
+nothing that git is asked here, goes down a tree by itself.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from array import array
+from bisect import bisect_left
+from collections.abc import AsyncIterator, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+from jobyard.model.errors import WrongInput
+from jobyard.triggers.git.command import Git
+from jobyard.triggers.git.layout import FOLDER, Entry, mode
+
+FOLDER_BYTES = 64 * 1024 * 1024
+"""The largest folder that is read: some million files."""
+BATCH_BYTES = 32 * 1024 * 1024
+"""About how much is asked for at once."""
+EMPTY = {
+    40: "4b825dc642cb6eb9a060e54bf8d69288fbee4904",
+    64: "6ef19b41225c5369f1c104d45d8d85efa9b057b53b14b4b9b939dd74decc5321",
+}
+"""The tree that holds nothing, by the length of objects' names. Git knows it everywhere."""
+_FOLDER = int(FOLDER, 8)
+_OID = re.compile(r"[0-9a-f]{40}|[0-9a-f]{64}")
+Edit = tuple[str, str, str]
+"""Mode, object and path of a file; mode 0 takes the path away."""
+
+
+class FolderTooLarge(WrongInput):
+    """A folder of a commit holds more than is ever read."""
+
+    sentence = (
+        "a folder of the repository has {size:,} bytes of names; expected at most {limit:,}. Move its older files elsewhere, or delete them"
+    )
+    size: int
+    limit: int = FOLDER_BYTES
+
+
+@dataclass(frozen=True, kw_only=True)
+class Found:
+    """An object that is there."""
+
+    oid: str
+    kind: str
+    size: int
+
+
+class Tree(Mapping[str, Entry]):
+    """What lies right in a folder, as git stores it: an entry is read when it is asked for, so that a large folder costs little more than its
+    text."""
+
+    def __init__(self, raw: bytes, width: int) -> None:
+        """`width`: bytes of an object's name: 20, or 32."""
+        self._raw = raw
+        self._width = width
+        self._entry = re.compile(rb"([0-7]+) ([^\0]+)\0(.{%d})" % width, re.DOTALL)
+
+    @cached_property
+    def _starts(self) -> array[int]:
+        return array("Q", (each.start() for each in self._entry.finditer(self._raw)))
+
+    def __getitem__(self, name: str) -> Entry:
+        wanted = os.fsencode(name)
+        for order in (wanted, wanted + b"/"):  # git has it in order: a folder stands where its name would with a slash
+            at = bisect_left(self._starts, order, key=self._order)
+            if at < len(self._starts) and self._order(self._starts[at]) == order:
+                return _entry(*self._at(self._starts[at])[::2])
+        raise KeyError(name)
+
+    def _at(self, start: int) -> tuple[bytes, bytes, bytes]:
+        space = self._raw.index(b" ", start)
+        end = self._raw.index(b"\0", space)
+        return self._raw[start:space], self._raw[space + 1 : end], self._raw[end + 1 : end + 1 + self._width]
+
+    def _order(self, start: int) -> bytes:
+        return _order(*self._at(start)[:2])
+
+    def __iter__(self) -> Iterator[str]:
+        return (os.fsdecode(each[2]) for each in self._entry.finditer(self._raw))
+
+    def __len__(self) -> int:
+        return len(self._starts)
+
+    def __bool__(self) -> bool:
+        return bool(self._raw)
+
+    def entries(self) -> Iterator[tuple[str, Entry]]:
+        """All of them, in order."""
+        return ((os.fsdecode(each[2]), _entry(each[1], each[3])) for each in self._entry.finditer(self._raw))
+
+    def changed(self, changes: Mapping[str, Entry | None]) -> bytes:
+        """The folder with entries put in, replaced or (None) taken away, as git stores it; the others byte for byte as they are."""
+        names = {os.fsencode(name): entry for name, entry in changes.items()}
+        kept = [each.groups() for each in self._entry.finditer(self._raw) if each[2] not in names]
+        added = [(entry.mode.lstrip("0").encode(), name, bytes.fromhex(entry.oid)) for name, entry in names.items() if entry is not None]
+        ordered = sorted((*kept, *added), key=lambda each: _order(each[0], each[1]))
+        return b"".join(b"%s %s\0%s" % each for each in ordered)
+
+
+def _order(written: bytes, name: bytes) -> bytes:
+    return name + b"/" if int(written, 8) == _FOLDER else name
+
+
+def _entry(written: bytes, oid: bytes) -> Entry:
+    return Entry(mode=mode(int(written, 8)), oid=oid.hex())
+
+
+def is_oid(text: str) -> bool:
+    """Whether this is the name of an object in full."""
+    return _OID.fullmatch(text) is not None
+
+
+class Objects:
+    """The objects of a clone."""
+
+    def __init__(self, git: Git) -> None:
+        self._git = git
+        self._trees: dict[str, Tree] = {}
+        """Those that were asked for last."""
+
+    async def find(self, names: Iterable[str]) -> dict[str, Found]:
+        """What there is of these objects, by whatever names git knows them (`COMMIT:FOLDER`)."""
+        wanted = [name for name in dict.fromkeys(names) if "\n" not in name]
+        if not wanted:
+            return {}
+        text = "".join(f"{name}\n" for name in wanted)
+        out = await self._git("cat-file", "--batch-check", stdin=text.encode("utf-8", "surrogateescape"))
+        found: dict[str, Found] = {}
+        for name, line in zip(wanted, out.split(b"\n"), strict=False):
+            oid, _, rest = line.decode("utf-8", "surrogateescape").partition(" ")
+            kind, _, size = rest.partition(" ")
+            if is_oid(oid) and size.isdecimal():
+                found[name] = Found(oid=oid, kind=kind, size=int(size))
+        return found
+
+    async def blobs(self, oids: Iterable[str], limit: int) -> dict[str, bytes]:
+        """The contents of files; those that are larger, or not there, are left out."""
+        known = await self.find(oids)
+        wanted = [each for each in known.values() if each.kind == "blob" and each.size <= limit]
+        return {oid: text async for oid, text in self._read(wanted)}
+
+    async def trees(self, oids: Iterable[str], *, keep: bool = False) -> dict[str, Tree]:
+        """Folders by their objects. Those that are asked for with `keep` are kept until it is asked so again. Raises FolderTooLarge."""
+        wanted = list(dict.fromkeys(oids))
+        kept = {oid: self._trees[oid] for oid in wanted if oid in self._trees}
+        known = await self.find(oid for oid in wanted if oid not in kept)
+        for each in known.values():
+            if each.size > FOLDER_BYTES:
+                raise FolderTooLarge(size=each.size)
+        async for oid, raw in self._read([each for each in known.values() if each.kind == "tree"]):
+            kept[oid] = Tree(raw, len(oid) // 2)
+        if keep:
+            self._trees = kept
+        return kept
+
+    async def _read(self, wanted: Sequence[Found]) -> AsyncIterator[tuple[str, bytes]]:
+        """Objects whose sizes are known, some at a time."""
+        group: list[Found] = []
+        for each in wanted:
+            if group and sum(one.size for one in group) + each.size > BATCH_BYTES:
+                for read in (await self._batch(group)).items():
+                    yield read
+                group = []
+            group.append(each)
+        if group:
+            for read in (await self._batch(group)).items():
+                yield read
+
+    async def _batch(self, wanted: Sequence[Found]) -> dict[str, bytes]:
+        out = await self._git("cat-file", "--batch", stdin="".join(f"{each.oid}\n" for each in wanted).encode())
+        found, at = {}, 0
+        for each in wanted:
+            head, _, _ = out[at : at + 200].partition(b"\n")
+            at += len(head) + 1
+            if head.endswith(b" %d" % each.size):  # else: gone since we asked
+                found[each.oid] = out[at : at + each.size]
+                at += each.size + 1
+        return found
+
+    # --- new ones ---
+
+    async def blob(self, text: bytes) -> str:
+        """A new file's object."""
+        return (await self._git("hash-object", "-w", "--stdin", stdin=text)).decode().strip()
+
+    async def tree(self, root: str, edits: Iterable[Edit]) -> str:
+        """The tree that edits make of another ('' for none). A folder makes way for a file of its name, and a file for a folder."""
+        changes: dict[str, Any] = {}
+        for mode_, oid, path in edits:
+            *outer, name = path.split("/")
+            inside = changes
+            for part in outer:
+                inside = inside.setdefault(part, {})
+            inside[name] = None if mode_ == "0" else Entry(mode=mode_, oid=oid)
+        return await self._change(root, changes) or await self._store(b"")
+
+    async def _change(self, folder: str, changes: Mapping[str, Any]) -> str:
+        """The folder with its changes; '' when it is empty, which in Git means that there is none."""
+        old: Tree = (await self.trees([folder]))[folder] if folder else Tree(b"", 20)
+        edited: dict[str, Entry | None] = {}
+        for name, change in changes.items():
+            if not isinstance(change, dict):
+                edited[name] = change
+                continue
+            there = old.get(name)
+            inside = await self._change(there.oid if there is not None and there.mode == FOLDER else "", change)
+            if inside:
+                edited[name] = Entry(mode=FOLDER, oid=inside)
+            elif there is not None and there.mode == FOLDER:
+                edited[name] = None
+        raw = old.changed(edited)
+        return await self._store(raw) if raw else ""
+
+    async def _store(self, raw: bytes) -> str:
+        # Literally: what others put into the repository is theirs, however odd.
+        return (await self._git("hash-object", "-w", "-t", "tree", "--literally", "--stdin", stdin=raw)).decode().strip()

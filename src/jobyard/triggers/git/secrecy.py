@@ -1,0 +1,59 @@
+"""What a run's files keep secret, so that it can be kept out of what is told of the run: read from the repository as the run was made of it."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Iterable
+from typing import Any
+
+from jobyard.files.document import SIZE_LIMIT, load
+from jobyard.model.run import Run
+from jobyard.triggers.git.layout import QueueFile
+from jobyard.triggers.git.manifests import secrets
+from jobyard.triggers.git.materials import gather, named, needs_others
+from jobyard.triggers.git.objects import Objects, is_oid
+
+log = logging.getLogger("jobyard.git")
+
+READ_AT = "readAt"
+"""In a run's origin: the commit whose files its workflow named."""
+
+
+async def kept_secret(objects: Objects, file: QueueFile, run: Run, tip: str) -> list[str] | None:
+    """The values that nobody may be told, the longest first; None where they can't be known any more.
+
+    Both the file as it was queued and as it lies there now are read: somebody may have edited it. So are the manifests that it names, as they
+    were when the run was made.
+    """
+    try:
+        queued, path, at = (run.origin.get(each, "") for each in ("blob", "file", READ_AT))
+        wanted = {file.oid, *([queued] if is_oid(queued) else [])}
+        texts = await objects.blobs(wanted, SIZE_LIMIT)
+        if len(texts) < len(wanted):
+            return None
+        files = [(file.name, text) for text in texts.values()]
+        for text in texts.values():
+            if needs_others(text):
+                paths = await asyncio.to_thread(named, text, path or file.name)
+                if not await _has(objects, at or tip):
+                    return None
+                files += (await gather(objects, at or tip, paths)).items()
+        return await asyncio.to_thread(_secrets, files)
+    except Exception as error:
+        log.info("what file %s keeps secret can't be read", file.name, exc_info=error)
+        return None
+
+
+async def _has(objects: Objects, commit: str) -> bool:
+    return is_oid(commit) and commit in await objects.find([commit])
+
+
+def _secrets(files: Iterable[tuple[str, bytes]]) -> list[str] | None:
+    trees: list[Any] = []
+    for name, text in files:
+        documents, mistakes = load(text, name)
+        if mistakes:
+            return None
+        trees += [document.tree for document in documents]
+    return secrets(trees)
