@@ -82,7 +82,7 @@ for command in (
 
 
 def main() -> None:
-    """The entry point. Exit codes: 0 done, 1 a run failed, 2 wrong input or usage, 3 no cluster or it refuses, 130 interrupted."""
+    """The entry point. Exit codes: 0 done, 1 a run failed, 2 wrong input or usage, 3 no cluster or it refuses, 130 interrupted, 143 terminated."""
     try:
         sys.exit(cli.main(prog_name="jobyard", standalone_mode=False) or 0)
     except Exit as leave:

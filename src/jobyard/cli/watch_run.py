@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import sys
 from dataclasses import replace
 
@@ -16,6 +17,7 @@ from jobyard.engine.clock import SystemClock
 from jobyard.engine.engine import ClusterEngine
 from jobyard.engine.logs import last_lines
 from jobyard.model.run import Outcome, Run, State
+from jobyard.service.lifeline import LocalClusterEnded
 from jobyard.service.options import TargetOptions
 from jobyard.service.target import Target
 
@@ -31,15 +33,19 @@ async def watch_run(
         screen.say(f"Run {started.name}:{size} in namespace {target.namespace}")
     try:
         session = await follow(engine, started, target, screen, SystemClock(), come_back)
+    except asyncio.CancelledError:
+        if target.has_ended():
+            raise LocalClusterEnded(what_next=f"then `{come_back}` goes on with the run") from None
+        raise
     finally:
         screen.close()
     if session.outcome is None:
-        return 130
+        return session.code or 0
     await engine.release(started)
     if output == "text":
         await _tell_end(session.outcome, session.tails, target)
-    if session.interrupted:
-        return 130
+    if session.code is not None:
+        return session.code
     return 0 if session.outcome.state is State.SUCCEEDED else 1
 
 

@@ -189,6 +189,11 @@ class HttpCluster:
         body = msgspec.json.encode({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name}})
         await self.call("POST", "/api/v1/namespaces", f"create Namespace {name}", body=body)
 
+    async def namespaces(self) -> builtins.list[str]:
+        """The names of all namespaces. No part of the contract: only who owns the cluster may ask."""
+        page = self._read(await self.call("GET", "/api/v1/namespaces", "list namespaces"), Page, "list namespaces")
+        return [msgspec.json.decode(each, type=Other).metadata.name for each in page.items or ()]
+
     # --- one call, one stream ---
 
     async def _object(self, kind: Kind[T], method: str, path: str, action: str, **more: Any) -> T:
