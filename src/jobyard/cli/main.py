@@ -16,10 +16,11 @@ from jobyard.cli.git_command import git_group
 from jobyard.cli.graph_command import graph
 from jobyard.cli.limits_command import limits
 from jobyard.cli.local_command import local
+from jobyard.cli.logs_command import logs
 from jobyard.cli.manifests_command import manifests
 from jobyard.cli.rerun_command import rerun
 from jobyard.cli.run_command import run
-from jobyard.cli.runs_command import cancel, logs, runs, show, why
+from jobyard.cli.runs_command import cancel, runs, show, why
 from jobyard.model.errors import InvalidFiles, JobyardError
 
 INTERRUPTED = 130

@@ -1,4 +1,4 @@
-"""`jobyard runs`, `show`, `logs`, `cancel` and `why`: what there is, and what became of it."""
+"""`jobyard runs`, `show`, `cancel` and `why`: what there is, and what became of it."""
 
 from __future__ import annotations
 
@@ -108,27 +108,6 @@ def show(run: str, target: TargetOptions, output: str) -> None:
             click.echo()
             for line in render.explain(step, []):
                 click.echo(line)
-
-
-@click.command()
-@click.argument("run", shell_complete=complete_run)
-@click.argument("step", required=False)
-@click.option("-f", "--follow", is_flag=True, help="Go on while the run does.")
-@click.option("--tail", type=click.IntRange(min=0), metavar="N", help="Only the last N lines of each log.")
-@click.option("--timestamps", is_flag=True, help="Say when each line was written.")
-@cluster_options
-def logs(run: str, step: str | None, follow: bool, tail: int | None, timestamps: bool, target: TargetOptions) -> None:
-    """Print the logs of a RUN, or of one STEP of it."""
-    from jobyard.cli.run_logs import LogOptions, print_logs
-
-    asyncio.run(
-        print_logs(
-            target,
-            LogOptions(run=run, step=step, follow=follow, tail=tail, timestamps=timestamps),
-            click.echo,
-            lambda text: click.echo(text, err=True),
-        )
-    )
 
 
 @click.command()

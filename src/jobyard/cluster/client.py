@@ -5,11 +5,13 @@ from __future__ import annotations
 import asyncio
 import builtins
 import logging
+import math
 import ssl
 import time
 import warnings
 from collections.abc import AsyncIterator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager, nullcontext
+from datetime import timedelta
 from typing import Any
 from urllib.parse import quote, urlencode, urlsplit
 from urllib.request import getproxies, proxy_bypass
@@ -170,11 +172,21 @@ class HttpCluster:
             yield lines
 
     async def logs(
-        self, namespace: str, pod: str, *, container: str = "", tail: int | None = None, follow: bool = False, timestamps: bool = False
+        self,
+        namespace: str,
+        pod: str,
+        *,
+        container: str = "",
+        tail: int | None = None,
+        since: timedelta | None = None,
+        follow: bool = False,
+        timestamps: bool = False,
     ) -> AsyncIterator[str]:
         params = {"container": container} if container else {}
         if tail is not None:
             params["tailLines"] = str(tail)
+        if since is not None:
+            params["sinceSeconds"] = str(max(math.ceil(since.total_seconds()), 1))
         if follow:
             params["follow"] = "true"
         if timestamps:

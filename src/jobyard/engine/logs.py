@@ -14,10 +14,11 @@ from jobyard.model.run import StepView
 async def pods_of(cluster: Cluster, namespace: str, job: str) -> list[Pod]:
     """A Job's pods, the oldest first."""
     pods = await cluster.list(PODS, namespace, labels=f"{JOB_NAME_LABEL}={job}")
-    return sorted(pods, key=_created)
+    return sorted(pods, key=created)
 
 
-def _created(pod: Pod) -> str:
+def created(pod: Pod) -> str:
+    """What pods are ordered by."""
     return str(pod.metadata.creation_timestamp)
 
 
@@ -36,7 +37,7 @@ async def last_lines(
     if not step.job:
         return []
     try:
-        pods = sorted(known, key=_created) or await pods_of(cluster, namespace, step.job)
+        pods = sorted(known, key=created) or await pods_of(cluster, namespace, step.job)
         name = step.diagnosis.pod if step.diagnosis and step.diagnosis.pod else pods[-1].metadata.name if pods else ""
         pod = next((pod for pod in pods if pod.metadata.name == name), None)
         if pod is None:
