@@ -38,10 +38,7 @@ def cluster_options(command: F) -> F:
 
 def as_words(options: TargetOptions) -> str:
     """The cluster's options, as one would type them again."""
-    words = ["--local"] if options.local else []
-    for name, value in (("--context", options.context), ("--kubeconfig", options.kubeconfig), ("-n", options.namespace)):
-        words += [name, value] if value else []
-    return "".join(f" {word}" for word in words)
+    return options.words()
 
 
 def runtime_option(command: F) -> F:

@@ -15,7 +15,7 @@ from jobyard.engine import face, home
 from jobyard.engine.clock import SystemClock
 from jobyard.engine.sight import JOB_NAME_LABEL
 from jobyard.engine.tries import INDEX, Tried, Try
-from jobyard.model import names
+from jobyard.model import duration, names
 from jobyard.model.errors import Rejected, Unavailable
 from jobyard.model.job import read
 from jobyard.model.objects import CONFIG_MAPS, JOBS, PODS, ConfigMap, ContainerStatus, Job, Kind, Pod
@@ -42,6 +42,8 @@ async def print_logs(options: TargetOptions, asked: LogOptions, say: Say, tell: 
             await printer.print_all()
         if not printer.logs:
             tell(none_yet(tried, asked))
+        elif not printer.lines and asked.tail != 0:
+            tell(f"Nothing was written{f' in the last {duration.show(asked.since)}' if asked.since else ''}.")
         printer.tell_of_others()
 
 
@@ -60,6 +62,7 @@ class _Printer:
         self._alone = len(meant or {each.title for each in chosen}) <= 1
         self.logs = 0
         """How many were printed, empty ones included."""
+        self.lines = 0
         self._synced = asyncio.Event()
         """All pods that there were when we began to follow are known."""
 
@@ -100,6 +103,7 @@ class _Printer:
                 timestamps=self._asked.timestamps or is_json,
             )
             async for line in lines:
+                self.lines += 1
                 self._say(json.dumps(_line_json(one, pod, status, line)) if is_json else f"{head}{line}")
         except (Rejected, Unavailable) as error:
             self._tell(f"{head}its log can't be had: {error}")

@@ -19,6 +19,7 @@ from jobyard.engine.logs import last_lines
 from jobyard.model.run import Outcome, Run, State
 from jobyard.service.lifeline import LocalClusterEnded
 from jobyard.service.options import TargetOptions
+from jobyard.service.reasons import title
 from jobyard.service.target import Target
 
 
@@ -43,7 +44,7 @@ async def watch_run(
         return session.code or 0
     await engine.release(started)
     if output == "text":
-        await _tell_end(session.outcome, session.tails, target)
+        await _tell_end(session.outcome, session.tails, target, options)
     if session.code is not None:
         return session.code
     return 0 if session.outcome.state is State.SUCCEEDED else 1
@@ -55,7 +56,7 @@ def _screen(output: str) -> Screen:
     return LiveTree() if sys.stdout.isatty() else Lines(click.echo)
 
 
-async def _tell_end(outcome: Outcome, tails: Tails, target: Target) -> None:
+async def _tell_end(outcome: Outcome, tails: Tails, target: Target, options: TargetOptions) -> None:
     now, view = SystemClock().now(), outcome.view
     rows = render.table(view, now)
     if len(rows) > 200:
@@ -69,8 +70,9 @@ async def _tell_end(outcome: Outcome, tails: Tails, target: Target) -> None:
     for step in view.steps:
         if step.state in (State.FAILED, State.LOST):
             log = await last_lines(target.cluster, target.namespace, step, TAIL, tails.kept(step.name))
+            command = "" if target.ends_with_us else options.logs_command(view.name, title(step), view.namespace)
             click.echo()
-            for line in render.explain(step, log):
+            for line in render.explain(step, log, command, TAIL):
                 click.echo(line)
     click.echo()
     mark = render.MARKS[outcome.state]

@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 
 from jobyard.contracts import Cluster
 from jobyard.engine.sight import JOB_NAME_LABEL
+from jobyard.model.diagnosis import Diagnosis
 from jobyard.model.errors import Forbidden, JobyardError
 from jobyard.model.objects import PODS, Pod
 from jobyard.model.run import StepView
@@ -20,6 +21,16 @@ async def pods_of(cluster: Cluster, namespace: str, job: str) -> list[Pod]:
 def created(pod: Pod) -> str:
     """What pods are ordered by."""
     return str(pod.metadata.creation_timestamp)
+
+
+async def end_of(cluster: Cluster, namespace: str, diagnosis: Diagnosis | None, count: int) -> list[str]:
+    """The last lines of the log that a diagnosis is about; empty when it can't be had."""
+    if diagnosis is None or not diagnosis.pod:
+        return []
+    try:
+        return [line async for line in cluster.logs(namespace, diagnosis.pod, container=diagnosis.container, tail=count)]
+    except JobyardError:
+        return []
 
 
 async def last_lines(
