@@ -6,7 +6,7 @@ import builtins
 from collections.abc import AsyncIterator, Mapping
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any, Generic, Literal, Protocol
 
 from jobyard.model.errors import JobyardError
@@ -206,7 +206,16 @@ class Cluster(Protocol):
         ...
 
     def logs(
-        self, namespace: str, pod: str, *, container: str = "", tail: int | None = None, follow: bool = False, timestamps: bool = False
+        self,
+        namespace: str,
+        pod: str,
+        *,
+        container: str = "",
+        tail: int | None = None,
+        since: timedelta | None = None,
+        follow: bool = False,
+        timestamps: bool = False,
     ) -> AsyncIterator[str]:
-        """The log's lines, without line ends."""
+        """The log's lines, without line ends: the last `tail` of them, and none that is older than `since`. With `timestamps`, each begins
+        with its time (RFC 3339) and a space."""
         ...

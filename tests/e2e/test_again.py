@@ -43,8 +43,18 @@ def test_a_failed_run_is_run_again_from_where_it_failed(jobyard: Jobyard, tmp_pa
     fine = jobyard("run", file, "--set", "good=yes", "-o", "json").lines[-1]["name"]
     nothing = jobyard("rerun", fine, "--failed")
     assert nothing.code == 2
-    assert "every step of run" in nothing.err
+    assert "no step of run" in nothing.err
     assert jobyard("rerun", "nope").code == 2
+
+
+def test_a_second_failure_raises_the_alarm_again(jobyard: Jobyard, tmp_path: Path) -> None:
+    alarm = step("alarm", "echo down again", "load", when="failed")
+    file = write(tmp_path, workflow("flow", step("extract"), step("load", "exit 1", "extract"), alarm))
+    run = jobyard("run", file, "-o", "json").lines[-1]["name"]
+    again = jobyard("rerun", run, "--failed", "-o", "json").lines[-1]
+    steps = {each["name"]: each for each in again["steps"]}
+    assert {name: each["reason"] for name, each in steps.items() if each["state"] == "succeeded"} == {"extract": "Reused", "alarm": ""}
+    assert "down again" in jobyard("logs", again["name"], "alarm").out
 
 
 def test_limits_are_listed_set_kept_and_removed(jobyard: Jobyard, begin: Callable[..., subprocess.Popen[str]], tmp_path: Path) -> None:

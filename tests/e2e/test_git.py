@@ -123,7 +123,7 @@ def test_from_nothing_to_done(jobyard: Jobyard, remote: Path, tmp_path: Path) ->
     git(folder, "commit", "--quiet", "-m", "work")
     git(folder, "push", "--quiet")
     done = call("process", "--wait", cluster=True)
-    assert done.code == 0, done.err
+    assert (done.code, done.err.splitlines()[-1]) == (1, "1 file of 2 did not succeed: failed/bad.yaml")
     assert "hello.yaml  queued → processing (run hello-" in done.out
     assert "bad.yaml  processing → failed: " in done.out
     assert (folder / "succeeded/hello.yaml").exists(), "the clone follows"
@@ -163,6 +163,21 @@ def test_options_and_variables_say_what_files_may_ask_for(jobyard: Jobyard, remo
     assert call("requeue", "near.yaml", cluster=False).code == 0
     assert "near.yaml  processing → succeeded" in call("process", "--wait", "--pods", "any").out
     assert "privileged" in call("process", "--pods", "privileged").err
+
+
+def test_a_template_takes_the_rest_of_the_line_as_it_is(jobyard: Jobyard) -> None:
+    words = ["sh", "-c", "echo 'a: b'\necho $HOME", "--verbose", "-n", "x", "--"]
+    for more in ([], ["--"]):
+        made = yaml.safe_load(jobyard("git", "template", "hello", "busybox", *more, *words, cluster=False).out)
+        assert made["spec"]["template"]["spec"]["containers"][0]["command"] == words
+    assert "command" not in jobyard("git", "template", "hello", "busybox", cluster=False).out
+
+
+@pytest.mark.parametrize("words", [["hello"], ["Hello There", "busybox"], ["hello", "--image"], ["--image", "busybox"]])
+def test_a_template_that_can_t_be_made_leaves_nothing_in_a_file(jobyard: Jobyard, words: list[str]) -> None:
+    answer = jobyard("git", "template", *words, cluster=False)
+    assert (answer.code, answer.out) == (2, "")
+    assert "Error: " in answer.err
 
 
 def test_mistakes_are_told_in_a_sentence(jobyard: Jobyard, tmp_path: Path) -> None:

@@ -31,7 +31,27 @@ def data(tmp_path: Path) -> Iterator[dict[str, str]]:
     """A data folder of its own, whose cluster is stopped at the end."""
     env = {"JOBYARD_DATA": str(tmp_path / "data")}
     yield env
-    call("local", "stop", **env)
+    call("local", "stop", "--force", **env)
+
+
+def begin(file: Path, env: dict[str, str], until: str) -> tuple[subprocess.Popen[str], str]:
+    """A run on the local cluster that goes on, and what it said so far."""
+    process = subprocess.Popen(
+        [*COMMAND, "run", "--local", str(file)], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env=environment(**env)
+    )
+    assert process.stdout is not None
+    seen = ""
+    for line in process.stdout:
+        seen += line
+        if until in line:
+            return process, seen
+    raise AssertionError(f"{until!r} was not said:\n{seen}")
+
+
+def rest(process: subprocess.Popen[str]) -> str:
+    """What it says until its end."""
+    said, _ = process.communicate(timeout=60)
+    return said
 
 
 def test_a_command_brings_its_own_cluster_and_takes_it_along(tmp_path: Path, data: dict[str, str]) -> None:
@@ -123,6 +143,62 @@ def test_a_killed_cluster_starts_as_it_ended_and_its_run_is_resumed(tmp_path: Pa
     last = json.loads(answer.out.splitlines()[-1])
     assert {each["name"]: each["state"] for each in last["steps"]} == {"a": "succeeded", "b": "failed"}
     assert last["steps"][1]["diagnosis"]["exitCode"] == 137
+
+
+def test_stop_says_what_would_end_and_ends_it_only_when_that_is_meant(tmp_path: Path, data: dict[str, str]) -> None:
+    call("local", "start", **data)
+    flow = tmp_path / "w.json"
+    flow.write_text(json.dumps(workflow("w", step("a", "sleep 600"))))
+    process, seen = begin(flow, data, "a running")
+    found = re.search(r"Run (\S+):", seen)
+    assert found
+    run = found[1]
+    for command in ("stop", "reset"):
+        left = call("local", command, **data)
+        assert left.code == 2
+        assert re.search(rf"run +{run} +running +default", left.err)
+        assert "1 run goes on: the local cluster was left as it is. --force ends what goes on" in left.err
+    assert call("local", "status", **data).code == 0
+    stopped = call("local", "stop", "--force", **data)
+    assert (stopped.code, run in stopped.err, "is stopped" in stopped.out) == (0, True, True)
+    said = rest(process)
+    assert process.returncode == 3
+    assert f"then `jobyard run --resume {run} --local -n default` goes on with the run" in said
+    assert "the local cluster has ended" in said
+
+
+def test_a_run_whose_local_cluster_was_killed_ends_with_a_sentence(tmp_path: Path, data: dict[str, str]) -> None:
+    call("local", "start", **data)
+    flow = tmp_path / "w.json"
+    flow.write_text(json.dumps(workflow("w", step("a", "sleep 600"))))
+    process, _ = begin(flow, data, "a running")
+    env = {**data, "KUBECONFIG": call("local", "kubeconfig", **data).out.strip()}
+    waiting = subprocess.Popen([*COMMAND, "runs", "-o", "json"], stdout=subprocess.PIPE, text=True, env=environment(**env))
+    run = json.loads(waiting.communicate(timeout=60)[0])["name"]
+    by_kubeconfig = subprocess.Popen(
+        [*COMMAND, "run", "--resume", run], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env=environment(**env)
+    )
+    assert by_kubeconfig.stdout is not None
+    assert any("a running" in line for line in by_kubeconfig.stdout)
+    os.kill(int(re.search(r"process (\d+)", call("local", "status", **data).out)[1]), signal.SIGKILL)  # type: ignore[index]
+    for each in (process, by_kubeconfig):
+        assert "the local cluster has ended, and with it the Jobs that ran on it" in rest(each)
+        assert each.returncode == 3
+
+
+def test_sigterm_does_not_speak_of_ctrl_c(tmp_path: Path, data: dict[str, str]) -> None:
+    flow = tmp_path / "w.json"
+    flow.write_text(json.dumps(workflow("w", step("a", "sleep 600"))))
+    alone, _ = begin(flow, data, "a running")
+    alone.terminate()
+    said = rest(alone)
+    assert (alone.returncode, "Cancelling the run" in said, "Ctrl-C" in said) == (143, True, False)
+    call("local", "start", **data)
+    process, _ = begin(flow, data, "a running")
+    process.terminate()
+    said = rest(process)
+    assert (process.returncode, "Ctrl-C" in said) == (143, False)
+    assert "Terminated. The Jobs go on; come back with: jobyard run --resume w-" in said
 
 
 def test_kubectl_works_on_it(tmp_path: Path, data: dict[str, str]) -> None:

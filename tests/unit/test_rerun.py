@@ -1,4 +1,4 @@
-"""A run that is one Job once more: what its record hides is taken from the Job itself."""
+"""A run once more: from where it failed; and of one that is a Job, what its record hides is taken from the Job itself."""
 
 from __future__ import annotations
 
@@ -10,12 +10,13 @@ import pytest
 
 from jobyard.engine import job_home
 from jobyard.engine.home import StoredRequest
-from jobyard.engine.rerun import reveal
-from jobyard.model.errors import CannotRerun
+from jobyard.engine.rerun import rerun, reveal
+from jobyard.model.errors import CannotRerun, NothingFailed
 from jobyard.model.objects import Manifest
-from jobyard.model.template import Path
-from jobyard.model.workflow import Workflow
-from tests.unit.samples import flow, job_record, manifest, request
+from jobyard.model.run import Reason, Role, RunView, State, StepView
+from jobyard.model.template import Path, Template
+from jobyard.model.workflow import Step, When, Workflow
+from tests.unit.samples import NOW, flow, job_record, manifest, request
 
 ENV: Path = ("spec", "template", "spec", "containers", 0, "env", 1, "value")
 ARGUMENT: Path = ("spec", "template", "spec", "containers", 0, "args", 1)
@@ -134,3 +135,54 @@ def test_literals_that_somebody_wrote_into_the_annotation_end_in_a_sentence(path
 
 def test_a_run_that_hides_nothing_is_run_again_as_it_was_asked() -> None:
     assert reveal(flow(WRITTEN), (), {}, "etl-1") == flow(WRITTEN)
+
+
+# --- from where it failed ---
+
+
+def node(name: str, *needs: str, when: When = When.SUCCEEDED, gate: bool = False) -> Step:
+    return Step(name=name, job=None if gate else Template(manifest()), needs=needs, when=when)
+
+
+def reused(steps: list[Step], ended: dict[str, str], *reverted: str) -> set[str]:
+    """Which steps' results a run from where it failed takes over. `ended`: each step's end, or why it was skipped."""
+
+    def view(name: str, end: str) -> StepView:
+        state = State(end) if end in list(State) else State.SKIPPED
+        return StepView(name=name, state=state, reason=end if state is State.SKIPPED else "")
+
+    views = [view(name, end) for name, end in ended.items()]
+    views += [StepView(name=name, role=Role.REVERT, state=State.SUCCEEDED, job="j") for name in reverted]
+    seen = RunView(id="i", name="etl-i", workflow="etl", namespace="n", trigger="cli", state=State.FAILED, started=NOW, steps=tuple(views))
+    return {name for _, name in rerun(Workflow(name="etl", steps=tuple(steps)), seen, "k", failed_only=True).carried}
+
+
+ALARM = node("alarm", "load", when=When.FAILED)
+
+
+def test_an_alarm_is_raised_anew_when_what_it_watches_runs_anew() -> None:
+    steps = [node("extract"), node("load", "extract"), ALARM, node("tidy", "load", "extract", when=When.ALWAYS)]
+    assert reused(steps, {"extract": "succeeded", "load": "failed", "alarm": "succeeded", "tidy": "succeeded"}) == {"extract"}
+
+
+def test_what_comes_after_an_alarm_or_a_gate_runs_anew_with_it() -> None:
+    steps = [node("load"), node("part/a", "load", when=When.ALWAYS), node("part", "part/a", gate=True), node("tell", "part")]
+    assert reused(steps, {"load": "failed", "part/a": "succeeded", "tell": "succeeded"}) == set()
+
+
+def test_an_alarm_that_watches_what_stands_is_not_raised_again() -> None:
+    steps = [node("load"), ALARM, node("tidy", "load", "alarm", when=When.ALWAYS), node("other")]
+    ended = {"load": "succeeded", "alarm": Reason.NOT_NEEDED, "tidy": "succeeded", "other": "failed"}
+    assert reused(steps, ended) == {"load", "tidy"}
+
+
+def test_what_was_reverted_runs_anew_and_so_does_what_needs_it() -> None:
+    steps = [node("make"), node("fill", "make"), node("all/a"), node("all/b"), node("all", "all/a", "all/b", gate=True), node("bad")]
+    ended = dict.fromkeys(("make", "fill", "all/a", "all/b"), "succeeded") | {"bad": "failed"}
+    assert reused(steps, ended, "make") == {"all/a", "all/b"}
+    assert reused(steps, ended, "all") == {"make", "fill"}, "a folder is reverted as a whole"
+
+
+def test_there_is_nothing_to_run_again_where_each_step_succeeded_or_had_no_turn() -> None:
+    with pytest.raises(NothingFailed):
+        reused([node("load"), ALARM], {"load": "succeeded", "alarm": Reason.NOT_NEEDED})

@@ -17,55 +17,67 @@ from jobyard.engine.signals import Signal
 from jobyard.model.run import Outcome, Run
 from jobyard.service.target import Target
 
+INTERRUPTED, TERMINATED = 130, 143
+"""Exit codes, as shells tell them: 128 and the signal's number."""
 SECOND_CHANCE = 3.0
 """Seconds in which a second Ctrl-C cancels the run."""
 
 
 @dataclass
 class Session:
-    """A run that was followed on a screen, and how that ended. `outcome` is None when the person left before the run did."""
+    """A run that was followed on a screen, and how that ended. `outcome` is None when who followed left before the run did; `code`: what to
+    exit with because of it."""
 
     outcome: Outcome | None
-    interrupted: bool
+    code: int | None
     tails: Tails
 
 
 class Interrupts:
-    """Counts Ctrl-C and SIGTERM, and wakes who waits for them."""
+    """Counts Ctrl-C, notes SIGTERM, and wakes who waits for them."""
 
     def __init__(self) -> None:
         self.count = 0
+        self.terminated = False
         self.news = Signal()
 
     def more(self) -> None:
+        """A person at a terminal wants something else."""
         self.count += 1
         self.news.set()
+
+    def terminate(self) -> None:
+        """Something ends this process, and will not ask twice."""
+        self.terminated = True
+        self.more()
 
 
 @contextmanager
 def catch_interrupts() -> Iterator[Interrupts]:
-    """Ctrl-C and SIGTERM are counted instead of ending the process."""
+    """Ctrl-C and SIGTERM are noted instead of ending the process."""
     interrupts, loop = Interrupts(), asyncio.get_running_loop()
-    numbers = (signal.SIGINT, signal.SIGTERM)
-    for number in numbers:
+    handlers = {signal.SIGINT: interrupts.more, signal.SIGTERM: interrupts.terminate}
+    for number, noted in handlers.items():
         with contextlib.suppress(NotImplementedError):
-            loop.add_signal_handler(number, interrupts.more)
+            loop.add_signal_handler(number, noted)
     try:
         yield interrupts
     finally:
-        for number in numbers:
+        for number in handlers:
             loop.remove_signal_handler(number)
 
 
 async def follow(engine: ClusterEngine, run: Run, target: Target, screen: Screen, clock: Clock, come_back: str) -> Session:
-    """Shows the run until it ends. The first Ctrl-C leaves it to itself and says how to come back; a second one soon after cancels it."""
+    """Shows the run until it ends. The first Ctrl-C leaves it to itself and says how to come back; a second one soon after cancels it.
+    SIGTERM leaves at once; a run that lives only as long as we do is cancelled."""
     async with asyncio.TaskGroup() as tasks:
         tails = Tails(target.cluster, target.namespace, tasks)
         drawing = tasks.create_task(_draw(engine, run, tails, screen, clock))
         ending = tasks.create_task(_outcome(engine, run))
         try:
             with catch_interrupts() as interrupts:
-                interrupted = await _until_end_or_interrupt(engine, run, target, screen, interrupts, ending, come_back)
+                left = await _until_end_or_interrupt(engine, run, target, screen, interrupts, ending, come_back)
+            code = (TERMINATED if interrupts.terminated else INTERRUPTED) if left else None
             result = ending.result() if ending.done() else None
         finally:
             drawing.cancel()
@@ -75,7 +87,7 @@ async def follow(engine: ClusterEngine, run: Run, target: Target, screen: Screen
         raise result
     if result is not None:
         screen.show(result.view, {}, clock.now())
-    return Session(outcome=result, interrupted=interrupted, tails=tails)
+    return Session(outcome=result, code=code, tails=tails)
 
 
 async def _outcome(engine: ClusterEngine, run: Run) -> Outcome | Exception:
@@ -109,18 +121,22 @@ async def _until_end_or_interrupt(
     ending: asyncio.Task[Outcome | Exception],
     come_back: str,
 ) -> bool:
-    """True when the person interrupted."""
+    """True when somebody interrupted."""
     ending.add_done_callback(lambda _: interrupts.news.set())
     while not ending.done() and not interrupts.count:
         await interrupts.news.wait()
     if ending.done():
         return False
     if not target.ends_with_us:
-        screen.say(f"Interrupted. The Jobs go on; come back with: {come_back}\nCtrl-C again within {SECOND_CHANCE:.0f} s cancels the run.")
-        await interrupts.news.wait(SECOND_CHANCE)
-        if interrupts.count < 2:
+        back = f"The Jobs go on; come back with: {come_back}"
+        if interrupts.terminated:
+            screen.say(f"Terminated. {back}")
             return True
-    screen.say("Cancelling the run: its Jobs are asked to stop. Ctrl-C once more leaves at once.")
+        screen.say(f"Interrupted. {back}\nCtrl-C again within {SECOND_CHANCE:.0f} s cancels the run.")
+        await interrupts.news.wait(SECOND_CHANCE)
+        if interrupts.count < 2 or interrupts.terminated:
+            return True
+    screen.say("Cancelling the run: its Jobs are asked to stop." + ("" if interrupts.terminated else " Ctrl-C once more leaves at once."))
     seen = interrupts.count
     await engine.cancel(run)
     while not ending.done() and interrupts.count == seen:

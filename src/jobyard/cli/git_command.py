@@ -5,11 +5,13 @@ from __future__ import annotations
 import asyncio
 import json
 from datetime import timedelta
+from pathlib import Path
 from typing import Any
 
 import rich_click as click
+from click.exceptions import Exit
 
-from jobyard.cli.git_moves import print_move, print_move_json, warn
+from jobyard.cli.git_moves import Ends, print_move, print_move_json, warn
 from jobyard.cli.git_options import git_options, serve_options
 from jobyard.cli.options import cluster_options, output_option
 from jobyard.service.options import GitOptions, ServeOptions, TargetOptions
@@ -36,8 +38,6 @@ def init(folder: str, repository: str | None, branch: str | None, inside: str | 
 
 async def make(name: str, options: GitOptions) -> None:
     """Clones or makes a repository of jobs, and says what was done. Raises GitFailed."""
-    from pathlib import Path
-
     from jobyard.triggers.git import clone
     from jobyard.triggers.git.credentials import read_address
 
@@ -76,19 +76,26 @@ def process(wait: bool, git: GitOptions, serve: ServeOptions, target: TargetOpti
     """Look once: start what is queued, move what has ended, push, and exit.
 
     Steps that need others, retries and timeouts go on only while somebody looks: use `watch`, or --wait, for workflows.
+    With --wait, exit code 1 when a file did not succeed.
     """
-    asyncio.run(_process(git, serve, target, output, wait))
+    if code := asyncio.run(_process(git, serve, target, output, wait)):
+        raise Exit(code)
 
 
-async def _process(git: GitOptions, serve: ServeOptions, options: TargetOptions, output: str, wait: bool) -> None:
+async def _process(git: GitOptions, serve: ServeOptions, options: TargetOptions, output: str, wait: bool) -> int:
     from jobyard.service.git import open_trigger
 
-    async with open_trigger(git, serve, options, print_move_json if output == "json" else print_move, warn) as (trigger, engine):
+    ends = Ends(print_move_json if output == "json" else print_move)
+    async with open_trigger(git, serve, options, ends.say, warn) as (trigger, engine):
         done = await (trigger.run_until_idle(engine) if wait else trigger.run_once(engine))
         if output == "text" and not (done.moves or wait):
             click.echo("Nothing to move." if done.running or done.waiting else "Nothing is queued or running.", err=True)
         if output == "text" and (done.running or done.waiting):
             click.echo(f"{done.running} running, {done.waiting} waiting in the queue.", err=True)
+    if not wait or not ends.bad:
+        return 0
+    click.echo(ends.told(), err=True)
+    return 1
 
 
 @git_group.command()
@@ -211,23 +218,29 @@ def watch(listen: str, poll: float, git: GitOptions, serve: ServeOptions, target
     asyncio.run(keep_watching(git, serve, target, options))
 
 
-@git_group.command()
+@git_group.command(context_settings={"allow_interspersed_args": False})
 @click.argument("name")
 @click.argument("image")
-@click.argument("command", nargs=-1)
+@click.argument("command", nargs=-1, type=click.UNPROCESSED)
 def template(name: str, image: str, command: tuple[str, ...]) -> None:
-    """Print a Job manifest to begin with: NAME, IMAGE and, if it needs one, the COMMAND.
+    """Print a Job manifest to begin with: its NAME, its IMAGE, and the rest of the line, as it is, for its COMMAND.
 
     Its pods keep to `restricted`, the strictest of the Pod Security Standards; what an image needs beyond that, change in the file.
 
-    jobyard git template report python:3.13 python -c 'print(1)' > queued/report.yaml
+    \b
+    jobyard git template hello busybox sh -c 'date' > queued/hello.yaml
     """
     import yaml
 
+    from jobyard.files.document import Document
+    from jobyard.files.folder import Folder
+    from jobyard.files.manifest import check_job
+
+    words = list(command[1:] if command[:1] == ("--",) else command)
     container: dict[str, Any] = {
-        "name": name,
+        "name": "main",
         "image": image,
-        **({"command": list(command)} if command else {}),
+        **({"command": words} if words else {}),
         "securityContext": {"allowPrivilegeEscalation": False, "capabilities": {"drop": ["ALL"]}},
     }
     # Most images are root's and name no other user: without a number, none of them would start as somebody else.
@@ -239,4 +252,9 @@ def template(name: str, image: str, command: tuple[str, ...]) -> None:
         "metadata": {"name": name},
         "spec": {"backoffLimit": 0, "template": {"spec": pod}},
     }
-    click.echo(yaml.safe_dump(job, sort_keys=False), nl=False)
+    folder = Folder(Path())
+    check_job(folder, Document(file="", tree=job), literal=True)
+    wrong = [f"{each.what}, expected {each.expected}" for each in folder.findings if each.is_error]
+    if wrong or image.startswith("-"):  # nothing is printed then: the line may end in a file
+        raise click.UsageError(wrong[0] if wrong else f"{image} in place of an image, as in: jobyard git template hello busybox echo hello")
+    click.echo(yaml.safe_dump(job, sort_keys=False, width=1000, allow_unicode=True), nl=False)

@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import Any, TypeVar
+
 import rich_click as click
 from click.exceptions import Exit
 
 from jobyard.cli.options import containers, runtime_option
+
+F = TypeVar("F", bound=Callable[..., Any])
 
 
 @click.group()
@@ -36,12 +41,22 @@ def start(runtime: str | None) -> None:
     click.echo(f"  jobyard run --local FILE\n  export KUBECONFIG={folder / 'kubeconfig'}")
 
 
+def force_option(command: F) -> F:
+    """--force."""
+    return click.option("--force", is_flag=True, help="Also while runs go on: says which, and ends them without a question.")(command)
+
+
 @local.command()
-def stop() -> None:
-    """Stop the local cluster, and the Jobs that run on it; what it knows stays."""
+@force_option
+def stop(force: bool) -> None:
+    """Stop the local cluster, and the Jobs that run on it; what it knows stays. Asks first where runs go on."""
+    from jobyard.cli.local_active import may_end
     from jobyard.local import daemon
 
-    click.echo("The local cluster is stopped." if daemon.stop(daemon.data_folder()) else "No local cluster runs.")
+    folder = daemon.data_folder()
+    if daemon.running_pid(folder) is not None:
+        may_end(folder, force=force)
+    click.echo("The local cluster is stopped." if daemon.stop(folder) else "No local cluster runs.")
 
 
 @local.command()
@@ -72,9 +87,14 @@ def kubeconfig() -> None:
 
 
 @local.command()
-def reset() -> None:
-    """Stop the local cluster and forget all it knew: Jobs, logs, records."""
+@force_option
+def reset(force: bool) -> None:
+    """Stop the local cluster and forget all it knew: Jobs, logs, records. Asks first where runs go on."""
+    from jobyard.cli.local_active import may_end
     from jobyard.local import daemon
 
-    daemon.reset(daemon.data_folder())
+    folder = daemon.data_folder()
+    if daemon.running_pid(folder) is not None:
+        may_end(folder, force=force)
+    daemon.reset(folder)
     click.echo("The local cluster is stopped and knows nothing any more.")

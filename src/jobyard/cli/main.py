@@ -16,10 +16,11 @@ from jobyard.cli.git_command import git_group
 from jobyard.cli.graph_command import graph
 from jobyard.cli.limits_command import limits
 from jobyard.cli.local_command import local
+from jobyard.cli.logs_command import logs
 from jobyard.cli.manifests_command import manifests
 from jobyard.cli.rerun_command import rerun
 from jobyard.cli.run_command import run
-from jobyard.cli.runs_command import cancel, logs, runs, show, why
+from jobyard.cli.runs_command import cancel, runs, show, why
 from jobyard.model.errors import InvalidFiles, JobyardError
 
 INTERRUPTED = 130
@@ -82,7 +83,7 @@ for command in (
 
 
 def main() -> None:
-    """The entry point. Exit codes: 0 done, 1 a run failed, 2 wrong input or usage, 3 no cluster or it refuses, 130 interrupted."""
+    """The entry point. Exit codes: 0 done, 1 a run failed, 2 wrong input or usage, 3 no cluster or it refuses, 130 interrupted, 143 terminated."""
     try:
         sys.exit(cli.main(prog_name="jobyard", standalone_mode=False) or 0)
     except Exit as leave:

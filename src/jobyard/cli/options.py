@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable
-from typing import Any, TypeVar
+from collections.abc import Awaitable, Callable
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import rich_click as click
 
 from jobyard.service.options import TargetOptions
+
+if TYPE_CHECKING:
+    from jobyard.service.target import Target
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -35,10 +38,7 @@ def cluster_options(command: F) -> F:
 
 def as_words(options: TargetOptions) -> str:
     """The cluster's options, as one would type them again."""
-    words = ["--local"] if options.local else []
-    for name, value in (("--context", options.context), ("--kubeconfig", options.kubeconfig), ("-n", options.namespace)):
-        words += [name, value] if value else []
-    return "".join(f" {word}" for word in words)
+    return options.words()
 
 
 def runtime_option(command: F) -> F:
@@ -89,11 +89,10 @@ def _contexts(context: click.Context, parameter: click.Parameter, incomplete: st
         return []
 
 
-def complete_run(context: click.Context, parameter: click.Parameter, incomplete: str) -> list[str]:
-    """Completes the name of a run from the cluster that the line so far names; nothing when it can't be asked."""
+def ask_cluster_named(context: click.Context, ask: Callable[[Target], Awaitable[list[str]]]) -> list[str]:
+    """What the cluster that the line so far names answers, for completion; nothing when it can't be asked."""
     import asyncio
 
-    from jobyard.engine.face import all_names
     from jobyard.model.errors import JobyardError
     from jobyard.service.target import open_target
 
@@ -104,11 +103,22 @@ def complete_run(context: click.Context, parameter: click.Parameter, incomplete:
         namespace=context.params.get("namespace"),
     )
 
-    async def ask() -> list[str]:
+    async def answer() -> list[str]:
         async with asyncio.timeout(3), open_target(options) as target:
-            return await all_names(target.cluster, target.namespace, incomplete)
+            return await ask(target)
 
     try:
-        return asyncio.run(ask())
+        return asyncio.run(answer())
     except (JobyardError, TimeoutError, OSError):
         return []
+
+
+def complete_run(context: click.Context, parameter: click.Parameter, incomplete: str) -> list[str]:
+    """Completes the name of a run."""
+
+    async def ask(target: Target) -> list[str]:
+        from jobyard.engine.face import all_names
+
+        return await all_names(target.cluster, target.namespace, incomplete)
+
+    return ask_cluster_named(context, ask)

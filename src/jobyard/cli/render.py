@@ -69,8 +69,8 @@ def summary(view: RunView) -> str:
     return f"{view.state}{reason}: {parts}" if parts else f"{view.state}{reason}"
 
 
-def explain(step: StepView, log: Sequence[str], tail: int = 20) -> list[str]:
-    """Why a step failed, for the end of a run: sentence, detail, remedy, and the last lines of its log."""
+def explain(step: StepView, log: Sequence[str], command: str = "", tail: int = 20) -> list[str]:
+    """Why a step failed: sentence, detail, remedy, and the last lines of its log. `command`: what prints the log, where anything does."""
     lines = [f"{title(step)}: {_sentence(step)}"]
     diagnosis = step.diagnosis
     if diagnosis:
@@ -81,11 +81,16 @@ def explain(step: StepView, log: Sequence[str], tail: int = 20) -> list[str]:
             lines.append(f"  pod {diagnosis.pod}: {diagnosis.reason}{code}")
         if diagnosis.remedy:
             lines.append(f"  {diagnosis.remedy}")
-    if log:
-        shown = list(log)[-tail:]
-        lines.append(f"  its last {len(shown)} log lines:" if len(shown) > 1 else "  its log:")
-        lines += [f"    {line}" for line in shown]
-    return lines
+    return lines + end_of_log(log, command if diagnosis and diagnosis.has_log else "", tail)
+
+
+def end_of_log(log: Sequence[str], command: str, tail: int) -> list[str]:
+    """The last lines of a log, and what prints all of it, where there may be more."""
+    shown = list(log)[-tail:]
+    if not shown:
+        return [f"  its log: {command}"] if command else []
+    lines = [f"  its last {len(shown)} log lines:" if len(shown) > 1 else "  its log:", *(f"    {line}" for line in shown)]
+    return [*lines, f"  all of it: {command}"] if command and len(shown) == tail else lines
 
 
 def _sentence(step: StepView) -> str:

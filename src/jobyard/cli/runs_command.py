@@ -1,4 +1,4 @@
-"""`jobyard runs`, `show`, `logs`, `cancel` and `why`: what there is, and what became of it."""
+"""`jobyard runs`, `show`, `cancel` and `why`: what there is, and what became of it."""
 
 from __future__ import annotations
 
@@ -15,6 +15,9 @@ from jobyard.service.options import TargetOptions
 if TYPE_CHECKING:
     from jobyard.model.run import Run, RunView
     from jobyard.service.reasons import Answer
+
+LOG_LINES, LOGS_TOLD = 10, 3
+"""How many of the last lines of a log `why` tells, and of how many logs."""
 
 
 async def _view(options: TargetOptions, run: str) -> RunView:
@@ -89,6 +92,7 @@ def show(run: str, target: TargetOptions, output: str) -> None:
     from jobyard.cli import render
     from jobyard.engine.clock import SystemClock
     from jobyard.model.run import State
+    from jobyard.service.reasons import title
     from jobyard.service.shapes import run_json
 
     view, now = asyncio.run(_view(target, run)), SystemClock().now()
@@ -106,29 +110,8 @@ def show(run: str, target: TargetOptions, output: str) -> None:
     for step in view.steps:
         if step.state in (State.FAILED, State.LOST) or (step.state is State.PENDING and step.diagnosis):
             click.echo()
-            for line in render.explain(step, []):
+            for line in render.explain(step, [], target.logs_command(view.name, title(step))):
                 click.echo(line)
-
-
-@click.command()
-@click.argument("run", shell_complete=complete_run)
-@click.argument("step", required=False)
-@click.option("-f", "--follow", is_flag=True, help="Go on while the run does.")
-@click.option("--tail", type=click.IntRange(min=0), metavar="N", help="Only the last N lines of each log.")
-@click.option("--timestamps", is_flag=True, help="Say when each line was written.")
-@cluster_options
-def logs(run: str, step: str | None, follow: bool, tail: int | None, timestamps: bool, target: TargetOptions) -> None:
-    """Print the logs of a RUN, or of one STEP of it."""
-    from jobyard.cli.run_logs import LogOptions, print_logs
-
-    asyncio.run(
-        print_logs(
-            target,
-            LogOptions(run=run, step=step, follow=follow, tail=tail, timestamps=timestamps),
-            click.echo,
-            lambda text: click.echo(text, err=True),
-        )
-    )
 
 
 @click.command()
@@ -167,30 +150,36 @@ async def _cancel(options: TargetOptions, run: str) -> RunView:
 @output_option
 def why(name: str, target: TargetOptions, output: str) -> None:
     """Say in a sentence why a run or any Job is not running, or why it failed, and what to do."""
+    from jobyard.cli import render
     from jobyard.service import reasons
     from jobyard.service.shapes import answer_json
 
-    for answer in asyncio.run(_why(target, name)):
+    for answer, log in asyncio.run(_why(target, name)):
         if output == "json":
             click.echo(json.dumps(answer_json(answer)))
-        else:
-            for line in reasons.as_text(answer):
-                click.echo(line)
+            continue
+        command = target.logs_command(answer.name, answer.step) if answer.has_log else ""
+        for line in [*reasons.as_text(answer), *render.end_of_log(log, command, LOG_LINES)]:
+            click.echo(line)
 
 
-async def _why(options: TargetOptions, name: str) -> list[Answer]:
+async def _why(options: TargetOptions, name: str) -> list[tuple[Answer, list[str]]]:
+    """The answers, and the end of the log of what failed first."""
     from jobyard.engine import face
     from jobyard.engine.clock import SystemClock
+    from jobyard.engine.logs import end_of
     from jobyard.model.errors import NoSuchRun
     from jobyard.service import reasons
     from jobyard.service.target import open_target
 
     async with open_target(options) as target:
         try:
-            view = await face.view(target.cluster, SystemClock(), target.namespace, name)
+            answers = reasons.of_run(await face.view(target.cluster, SystemClock(), target.namespace, name))
         except NoSuchRun:
             found = await face.look_at_job(target.cluster, target.namespace, name)
             if found is None:
                 raise
-            return [reasons.of_job(*found)]
-        return reasons.of_run(view)
+            answers = [reasons.of_job(*found)]
+        told = [answer for answer in answers if answer.has_log][:LOGS_TOLD]
+        logs = [await end_of(target.cluster, target.namespace, answer.diagnosis, LOG_LINES) if answer in told else [] for answer in answers]
+        return list(zip(answers, logs, strict=True))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import sys
 from dataclasses import replace
 
@@ -16,7 +17,9 @@ from jobyard.engine.clock import SystemClock
 from jobyard.engine.engine import ClusterEngine
 from jobyard.engine.logs import last_lines
 from jobyard.model.run import Outcome, Run, State
+from jobyard.service.lifeline import LocalClusterEnded
 from jobyard.service.options import TargetOptions
+from jobyard.service.reasons import title
 from jobyard.service.target import Target
 
 
@@ -31,15 +34,19 @@ async def watch_run(
         screen.say(f"Run {started.name}:{size} in namespace {target.namespace}")
     try:
         session = await follow(engine, started, target, screen, SystemClock(), come_back)
+    except asyncio.CancelledError:
+        if target.has_ended():
+            raise LocalClusterEnded(what_next=f"then `{come_back}` goes on with the run") from None
+        raise
     finally:
         screen.close()
     if session.outcome is None:
-        return 130
+        return session.code or 0
     await engine.release(started)
     if output == "text":
-        await _tell_end(session.outcome, session.tails, target)
-    if session.interrupted:
-        return 130
+        await _tell_end(session.outcome, session.tails, target, options)
+    if session.code is not None:
+        return session.code
     return 0 if session.outcome.state is State.SUCCEEDED else 1
 
 
@@ -49,7 +56,7 @@ def _screen(output: str) -> Screen:
     return LiveTree() if sys.stdout.isatty() else Lines(click.echo)
 
 
-async def _tell_end(outcome: Outcome, tails: Tails, target: Target) -> None:
+async def _tell_end(outcome: Outcome, tails: Tails, target: Target, options: TargetOptions) -> None:
     now, view = SystemClock().now(), outcome.view
     rows = render.table(view, now)
     if len(rows) > 200:
@@ -63,8 +70,9 @@ async def _tell_end(outcome: Outcome, tails: Tails, target: Target) -> None:
     for step in view.steps:
         if step.state in (State.FAILED, State.LOST):
             log = await last_lines(target.cluster, target.namespace, step, TAIL, tails.kept(step.name))
+            command = "" if target.ends_with_us else options.logs_command(view.name, title(step), view.namespace)
             click.echo()
-            for line in render.explain(step, log):
+            for line in render.explain(step, log, command, TAIL):
                 click.echo(line)
     click.echo()
     mark = render.MARKS[outcome.state]

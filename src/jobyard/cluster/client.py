@@ -5,11 +5,13 @@ from __future__ import annotations
 import asyncio
 import builtins
 import logging
+import math
 import ssl
 import time
 import warnings
 from collections.abc import AsyncIterator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager, nullcontext
+from datetime import timedelta
 from typing import Any
 from urllib.parse import quote, urlencode, urlsplit
 from urllib.request import getproxies, proxy_bypass
@@ -170,11 +172,21 @@ class HttpCluster:
             yield lines
 
     async def logs(
-        self, namespace: str, pod: str, *, container: str = "", tail: int | None = None, follow: bool = False, timestamps: bool = False
+        self,
+        namespace: str,
+        pod: str,
+        *,
+        container: str = "",
+        tail: int | None = None,
+        since: timedelta | None = None,
+        follow: bool = False,
+        timestamps: bool = False,
     ) -> AsyncIterator[str]:
         params = {"container": container} if container else {}
         if tail is not None:
             params["tailLines"] = str(tail)
+        if since is not None:
+            params["sinceSeconds"] = str(max(math.ceil(since.total_seconds()), 1))
         if follow:
             params["follow"] = "true"
         if timestamps:
@@ -188,6 +200,11 @@ class HttpCluster:
         """Creates a namespace. Raises Conflict when it is there. No part of the contract: only who owns the cluster may."""
         body = msgspec.json.encode({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name}})
         await self.call("POST", "/api/v1/namespaces", f"create Namespace {name}", body=body)
+
+    async def namespaces(self) -> builtins.list[str]:
+        """The names of all namespaces. No part of the contract: only who owns the cluster may ask."""
+        page = self._read(await self.call("GET", "/api/v1/namespaces", "list namespaces"), Page, "list namespaces")
+        return [msgspec.json.decode(each, type=Other).metadata.name for each in page.items or ()]
 
     # --- one call, one stream ---
 

@@ -13,13 +13,15 @@ import msgspec
 from msgspec import structs
 
 from jobyard.contracts import Clock, Cluster, Page
-from jobyard.engine import home
+from jobyard.engine import home, tries
 from jobyard.engine.decide import decide
 from jobyard.engine.home import Record
+from jobyard.engine.logs import pods_of
 from jobyard.engine.pages import pages
 from jobyard.engine.rerun import rerun, reveal
 from jobyard.engine.run_sight import RunSight
 from jobyard.engine.sight import JOB_NAME_LABEL
+from jobyard.engine.tries import Tried
 from jobyard.model import names
 from jobyard.model.diagnosis import Diagnosis, diagnose
 from jobyard.model.errors import CannotRerun, Forbidden, NoSuchPage, NoSuchRun, NotFound, RunDamaged
@@ -181,6 +183,23 @@ async def _gather(cluster: Cluster, namespace: str, run: str) -> RunSight:
             if event.involved_object.uid in about:
                 seen.see_event(event)
     return seen
+
+
+async def tried(cluster: Cluster, clock: Clock, namespace: str, name: str) -> Tried:
+    """What was tried of a run, known by its id or name or by a Job of it; or of any other Job. Raises NoSuchRun, RunDamaged."""
+    try:
+        seen = await _gather(cluster, namespace, name)
+        return Tried(name=seen.record.metadata.name, view=_view(clock, namespace, seen), tries=tuple(tries.of_run(seen)))
+    except NoSuchRun as unknown:
+        try:
+            job = await cluster.get(JOBS, namespace, name)
+        except NotFound:
+            raise unknown from None
+    with contextlib.suppress(NoSuchRun):
+        seen = await _gather(cluster, namespace, job.metadata.labels.get(names.RUN) or name)
+        if mine := [each for each in tries.of_run(seen) if each.job == name]:
+            return Tried(name=seen.record.metadata.name, view=_view(clock, namespace, seen), tries=tuple(mine), job=name)
+    return Tried(name=name, tries=tuple(tries.of_job(job, await pods_of(cluster, namespace, name))), job=name)
 
 
 async def _hint(cluster: Cluster, namespace: str, run: str) -> str:

@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 
 from jobyard.contracts import Cluster
 from jobyard.engine.sight import JOB_NAME_LABEL
+from jobyard.model.diagnosis import Diagnosis
 from jobyard.model.errors import Forbidden, JobyardError
 from jobyard.model.job import job_of
 from jobyard.model.objects import PODS, Pod
@@ -15,11 +16,22 @@ from jobyard.model.run import StepView
 async def pods_of(cluster: Cluster, namespace: str, job: str) -> list[Pod]:
     """The pods of the Job of this name, the oldest first."""
     pods = await cluster.list(PODS, namespace, labels=f"{JOB_NAME_LABEL}={job}")
-    return sorted((pod for pod in pods if (owner := job_of(pod)) and owner.name == job), key=_created)
+    return sorted((pod for pod in pods if (owner := job_of(pod)) and owner.name == job), key=created)
 
 
-def _created(pod: Pod) -> str:
+def created(pod: Pod) -> str:
+    """What pods are ordered by."""
     return str(pod.metadata.creation_timestamp)
+
+
+async def end_of(cluster: Cluster, namespace: str, diagnosis: Diagnosis | None, count: int) -> list[str]:
+    """The last lines of the log that a diagnosis is about; empty when it can't be had."""
+    if diagnosis is None or not diagnosis.pod:
+        return []
+    try:
+        return [line async for line in cluster.logs(namespace, diagnosis.pod, container=diagnosis.container, tail=count)]
+    except JobyardError:
+        return []
 
 
 async def last_lines(
@@ -37,7 +49,7 @@ async def last_lines(
     if not step.job:
         return []
     try:
-        pods = sorted(known, key=_created) or await pods_of(cluster, namespace, step.job)
+        pods = sorted(known, key=created) or await pods_of(cluster, namespace, step.job)
         name = step.diagnosis.pod if step.diagnosis and step.diagnosis.pod else pods[-1].metadata.name if pods else ""
         pod = next((pod for pod in pods if pod.metadata.name == name), None)
         if pod is None:

@@ -9,7 +9,7 @@ from typing import Any
 from jobyard.engine.job_home import is_there, put
 from jobyard.model.errors import CannotRerun, NotEnded, NothingFailed
 from jobyard.model.objects import Manifest
-from jobyard.model.run import Reason, Role, RunRequest, RunView, State, StepResult
+from jobyard.model.run import Reason, Role, RunRequest, RunView, State, StepResult, StepView
 from jobyard.model.template import Path
 from jobyard.model.workflow import Workflow
 
@@ -17,20 +17,21 @@ from jobyard.model.workflow import Workflow
 def rerun(workflow: Workflow, view: RunView, key: str, *, failed_only: bool, trigger: str = "cli") -> RunRequest:
     """The request for a new run of the same workflow with the same values. Raises NotEnded, NothingFailed.
 
-    With `failed_only`, steps that succeeded are carried over with their outputs, unless their revert Job undid them.
+    With `failed_only`, steps that succeeded are carried over with their outputs, unless their revert Job undid them, or something that
+    they need runs anew.
     """
     if not view.state.is_end:
         raise NotEnded(run=view.name, state=view.state)
     carried: dict[tuple[Role, str], StepResult] = {}
     if failed_only:
-        undone = {step.name for step in view.steps if step.role is Role.REVERT and step.job}
-        for step in view.steps:
-            if step.role is Role.STEP and step.state is State.SUCCEEDED and step.name not in undone:
+        stands = _stands(workflow, view)
+        if len(stands) == len(workflow.steps):
+            raise NothingFailed(run=view.name)
+        for step in stands.values():
+            if step is not None and step.state is State.SUCCEEDED:
                 message = f"It succeeded in run {view.name}."
                 told = StepResult(**{**step.facts(), "reason": Reason.REUSED, "message": message, "job": ""})
                 carried[Role.STEP, step.name] = told
-        if len(carried) == len(workflow.jobs):
-            raise NothingFailed(run=view.name)
     return RunRequest(
         trigger=trigger,
         key=key,
@@ -41,6 +42,22 @@ def rerun(workflow: Workflow, view: RunView, key: str, *, failed_only: bool, tri
         waits=False,
         key_names_workflow=True,
     )
+
+
+def _stands(workflow: Workflow, view: RunView) -> dict[str, StepView | None]:
+    """The steps (and gates, as None) that would end as they did, and so need not run: those that succeeded or had no turn, as long as the
+    same holds for all that they need."""
+    ended = {step.name: step for step in view.steps if step.role is Role.STEP}
+    undone = {step.name for step in view.steps if step.role is Role.REVERT and step.job}
+    undone |= {need for step in workflow.steps if step.is_gate and step.name in undone for need in step.needs}
+    stands: dict[str, StepView | None] = {}
+    for step in workflow.ordered:
+        known = ended.get(step.name)
+        if step.name in undone or any(need not in stands for need in step.needs):
+            continue
+        if step.is_gate or (known is not None and (known.state is State.SUCCEEDED or known.reason == Reason.NOT_NEEDED)):
+            stands[step.name] = None if step.is_gate else known
+    return stands
 
 
 def reveal(workflow: Workflow, literals: Sequence[Path], spec: Mapping[str, Any], run: str) -> Workflow:

@@ -143,12 +143,12 @@ class Watches:
 
     def _touch(self, kind: Kind[Any], error: JobyardError | None) -> None:
         """We are in touch with the objects of a kind, or have lost it, and why."""
+        before = bool(self._out_of_touch)
         was = self._out_of_touch.pop(kind.plural, None)
         if error is not None:
             self._out_of_touch[kind.plural] = error
-            if was is None:
-                log.warning("namespace %s is out of sight: %s", self._namespace, error)
-        elif was is not None:
-            log.warning("namespace %s: %s are in sight again", self._namespace, kind.plural)
+        if bool(self._out_of_touch) != before:
+            how = "is in sight again" if error is None else f"is out of sight: {error}"
+            log.warning("namespace %s %s", self._namespace, how)
         if (was is None) != (error is None) or str(was) != str(error):
             self._audience.note_reach()

@@ -57,6 +57,15 @@ def running_pid(folder: Path) -> int | None:
     return None
 
 
+def serves(folder: Path, server: str) -> bool:
+    """Whether it is the local cluster in `folder` that has this address."""
+    try:
+        token = (folder / "token").read_text().strip()
+    except OSError:
+        return False
+    return bool(token) and server.endswith(f"/{token}")
+
+
 def runtime_of(folder: Path) -> Name:
     """What runs the containers of the local cluster in `folder`, or did when it last ran."""
     try:

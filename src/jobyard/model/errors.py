@@ -116,7 +116,7 @@ class NotEnded(WrongInput):
 class NothingFailed(WrongInput):
     """The failed steps of a run are to be run again, and there are none."""
 
-    sentence = "every step of run {run} succeeded: leave --failed out to run all of them again"
+    sentence = "no step of run {run} failed: leave --failed out to run all of them again"
     run: str
 
 

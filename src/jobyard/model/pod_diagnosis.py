@@ -9,6 +9,9 @@ from dataclasses import dataclass
 
 from jobyard.model.objects import ContainerStatus, Event, Pod, Terminated, condition
 
+LOG_TELLS_MORE = "Its log tells more."
+"""A remedy that whoever tells it follows up with the end of the log, or the command that prints it."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Diagnosis:
@@ -21,6 +24,11 @@ class Diagnosis:
     pod: str = ""
     container: str = ""
     exit_code: int | None = None
+
+    @property
+    def has_log(self) -> bool:
+        """Whether a container ran that may have written something."""
+        return bool(self.container) and (self.exit_code is not None or self.remedy == LOG_TELLS_MORE)
 
 
 # --- a pod that failed ---
@@ -86,7 +94,7 @@ def _terminated(pod: Pod, status: ContainerStatus, ended: Terminated) -> Diagnos
         return make(
             "Signal",
             f"Container {name} was ended by {_signal(number)} (exit code {code}).",
-            _SIGNAL_REMEDY.get(number, "Its log tells more."),
+            _SIGNAL_REMEDY.get(number, LOG_TELLS_MORE),
         )
     if code == 127:
         return make(
@@ -98,7 +106,7 @@ def _terminated(pod: Pod, status: ContainerStatus, ended: Terminated) -> Diagnos
         return make(
             "ExitCode", f"Container {name} exited with code 126: a command could not be run.", "Check that the program may be executed."
         )
-    return make("ExitCode", f"Container {name} exited with code {code}.", "Its log tells more.")
+    return make("ExitCode", f"Container {name} exited with code {code}.", LOG_TELLS_MORE)
 
 
 _SIGNAL_REMEDY: dict[int, str] = {
@@ -210,9 +218,7 @@ def _crash_loop(pod: Pod, status: ContainerStatus, message: str) -> Diagnosis:
     if ended:
         return _terminated(pod, status, ended)
     make = maker(pod=pod.metadata.name, container=status.name, detail=message)
-    return make(
-        "CrashLoopBackOff", f"Container {status.name} ends again and again; Kubernetes waits longer each time.", "Its log tells more."
-    )
+    return make("CrashLoopBackOff", f"Container {status.name} ends again and again; Kubernetes waits longer each time.", LOG_TELLS_MORE)
 
 
 _WAITING: dict[str, _Rule] = {

@@ -41,7 +41,7 @@ async def open_trigger(
     """A trigger and the engine to run it with; `more` are further settings. Every namespace that is named is open: what was left there
     is seen to as well. `say` is told each transition, `warn` in words what keeps a run from running. Raises NoRepository, GitFailed, NoCluster."""
     found = await open_repository(git)
-    obstacles = Obstacles(lambda run: run.origin.get("file", run.name).rpartition("/")[2], warn)
+    obstacles = Obstacles(lambda run: run.origin.get("file", run.name).rpartition("/")[2], warn, options)
     async with (
         open_target(options, in_cluster=in_cluster) as target,
         open_engine(target.cluster, SystemClock(), target.namespace, Options(told=obstacles.note)) as engine,

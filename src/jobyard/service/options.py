@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from dataclasses import dataclass
 from datetime import timedelta
 
@@ -20,6 +21,18 @@ class TargetOptions:
     namespace: str | None = None
     runtime: str | None = None
     """What is to run the containers of a local cluster that is made for the command."""
+
+    def words(self, namespace: str | None = None) -> str:
+        """These options as one would type them again, a space before each; in this namespace, where one is named."""
+        found = " --local" if self.local else ""
+        for name, value in (("--context", self.context), ("--kubeconfig", self.kubeconfig), ("-n", namespace or self.namespace)):
+            found += f" {name} {shlex.quote(value)}" if value else ""
+        return found
+
+    def logs_command(self, name: str, step: str = "", namespace: str | None = None) -> str:
+        """The command that prints the logs of a run, of a step of it, or of a Job."""
+        step = f" {shlex.quote(step)}" if step else ""
+        return f"jobyard logs {name}{step}{self.words(namespace)}"
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -19,6 +19,14 @@ class Answer:
     remedy: str = ""
     detail: str = ""
     diagnosis: Diagnosis | None = None
+    name: str = ""
+    """Of the run or the Job, as one would type it."""
+    step: str = ""
+    """The step that it is about, as it is printed."""
+
+    @property
+    def has_log(self) -> bool:
+        return self.diagnosis is not None and self.diagnosis.has_log
 
 
 def title(step: StepView) -> str:
@@ -71,7 +79,15 @@ def _of_step(step: StepView, view: RunView) -> Answer:
         sentence = step.diagnosis.sentence if step.diagnosis else step.message or f"it is {step.state} ({step.reason})"
         remedy = (step.diagnosis.remedy if step.diagnosis else "") or _REMEDIES.get(step.reason, "")
         detail = step.diagnosis.detail if step.diagnosis else ""
-        return Answer(about=about, sentence=f"{head}failed: {_lower(sentence)}", remedy=remedy, detail=detail, diagnosis=step.diagnosis)
+        return Answer(
+            about=about,
+            sentence=f"{head}failed: {_lower(sentence)}",
+            remedy=remedy,
+            detail=detail,
+            diagnosis=step.diagnosis,
+            name=view.name,
+            step=title(step),
+        )
     if step.diagnosis:
         return Answer(
             about=about,
@@ -79,6 +95,8 @@ def _of_step(step: StepView, view: RunView) -> Answer:
             remedy=step.diagnosis.remedy,
             detail=step.diagnosis.detail,
             diagnosis=step.diagnosis,
+            name=view.name,
+            step=title(step),
         )
     unfinished = [need for need in step.needs if any(each.name == need and not each.state.is_end for each in view.steps)]
     words = {
@@ -116,6 +134,7 @@ def of_job(job: Job, diagnosis: Diagnosis | None) -> Answer:
             remedy=diagnosis.remedy,
             detail=diagnosis.detail,
             diagnosis=diagnosis,
+            name=name,
         )
     words = {State.SUCCEEDED: "succeeded", State.RUNNING: "is running", State.PENDING: "waits for its pods to start"}
     return Answer(about=name, sentence=f"Job {name} {words.get(ending.state, str(ending.state))}.")

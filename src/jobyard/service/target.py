@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 
 from jobyard.cluster.client import HttpCluster, InsecureConnection, open_cluster
 from jobyard.cluster.kubeconfig import Connection, connect
+from jobyard.service.lifeline import while_it_runs
 from jobyard.service.options import TargetOptions
 
 
@@ -23,6 +24,8 @@ class Target:
     """The cluster lives only as long as it is open."""
     runtime: str = ""
     """What runs the containers of a local cluster."""
+    has_ended: Callable[[], bool] = lambda: False
+    """Whether it was the local cluster, and is gone: what was being done is cancelled then."""
 
 
 @asynccontextmanager
@@ -31,20 +34,39 @@ async def open_target(
 ) -> AsyncIterator[Target]:
     """The cluster that the options mean. `wanted`: the namespace that a file names. `make`: start a local cluster if none runs.
 
-    Raises NoCluster, InvalidKubeconfig, LocalClusterFailed.
+    Raises NoCluster, InvalidKubeconfig, LocalClusterFailed; LocalClusterEnded as soon as the local cluster that is used has ended.
     """
     async with AsyncExitStack() as stack:
-        ends = False
+        ends, has_ended = False, Target.has_ended
         if options.local:
             connection, ends = _local(stack, options.runtime, make=make)
         else:
             connection = connect(kubeconfig=options.kubeconfig, context=options.context, in_cluster=in_cluster)
+        if not ends and (pid := _local_process(connection)) is not None:
+            has_ended = await stack.enter_async_context(while_it_runs(pid))
         with warnings.catch_warnings():
             if quiet_tls:
                 warnings.simplefilter("ignore", InsecureConnection)
             cluster = await stack.enter_async_context(open_cluster(connection))
         namespace = options.namespace or wanted or connection.namespace
-        yield Target(cluster=cluster, namespace=namespace, is_local=options.local, ends_with_us=ends, runtime=_runtime(options, ends))
+        yield Target(
+            cluster=cluster,
+            namespace=namespace,
+            is_local=options.local,
+            ends_with_us=ends,
+            runtime=_runtime(options, ends),
+            has_ended=has_ended,
+        )
+
+
+def _local_process(connection: Connection) -> int | None:
+    """The process of the local cluster, when it is that which is meant, by --local or by its kubeconfig."""
+    if not connection.server.startswith("http://127.0.0.1:"):
+        return None
+    from jobyard.local import daemon
+
+    folder = daemon.data_folder()
+    return daemon.running_pid(folder) if daemon.serves(folder, connection.server) else None
 
 
 def _runtime(options: TargetOptions, ends_with_us: bool) -> str:
