@@ -42,6 +42,10 @@ RUN = (
     to(CONFIG_MAPS, "create", "list", "watch", "patch", why="the run's record"),
 )
 """Without these nothing can be run at all."""
+GO_ON = RUN[:2]
+"""Without these no run that is there can be driven; one that is a Job needs no record in a ConfigMap."""
+CANCEL = (to(JOBS, "list", "watch", "patch", why="stop steps, and see them end"), RUN[1])
+"""Without these no run can be ended."""
 JOB_RECORDS = to(JOBS, "create", "get", "list", why="make a Job, or find it there")
 RECORDS = to(CONFIG_MAPS, "create", "get", "list", "watch", "patch", why="keep a run's record in a ConfigMap")
 

@@ -72,5 +72,5 @@ async def patiently(
         except TimeoutError:
             if not bound.expired():
                 raise
-            raise last or NoAnswer(server="", what=f"gave no answer within {seconds:.0f} s") from None
+            raise last or NoAnswer(what=f"there was no answer within {seconds:.0f} s") from None
         await asyncio.sleep(wait)

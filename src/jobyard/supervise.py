@@ -111,14 +111,14 @@ class Supervised:
                 first: BaseException | None = None
                 try:
                     await self._trigger.run(engine)
-                    why = "it ended by itself, which no trigger should"
+                    why = "it ended, which a trigger never should"
                 except Exception as error:
                     first = innermost(error)
                     why = str(first) or type(first).__name__
                     log.debug("trigger %s failed", self.name, exc_info=error)
                 failures = 1 if self._clock.now() - begun >= self._restarts.steady else failures + 1
                 wait = self._restarts.backoff.draw(failures, first)
-                log.info("trigger %s failed (%s); started again in %.1f s", self.name, why, wait)
+                log.info("trigger %s failed (%s); restarting in %.1f s", self.name, why, wait)
                 self._report.set(Stage.BACKING_OFF, failures=failures, error=why, until=self._clock.now() + timedelta(seconds=wait))
                 await asyncio.sleep(wait)
         finally:
@@ -202,7 +202,7 @@ class Paused(_Gated):
 class BudgetWrong(WrongInput):
     """A budget that nothing could keep to."""
 
-    sentence = "a failure budget of {failures} failures within {within}; expected at least 1, within more than no time"
+    sentence = "a failure budget of {failures} failures within {within}; expected at least 1 failure, and a time longer than 0"
     failures: int
     within: timedelta
 

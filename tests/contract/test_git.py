@@ -157,8 +157,8 @@ async def test_odd_files_each_have_a_clear_end_and_stop_no_other(
     log = git(remote, "log", "--format=%B", "main")
     for words in (
         "the file is empty",
-        "kind Deployment, which this repository may not make",
-        "namespace kube-system, where this repository may run nothing",
+        "kind Deployment, which is not allowed in this repository",
+        "namespace kube-system, which is not allowed in this repository",
         "10,485,761 bytes",
         "leads out of the repository",
         "It is a symbolic link",
@@ -226,7 +226,7 @@ async def test_requeued_files_run_again_and_a_foreign_job_is_left_alone(
     serving = await trigger(remote, namespace)
     await until_idle(serving, engine)
     assert tree(remote) == {"mine.yaml": "failed", "theirs.yaml": "failed"}
-    assert "A Job named theirs is there already" in git(remote, "log", "--format=%B", "main")
+    assert "A Job named theirs exists already" in git(remote, "log", "--format=%B", "main")
     (first,) = [each for each in await cluster.list(JOBS, namespace) if each.metadata.name == "mine"]
     # By command, and then by a person's own git mv.
     moved = await requeue(Clone(repository=serving.repository, url=serving.url), None, ["failed/mine.yaml"])

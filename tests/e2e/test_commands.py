@@ -60,10 +60,10 @@ def test_graph_draws(jobyard: Jobyard, tmp_path: Path) -> None:
     path.write_text(json.dumps(workflow("w", step("a"), step("b", "true", "a"), step("c", "true", "a", when="failed"))))
     text = jobyard("graph", path, cluster=False).out
     assert "b  (after a)" in text
-    mermaid = jobyard("graph", path, "-f", "mermaid", cluster=False).out
+    mermaid = jobyard("graph", path, "-o", "mermaid", cluster=False).out
     assert "s0 --> s1" in mermaid
     assert "s0 -. failed .-> s2" in mermaid
-    svg = jobyard("graph", path, "-f", "svg", cluster=False).out
+    svg = jobyard("graph", path, "-o", "svg", cluster=False).out
     assert svg.startswith("<svg")
     assert svg.count("<rect") == 3
 

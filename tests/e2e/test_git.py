@@ -111,9 +111,9 @@ def test_from_nothing_to_done(jobyard: Jobyard, remote: Path, tmp_path: Path) ->
     made = call("init", "--repository", str(remote))
     assert made.code == 0, made.err
     assert "Committed and pushed queued, processing, succeeded, failed, unknown." in made.out
-    assert "is there already" in call("init", "--repository", str(remote)).out
+    assert "exists already" in call("init", "--repository", str(remote)).out
     folder = tmp_path / "jobs"
-    assert "No files." in call("status").err
+    assert "No files yet." in call("status").err
     template = call("template", "hello", "busybox", "echo", "hello")
     manifest = yaml.safe_load(template.out)
     manifest["spec"]["template"]["spec"]["containers"][0]["imagePullPolicy"] = "IfNotPresent"  # a test's node has no registry
@@ -190,7 +190,7 @@ def test_mistakes_are_told_in_a_sentence(jobyard: Jobyard, tmp_path: Path) -> No
     assert away.code == 3
     assert "git fetch failed: " in away.err
     assert jobyard("git", "watch", "--listen", "8080", cwd=tmp_path).code == 2
-    assert "expected NAME <MAIL>" in jobyard("git", "status", "--author", "me", cluster=False, cwd=tmp_path).err
+    assert "expected NAME <MAIL>" in jobyard("git", "requeue", "x", "--author", "me", cluster=False, cwd=tmp_path).err
     for each in (empty, away):
         assert "Traceback" not in each.err
 

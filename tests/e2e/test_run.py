@@ -217,7 +217,7 @@ def test_ctrl_c_leaves_the_jobs_alone_and_says_how_to_come_back(jobyard: Jobyard
     process.send_signal(signal.SIGINT)
     seen += read_until(process, "cancels the run")
     assert process.wait(60) == 130
-    come_back = re.search(r"come back with: jobyard (run --resume \S+)", seen)
+    come_back = re.search(r"Come back with:\n  jobyard (run --resume \S+)", seen)
     assert come_back
     ended = jobyard(*come_back[1].split(), "-o", "json")
     assert (ended.code, ended.lines[-1]["state"]) == (0, "succeeded")

@@ -150,7 +150,7 @@ spec:
             "needs: [a]\n      when: fails",
             'f.yaml:14:13: the text "fails" as spec.steps[1].when, expected succeeded, failed or always; did you mean "failed"?',
         ),
-        ("needs: [a]", "when: failed", "step b can never run: it runs when something that it needs failed, and it needs nothing"),
+        ("needs: [a]", "when: failed", "step b can never run: it runs when something that it needs failed, but it needs nothing"),
         ("name: b\n      manifest: job.yaml", "name: b", "a step with neither manifest nor job, expected one of the two"),
         ("  steps:", "  onFailure: explode\n  steps:", "expected stop, finish or revert"),
         ('default: "2026-01-01"', "default: tomorrow", 'f.yaml:6:40: the text "tomorrow" as default of parameter day, expected a date'),

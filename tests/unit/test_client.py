@@ -45,7 +45,7 @@ async def test_an_answer_that_is_no_kubernetes_object_is_told_in_words(
 ) -> None:
     """An empty object is no empty list, either."""
     cluster = client(always(200, body))
-    with pytest.raises(Unavailable, match="no Kubernetes object"):
+    with pytest.raises(Unavailable, match="not a Kubernetes object"):
         await call(cluster)
 
 
@@ -155,7 +155,7 @@ async def test_a_token_that_no_header_can_bear_is_told_and_asked_for_anew() -> N
             self._token = "good"
 
     cluster = client(always(200, {"metadata": {"name": "a"}}), Mended("tok\u00e9n"))
-    with pytest.raises(CredentialsUnavailable, match="a character that no token may have") as told:
+    with pytest.raises(CredentialsUnavailable, match="a character that no token may contain") as told:
         await cluster.get(JOBS, "n", "a")
     assert "tok" not in str(told.value).replace("token", "")
     assert (await cluster.get(JOBS, "n", "a")).metadata.name == "a"

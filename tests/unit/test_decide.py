@@ -362,7 +362,7 @@ def test_pods_that_outlive_a_stop_are_deleted_by_force_and_the_run_ends() -> Non
     late = decide(flow, observed, START + 90 * SECOND)
     assert Kill(job=stuck.job) in late.actions
     assert late.state is State.CANCELLED
-    assert "deleted by force" in late.steps[0].message
+    assert "force-deleted" in late.steps[0].message
     assert late.steps[1].state is State.CANCELLED
 
 

@@ -70,7 +70,7 @@ NEVER_GIVEN_OUT: list[Any] = [
 @pytest.mark.parametrize("after", NEVER_GIVEN_OUT, ids=lambda each: str(each)[:60].encode("ascii", "replace").decode())
 async def test_a_page_that_was_never_given_out_is_said_to_be_none(after: Any) -> None:
     cluster = client(without())
-    with pytest.raises(NoSuchPage, match="begin the list anew"):
+    with pytest.raises(NoSuchPage, match="start the list again"):
         await face.page(cluster, CLOCK, "n", after if isinstance(after, str) else json.dumps(after))
     assert issubclass(NoSuchPage, WrongInput)
 

@@ -72,7 +72,7 @@ def test_no_cluster_says_why(tmp_path: Path) -> None:
         connect(kubeconfig=str(config(tmp_path, "x", current=None)))
 
 
-@pytest.mark.parametrize(("text", "words"), [("a: [", "can't be read"), ("- a", "holds no mapping"), ("\x01", "can't be read")])
+@pytest.mark.parametrize(("text", "words"), [("a: [", "can't be read"), ("- a", "is not a YAML mapping"), ("\x01", "can't be read")])
 def test_a_kubeconfig_that_is_none(tmp_path: Path, text: str, words: str) -> None:
     path = tmp_path / "k"
     path.write_text(text)

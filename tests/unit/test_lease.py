@@ -147,7 +147,7 @@ def test_a_refusal_ends_no_election_and_is_said_once(status: int, caplog: pytest
     assert "the RoleBinding is gone" in trouble
     calls = 2 if status == 401 else 1  # credentials may have been renewed: each time it is asked once more
     assert 60 * calls < asked < 180 * calls, "asked again, but ever more seldom"
-    assert [line.split(": ")[-1][:24] for line in caplog.messages][-1] == "in touch again"
+    assert [line.split(": ")[-1][:24] for line in caplog.messages][-1] == "connected again"
     assert len(caplog.messages) == 2
     assert server.spec is not None
     assert server.spec["holderIdentity"] == "", "given back in the end"
@@ -172,7 +172,7 @@ def test_what_nobody_foresaw_ends_no_election(caplog: pytest.LogCaptureFixture) 
 
     with caplog.at_level(logging.WARNING, "jobyard.lease"):
         trouble, asked = in_fake_time(main())
-    assert trouble == "an answer of the cluster is beyond us (ZeroDivisionError: unforeseen); tried again by itself"
+    assert trouble == "the cluster sent an answer that Jobyard can't handle (ZeroDivisionError: unforeseen); this is usually temporary"
     assert 60 < asked < 250, "asked again, but ever more seldom"
     assert [bool(each.exc_info) for each in caplog.records] == [True, False], "said once, with where it broke"
 

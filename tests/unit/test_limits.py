@@ -56,7 +56,7 @@ def test_what_is_written_of_places_is_read_again() -> None:
     [
         (2, ("a", "b"), "All 2 places of limit gpu are taken, by a, b."),
         (5, ("a", "b", "c", "d", "e"), "All 5 places of limit gpu are taken, by a, b, c and 2 more."),
-        (0, (), "Limit gpu is 0: nothing that counts for it may start."),
+        (0, (), "Limit gpu is 0: nothing that counts towards it may start."),
     ],
 )
 def test_a_full_limit_says_who_has_it(limit: int, holders: tuple[str, ...], words: str) -> None:

@@ -80,7 +80,7 @@ def without(spec: Manifest, *path: Any) -> Manifest:
 )
 def test_a_run_whose_hidden_values_are_gone_cannot_be_run_again(path: tuple[Any, ...]) -> None:
     stored, spec = remembered()
-    with pytest.raises(CannotRerun, match=r"run etl-1 .* is gone\. Send the message again"):
+    with pytest.raises(CannotRerun, match=r"run etl-1 .* are gone\. Send the message again"):
         revealed(stored, without(spec, *path))
 
 
@@ -118,7 +118,7 @@ def test_a_hidden_value_beside_the_template_is_taken_from_the_specification_too(
 
 def test_a_hidden_value_outside_the_specification_is_not_to_be_had() -> None:
     stored, spec = remembered(STARS, ("metadata", "annotations", "note"))
-    with pytest.raises(CannotRerun, match="is gone"):
+    with pytest.raises(CannotRerun, match="are gone"):
         revealed(stored, spec)
 
 

@@ -126,7 +126,7 @@ async def test_a_run_that_cannot_be_deleted_keeps_no_other(error: JobyardError, 
     with caplog.at_level(logging.WARNING):
         assert await swept(server) == ["c"]
     (said,) = caplog.messages
-    assert said == f"namespace n: of what retention takes, 2 runs stay for now: {error}"
+    assert said == f"namespace n: 2 runs past retention could not be deleted yet: {error}"
 
 
 async def test_an_object_that_is_another_s_by_now_is_none_of_ours() -> None:

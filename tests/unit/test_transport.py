@@ -69,12 +69,12 @@ GZIP = b"HTTP/1.1 200 OK\r\nContent-Encoding: gzip\r\nContent-Length: 5\r\n\r\np
 @pytest.mark.parametrize(
     ("said", "words"),
     [
-        (GZIP, "answered with something that can't be unpacked"),
-        (b"HTTP/1.1 200 OK\r\nContent-Length: 50\r\n\r\nhalf", "broke off the connection"),
-        (b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhal", "broke off the connection"),
-        (b"", "broke off the connection"),
-        (b"SSH-2.0-OpenSSH_9.2\r\n", "answered with something that is no HTTP"),
-        (b"HTTP/1.1 200 OK\r\nx: " + b"y" * 100_000 + b"\r\n\r\n", "answered with something that is no HTTP"),
+        (GZIP, "sent an answer that can't be decompressed"),
+        (b"HTTP/1.1 200 OK\r\nContent-Length: 50\r\n\r\nhalf", "closed the connection"),
+        (b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhal", "closed the connection"),
+        (b"", "closed the connection"),
+        (b"SSH-2.0-OpenSSH_9.2\r\n", "sent an answer that is not HTTP"),
+        (b"HTTP/1.1 200 OK\r\nx: " + b"y" * 100_000 + b"\r\n\r\n", "sent an answer that is not HTTP"),
     ],
     ids=["not packed", "half a body", "half a chunk", "nothing", "another protocol", "a long header"],
 )

@@ -166,7 +166,7 @@ def test_what_nobody_foresaw_ends_no_watch_and_is_said_once(caplog: pytest.LogCa
         told = told_within(Scripted(lists=ZeroDivisionError("unforeseen")), 600)
     assert {each.type for each in told} == {"LOST_TOUCH"}
     assert isinstance(told[0].error, Unforeseen)
-    assert told[0].why == "an answer of the cluster is beyond us (ZeroDivisionError: unforeseen); tried again by itself"
+    assert told[0].why == "the cluster sent an answer that Jobyard can't handle (ZeroDivisionError: unforeseen); this is usually temporary"
     (said,) = caplog.records
     assert said.exc_info
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass, field
+
 from jobyard.engine.home import job_labels
 from jobyard.files.objects import SideObject
 from jobyard.files.reading import Reading
@@ -18,26 +20,36 @@ from jobyard.service.options import TargetOptions
 from jobyard.service.target import Target, open_target
 
 
-async def ask_cluster(options: TargetOptions, reading: Reading) -> list[Finding]:
+@dataclass(frozen=True, kw_only=True)
+class Asked:
+    """What a cluster said of a file. `who`: the cluster and namespace that were asked, in words; '' when none was."""
+
+    findings: list[Finding] = field(default_factory=list)
+    who: str = ""
+
+
+async def ask_cluster(options: TargetOptions, reading: Reading) -> Asked:
     """What the cluster refuses. Nothing when there is no cluster; a warning when one was meant and can't be asked."""
     if reading.workflow is None:
-        return []
+        return Asked()
     try:
         async with open_target(options, wanted=reading.workflow.namespace, in_cluster=reading.in_cluster, quiet_tls=True) as target:
-            return await _dry_run(target, reading.workflow, reading)
+            return Asked(
+                findings=await _dry_run(target, reading.workflow, reading), who=f"{target.cluster.shown}, namespace {target.namespace}"
+            )
     except NoCluster as error:
         if not options.local:
-            return []
-        return [_unasked(reading, error)]
+            return Asked()
+        return Asked(findings=[_unasked(reading, error)])
     except (JobyardError, OSError) as error:
-        if options.context or options.kubeconfig:
+        if options.context or options.kubeconfig or options.namespace:
             raise
-        return [_unasked(reading, error)]
+        return Asked(findings=[_unasked(reading, error)])
 
 
 def _unasked(reading: Reading, error: Exception) -> Finding:
     document, _ = next(iter(reading.places.values()))
-    return Finding(position=Position(file=document.file), what=f"not asked of a cluster: {error}", is_error=False)
+    return Finding(position=Position(file=document.file), what=f"the cluster was not asked: {error}", is_error=False)
 
 
 async def _dry_run(target: Target, workflow: Workflow, reading: Reading) -> list[Finding]:
@@ -60,8 +72,9 @@ async def _dry_run(target: Target, workflow: Workflow, reading: Reading) -> list
         job = render(manifest, name=name, labels=labels, annotations={names.STEP: step.name}, pod_labels=labels)
         try:
             await target.cluster.create(JOBS, target.namespace, job, dry_run=True)
-        except NotFound as refused:
-            return [*found, Finding(position=next(iter(reading.places.values()))[0].at(), what=f"the cluster says: {refused.message}")]
+        except NotFound:
+            await target.require_namespace()
+            raise
         except Rejected as refused:
             document = documents.get(id(template.manifest)) or reading.places[step.name][0]
             said = refused.message.replace(job["metadata"]["name"], str(manifest.get("metadata", {}).get("name", step.name)))

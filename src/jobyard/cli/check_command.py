@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Sequence
 from pathlib import Path
 
 import rich_click as click
 from click.exceptions import Exit
 
+from jobyard.cli.hints import say
 from jobyard.cli.options import cluster_options, output_option
+from jobyard.cli.printing import print_json
 from jobyard.service.options import TargetOptions
 
 
@@ -19,46 +22,62 @@ from jobyard.service.options import TargetOptions
 def check(files: tuple[Path, ...], target: TargetOptions, output: str) -> None:
     """Find every mistake in workflows, models and manifests.
 
-    All that can be found without a cluster; with one, it is asked too (a strict dry run of each Job). Exit code 2 when anything is wrong.
+    Checks against Kubernetes' schema and rules without a cluster; with one, asks it too (a strict dry run of each Job).
+    Exit code 2 when anything is wrong.
     """
-    import json
-
     from jobyard.cli.asking import ask_cluster
     from jobyard.files.folder import show
     from jobyard.files.manifest import without_command
     from jobyard.model.finding import Finding
-    from jobyard.service.reading import read_file
+    from jobyard.service.reading import files_of, read_file
     from jobyard.service.shapes import finding_json
 
     findings: list[Finding] = []
-    seen: set[str] = set()
-    for file in files:
+    seen: dict[str, None] = {}
+    asked: dict[str, None] = {}
+    for file in (each for path in files for each in files_of(path)):
         reading = read_file(file)
-        seen |= {show(file)} if not file.is_dir() else {placed.document.file for placed in reading.placed}
+        seen.update(dict.fromkeys([show(file)] if not file.is_dir() else (placed.document.file for placed in reading.placed)))
         findings += reading.findings
         findings += without_command(reading.jobs)
         if not reading.errors:
-            findings += asyncio.run(ask_cluster(target, reading))
+            answer = asyncio.run(ask_cluster(target, reading))
+            findings += answer.findings
+            asked[answer.who] = None
     findings = list(dict.fromkeys(findings))
-    wrong = sum(finding.is_error for finding in findings)
-    for finding in findings:
-        click.echo(json.dumps(finding_json(finding)) if output == "json" else str(finding))
-    if output == "text":
-        click.echo(_last_line([finding.position.file for finding in findings if finding.is_error], seen), err=bool(wrong))
+    wrong = [finding.position.file for finding in findings if finding.is_error]
+    if output == "json":
+        for finding in findings:
+            print_json(finding_json(finding))
+    else:
+        for finding in findings:
+            say(str(finding), err=False)
+        for line in summary(wrong, list(seen), [who for who in asked if who]):
+            say(line, err=bool(wrong))
     if wrong:
         raise Exit(2)
 
 
-def _last_line(wrong: list[str], seen: set[str]) -> str:
-    """How much is wrong in how many files. `wrong`: the file of each mistake; `seen`: the files that were looked at."""
+def summary(wrong: Sequence[str], seen: Sequence[str], asked: Sequence[str]) -> list[str]:
+    """Which files are good, by what that is known, and how much is wrong. Pure.
+
+    `wrong`: the file of each mistake; `seen`: the files that were read; `asked`: the clusters that were asked, in words."""
+    from jobyard import schema
     from jobyard.model.errors import number
 
-    every = seen | set(wrong)
-    if len(every) == 1:
-        return f"{next(iter(every))}: {number(len(wrong), 'mistake') if wrong else 'all good'}"
-    if not wrong:
-        return f"{number(len(every), 'file')}: all good"
-    return f"{number(len(wrong), 'mistake')} in {len(set(wrong))} of {len(every)} files"
+    every = list(dict.fromkeys([*seen, *wrong]))
+    good = [file for file in every if file not in wrong]
+    if wrong:
+        count = number(len(wrong), "mistake")
+        told = f"{every[0]}: {count}" if len(every) == 1 else f"{count} in {len(set(wrong))} of {len(every)} files"
+    else:
+        told = f"{every[0]}: all good" if len(every) == 1 else f"{len(every)} files: all good"
+    by = f"asked: {'; '.join(asked)}" if asked else "no cluster was asked"
+    return [
+        *(f"{file}: good" for file in good if len(every) > 1),
+        f"Checked against the schema of Kubernetes {schema.version()}; {by}.",
+        told,
+    ]
 
 
 @click.command()

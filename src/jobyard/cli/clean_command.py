@@ -3,52 +3,56 @@
 from __future__ import annotations
 
 import asyncio
-import json
 
 import rich_click as click
 
+from jobyard.cli.hints import say
 from jobyard.cli.options import cluster_options, output_option
+from jobyard.cli.printing import print_json
 from jobyard.service.options import TargetOptions
 
 
 @click.command()
 @click.option(
-    "--older-than", metavar="DURATION", help="Also runs whose workflow sets no retention, that long after their end (30m, 12h, 7d)."
+    "--older-than",
+    metavar="DURATION",
+    help="Also delete runs whose workflow sets no retention, once they ended this long ago (30m, 12h, 7d).",
 )
-@click.option("--keep", type=click.IntRange(min=0), default=0, show_default=True, metavar="N", help="Keep the N newest in any case.")
+@click.option("--keep", type=click.IntRange(min=0), default=0, show_default=True, metavar="N", help="Always keep the N newest.")
 @click.option(
     "--unreleased",
     is_flag=True,
-    help="Also a source's runs that it never let go of, seven days after the others: its trigger is gone. One that comes back runs such "
-    "a file or message again.",
+    help="Also delete the runs that a source never released, seven days after the others: for a source that is gone. If it comes back, it "
+    "runs those files or messages again.",
 )
-@click.option("--dry-run", is_flag=True, help="Say which, and delete nothing.")
+@click.option("--dry-run", is_flag=True, help="Say which runs, and delete nothing.")
 @cluster_options
 @output_option
 def clean(older_than: str | None, keep: int, unreleased: bool, dry_run: bool, target: TargetOptions, output: str) -> None:
     """Delete the runs whose retention has passed, with their Jobs, pods and logs.
 
-    A workflow's `retention` says how long its runs are kept after their end. What has not ended is never deleted.
-    Nor is a run that its source (Git, a queue) still cares for, unless --unreleased says so.
+    A workflow's `retention` says how long its runs are kept after they end. A run that has not ended is never deleted, nor is
+    one that its source (Git, a queue) still needs, unless --unreleased is given.
     """
     from jobyard.model import duration
+    from jobyard.model.errors import number
 
     try:
         age = duration.parse(older_than) if older_than is not None else None
     except ValueError as error:
         raise click.UsageError(f"--older-than: {error}") from None
-    gone = asyncio.run(_clean(target, age, keep, unreleased, dry_run))
+    gone, namespace = asyncio.run(_clean(target, age, keep, unreleased, dry_run))
     if output == "json":
         for run in gone:
-            click.echo(json.dumps({"run": run, "deleted": not dry_run}))
+            print_json({"run": run, "deleted": not dry_run})
         return
     for run in gone:
         click.echo(run)
     verb = "would be deleted (--dry-run)" if dry_run else "deleted"
-    click.echo(f"{len(gone)} run{'' if len(gone) == 1 else 's'} {verb}.", err=True)
+    say(f"{number(len(gone), 'run')} {verb} in namespace {namespace}.")
 
 
-async def _clean(options: TargetOptions, age: object, keep: int, unreleased: bool, dry_run: bool) -> list[str]:
+async def _clean(options: TargetOptions, age: object, keep: int, unreleased: bool, dry_run: bool) -> tuple[list[str], str]:
     from datetime import timedelta
 
     from jobyard.engine.clock import SystemClock
@@ -62,4 +66,6 @@ async def _clean(options: TargetOptions, age: object, keep: int, unreleased: boo
             going = await find_expired(target.cluster, SystemClock(), target.namespace, default, keep, cared_for)
         else:
             going = await sweep(target.cluster, SystemClock(), target.namespace, default, keep, cared_for)
-        return [run.name for run in going]
+        if not going:
+            await target.require_namespace()
+        return [run.name for run in going], target.namespace

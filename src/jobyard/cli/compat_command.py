@@ -18,14 +18,14 @@ _ANYTHING = ServeOptions(namespaces=("*",), kinds=("*",), pods=PodLevel.ANY, ser
 
 @click.group()
 def compat() -> None:
-    """Run as one of the tools that Jobyard replaces, with its commands, its variables and its files."""
+    """Run as one of the tools that Jobyard replaces, with its commands, variables and files."""
 
 
 @compat.group(name="goji")
 def goji_group() -> None:
-    """As goji: works on ./jobs, commits each transition, and may create anything that its service account may.
+    """As goji: works on ./jobs, commits each transition, and may create whatever its service account may.
 
-    What goji promised and did not do is done: processing/ is watched, requeue queues, pushes that are refused are tried again.
+    What goji promised but did not do, this does: processing/ is watched, requeue queues, and a refused push is tried again.
     """
 
 
@@ -50,7 +50,7 @@ def init(repository: str | None) -> None:
 
 
 @goji_group.command(name="process")
-@click.option("--repository", metavar="URL", help="Read and ignored, as by goji.")
+@click.option("--repository", metavar="URL", help="Accepted and ignored, as in goji.")
 def process(repository: str | None) -> None:
     """Start what is queued, and move what has ended."""
     asyncio.run(_process())
@@ -71,7 +71,7 @@ async def _process() -> None:
 @goji_group.command(name="requeue")
 @click.argument("files", nargs=-1, required=True, metavar="FILE...")
 def requeue(files: tuple[str, ...]) -> None:
-    """Queue files again that have ended."""
+    """Put files that have ended back into the queue."""
     from jobyard.cli.git_command import print_requeued
 
     asyncio.run(print_requeued(_options(), files, "text"))
@@ -90,21 +90,21 @@ def template(template: str, job_name: str, image: str, filename: str) -> None:
     try:
         text = Path(template).read_text()
     except (OSError, UnicodeDecodeError) as error:
-        raise goji.TemplateWrong(file=template, why=str(getattr(error, "strerror", "") or "it is no text")) from None
+        raise goji.TemplateWrong(file=template, why=str(getattr(error, "strerror", "") or "it is not a text file")) from None
     queued = Path(goji.FOLDER, "queued")
     if not queued.is_dir():
-        raise goji.TemplateWrong(file=template, why=f"there is no folder {queued} to write to; `init` makes it")
+        raise goji.TemplateWrong(file=template, why=f"there is no folder {queued} to write to; `jobyard compat goji init` makes it")
     if Path(filename).name != filename:
-        raise goji.TemplateWrong(file=template, why=f"{filename} is no file name")
+        raise goji.TemplateWrong(file=template, why=f"{filename} is not a plain file name")
     (queued / filename).write_text(goji.fill(text, template, job_name, image, filename))
     click.echo(f"Wrote {queued / filename}. Commit and push it.")
 
 
 @goji_group.command(name="server")
-@click.option("--repository", metavar="URL", help="Read and ignored, as by goji.")
+@click.option("--repository", metavar="URL", help="Accepted and ignored, as in goji.")
 @click.option("--port", type=int, default=goji.PORT, show_default=True)
 def server(repository: str | None, port: int) -> None:
-    """Receive GitHub's webhooks at :8080/webhooks/github, and look every minute in any case."""
+    """Receive GitHub's webhooks at :8080/webhooks/github, and look at the queue every minute as well."""
     from jobyard.cli.git_watch import WatchOptions, keep_watching
 
     known = goji.read(os.environ)

@@ -50,7 +50,7 @@ def _notes(step: Step) -> str:
     if step.needs:
         notes.append(("after " if step.when == "succeeded" else f"when {step.when}: ") + ", ".join(step.needs))
     if step.retry.limit:
-        notes.append(f"up to {step.retry.limit} retries")
+        notes.append("up to 1 retry" if step.retry.limit == 1 else f"up to {step.retry.limit} retries")
     if step.revert:
         notes.append("can be reverted")
     return f"  ({'; '.join(notes)})" if notes else ""

@@ -128,7 +128,7 @@ async def _until_end_or_interrupt(
     if ending.done():
         return False
     if not target.ends_with_us:
-        back = f"The Jobs go on; come back with: {come_back}"
+        back = f"The Jobs go on. Come back with:\n  {come_back}"
         if interrupts.terminated:
             screen.say(f"Terminated. {back}")
             return True

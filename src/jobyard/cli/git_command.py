@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 import asyncio
-import json
 from datetime import timedelta
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import rich_click as click
 from click.exceptions import Exit
 
 from jobyard.cli.git_moves import Ends, print_move, print_move_json, warn
-from jobyard.cli.git_options import git_options, serve_options
-from jobyard.cli.options import cluster_options, output_option
+from jobyard.cli.git_options import author_option, git_options, repository_options, serve_options
+from jobyard.cli.hints import say
+from jobyard.cli.options import cluster_options, output_option, verbose_option
+from jobyard.cli.printing import print_json, print_table
 from jobyard.service.options import GitOptions, ServeOptions, TargetOptions
+
+if TYPE_CHECKING:
+    from jobyard.triggers.git.history import Standing
 
 
 @click.group(name="git")
@@ -29,11 +33,13 @@ def git_group() -> None:
 @git_group.command()
 @click.argument("folder", default="jobs", type=click.Path())
 @click.option("--repository", metavar="URL", help="Clone this repository into FOLDER.")
-@click.option("--branch", metavar="NAME", help="The branch; else the repository's default.")
+@click.option("--branch", metavar="NAME", help="The branch. By default, the repository's own.")
 @click.option("--folder", "inside", metavar="PATH", help="The folder in the repository that is to hold queued/ and the others.")
-def init(folder: str, repository: str | None, branch: str | None, inside: str | None) -> None:
+@author_option
+@verbose_option
+def init(folder: str, repository: str | None, branch: str | None, inside: str | None, author: str) -> None:
     """Clone a repository of jobs into FOLDER, or make one; commit the five folders if they are missing."""
-    asyncio.run(make(folder, GitOptions(repository=repository, branch=branch, folder=inside)))
+    asyncio.run(make(folder, GitOptions(repository=repository, branch=branch, folder=inside, author=author)))
 
 
 async def make(name: str, options: GitOptions) -> None:
@@ -43,7 +49,7 @@ async def make(name: str, options: GitOptions) -> None:
 
     folder = Path(name)
     if folder.exists():
-        click.echo(f"{folder} is there already.")
+        click.echo(f"{folder} exists already.")
     elif options.repository:
         await clone.clone(options.repository, folder, options.branch)
         address = read_address(options.repository)
@@ -63,11 +69,11 @@ async def make(name: str, options: GitOptions) -> None:
     if not found.repository.source.remote:
         branch = found.repository.source.branch
         click.echo(f"It has no remote yet:\n  cd {folder}\n  git remote add origin URL\n  git push -u origin {branch}")
-    click.echo("Next: commit a Job manifest to queued/, push, and run `jobyard git process` or `jobyard git watch`.")
+    say("Next: commit a Job manifest to queued/, push, and run `jobyard git process` or `jobyard git watch`.", err=False)
 
 
 @git_group.command()
-@click.option("--wait", is_flag=True, help="Go on until nothing is queued or running any more.")
+@click.option("--wait", is_flag=True, help="Keep going until nothing is queued or running.")
 @git_options
 @serve_options
 @cluster_options
@@ -75,8 +81,8 @@ async def make(name: str, options: GitOptions) -> None:
 def process(wait: bool, git: GitOptions, serve: ServeOptions, target: TargetOptions, output: str) -> None:
     """Look once: start what is queued, move what has ended, push, and exit.
 
-    Steps that need others, retries and timeouts go on only while somebody looks: use `watch`, or --wait, for workflows.
-    With --wait, exit code 1 when a file did not succeed.
+    Dependent steps, retries and timeouts only proceed while somebody looks: use `jobyard git watch`, or --wait, for workflows.
+    With --wait, the exit code is 1 if a file did not succeed.
     """
     if code := asyncio.run(_process(git, serve, target, output, wait)):
         raise Exit(code)
@@ -101,9 +107,10 @@ async def _process(git: GitOptions, serve: ServeOptions, options: TargetOptions,
 @git_group.command()
 @click.argument("files", nargs=-1, required=True, metavar="FILE...")
 @git_options
+@verbose_option
 @output_option
 def requeue(files: tuple[str, ...], git: GitOptions, output: str) -> None:
-    """Queue files again that have ended: from failed/, unknown/ or succeeded/. Each becomes a new run."""
+    """Put files that have ended back into the queue, from failed/, unknown/ or succeeded/. Each becomes a new run."""
     asyncio.run(print_requeued(git, files, output))
 
 
@@ -117,71 +124,58 @@ async def print_requeued(git: GitOptions, files: tuple[str, ...], output: str) -
 
 
 @git_group.command()
-@git_options
+@repository_options
+@verbose_option
 @output_option
 def status(git: GitOptions, output: str) -> None:
-    """Show which file is in which folder, since when, and which run it is. Needs the repository alone."""
+    """Show which folder each file is in, since when, and which run it is. Needs only the repository."""
     from jobyard.cli import render
+    from jobyard.engine.clock import SystemClock
+    from jobyard.service.shapes import standing_json
 
-    rows = asyncio.run(_status(git))
+    rows, now = asyncio.run(_status(git)), SystemClock().now()
     if output == "json":
         for each in rows:
-            click.echo(json.dumps(each))
+            print_json(standing_json(each))
         return
     if not rows:
-        click.echo("No files. Commit a Job manifest to queued/ and push.", err=True)
+        say("No files yet. Commit a Job manifest to queued/ and push it.")
         return
-    shown = [(row["file"], row["state"], row["since"], row["run"], row["reason"]) for row in rows]
-    for line in render.plain_table(("FILE", "STATE", "SINCE", "RUN", "REASON"), shown):
-        click.echo(line)
+    shown = [(row.file, row.state, render.clock(row.at, now) if row.at else "", row.run, row.reason) for row in rows]
+    print_table(("FILE", "STATE", "SINCE", "RUN", "REASON"), shown)
 
 
-async def _status(git: GitOptions) -> list[dict[str, str]]:
+async def _status(git: GitOptions) -> list[Standing]:
     from jobyard.service.git import open_repository
-    from jobyard.triggers.git.history import latest
-    from jobyard.triggers.git.layout import show
+    from jobyard.triggers.git.history import standing
 
     found = await open_repository(git)
     tip, look = await found.repository.look(git.base)
-    known = await latest(found, tip, look)
-    rows = []
-    for place, files in look.files.items():
-        for name in files:
-            entry = known.get((show(name), place))
-            since = entry.at.astimezone().strftime("%Y-%m-%d %H:%M:%S") if entry else ""
-            rows.append(
-                {
-                    "file": show(name),
-                    "state": str(place),
-                    "since": since,
-                    "run": entry.run if entry else "",
-                    "reason": entry.reason if entry else "",
-                }
-            )
-    return rows
+    return await standing(found, tip, look)
 
 
 @git_group.command()
 @click.argument("file", default="")
-@click.option("-n", "--number", type=click.IntRange(min=1), default=50, show_default=True, help="How many transitions at most.")
-@git_options
+@click.option("--limit", type=click.IntRange(min=1), default=50, show_default=True, metavar="N", help="List at most N.")
+@repository_options
+@verbose_option
 @output_option
-def log(file: str, number: int, git: GitOptions, output: str) -> None:
-    """Tell the history of all files, or of FILE, the newest first. Needs the repository alone."""
+def log(file: str, limit: int, git: GitOptions, output: str) -> None:
+    """Show the history of all files, or of FILE, newest first. Needs only the repository."""
     from jobyard.cli import render
+    from jobyard.engine.clock import SystemClock
     from jobyard.service.shapes import transition_json
 
-    rows = asyncio.run(_log(git, file.rsplit("/", 1)[-1], number))
+    rows, now = asyncio.run(_log(git, file.rsplit("/", 1)[-1], limit)), SystemClock().now()
     if output == "json":
         for each in rows:
-            click.echo(json.dumps(transition_json(each)))
+            print_json(transition_json(each))
         return
     if not rows:
-        click.echo("No transition yet.", err=True)
+        say(f"No transitions of {file} yet." if file else "No transitions yet.")
         return
-    shown = [(row.at.astimezone().strftime("%Y-%m-%d %H:%M:%S"), row.file, row.state, row.run, row.commit[:10], row.reason) for row in rows]
-    for line in render.plain_table(("AT", "FILE", "STATE", "RUN", "COMMIT", "REASON"), shown):
-        click.echo(line)
+    shown = [(render.clock(each.at, now), each.file, each.state, each.run, each.commit[:10], each.reason) for each in rows]
+    print_table(("TIME", "FILE", "STATE", "RUN", "COMMIT", "REASON"), shown, ("COMMIT",))
 
 
 async def _log(git: GitOptions, file: str, number: int) -> list[Any]:
@@ -195,16 +189,22 @@ async def _log(git: GitOptions, file: str, number: int) -> list[Any]:
 
 @git_group.command()
 @click.option(
-    "--listen", metavar="HOST:PORT", default="0.0.0.0:8080", show_default=True, help="Where webhooks are received, if a secret is set."
+    "--listen", metavar="HOST:PORT", default="0.0.0.0:8080", show_default=True, help="Where to receive webhooks, once a secret is set."
 )
 @click.option(
-    "--poll", metavar="SECONDS", type=click.FloatRange(min=1), default=60.0, show_default=True, help="How often to look in any case."
+    "--poll",
+    metavar="SECONDS",
+    type=click.FloatRange(min=1),
+    default=60.0,
+    show_default=True,
+    help="How often to look, whether or not a webhook comes.",
 )
 @git_options
 @serve_options
 @cluster_options
-def watch(listen: str, poll: float, git: GitOptions, serve: ServeOptions, target: TargetOptions) -> None:
-    """Look again and again: when a forge tells of a push, when a run has ended, and every minute.
+@output_option
+def watch(listen: str, poll: float, git: GitOptions, serve: ServeOptions, target: TargetOptions, output: str) -> None:
+    """Keep looking: when a webhook tells of a push, when a run ends, and every minute.
 
     Webhooks are received at /webhooks/github, gitlab, gitea, forgejo and bitbucket once JOBYARD_WEBHOOK_SECRET (or
     GITHUB_WEBHOOK_SECRET) is set.
@@ -213,8 +213,8 @@ def watch(listen: str, poll: float, git: GitOptions, serve: ServeOptions, target
 
     host, _, port = listen.rpartition(":")
     if not host or not port.isdigit():
-        raise click.UsageError(f"--listen {listen}: expected HOST:PORT, for instance 127.0.0.1:8080")
-    options = WatchOptions(host=host.strip("[]"), port=int(port), poll=timedelta(seconds=poll))
+        raise click.UsageError(f"--listen {listen}: expected HOST:PORT, for example 127.0.0.1:8080")
+    options = WatchOptions(host=host.strip("[]"), port=int(port), poll=timedelta(seconds=poll), output=output)
     asyncio.run(keep_watching(git, serve, target, options))
 
 

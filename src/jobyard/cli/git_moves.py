@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING
 
 import rich_click as click
 
+from jobyard.cli.hints import say
+
 if TYPE_CHECKING:
     from jobyard.triggers.git.moves import Move
 
@@ -28,7 +30,7 @@ def print_move_json(move: Move) -> None:
 
 def warn(line: str) -> None:
     """Says to a person what keeps a run from running."""
-    click.echo(line, err=True)
+    say(line)
 
 
 class Ends:

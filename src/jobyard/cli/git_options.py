@@ -3,54 +3,87 @@
 from __future__ import annotations
 
 import functools
+import shlex
 from collections.abc import Callable
 from datetime import timedelta
 from typing import Any, TypeVar
 
 import rich_click as click
 
+from jobyard.cli.hints import Given, note
 from jobyard.model.pod_level import PodLevel
 from jobyard.service.options import IDENTITY, GitOptions, ServeOptions
 
 F = TypeVar("F", bound=Callable[..., Any])
 
 
-def git_options(command: F) -> F:
-    """--repository, --branch, --folder and --author, handed over as one GitOptions."""
+def repository_options(command: F) -> F:
+    """--repository, --branch and --folder, handed over as one GitOptions: for commands that only read."""
 
     @click.option(
         "--repository",
         metavar="URL",
         envvar="JOBYARD_GIT_REPOSITORY",
         show_envvar=True,
-        help="The repository; else the clone in this folder, or in ./jobs.",
+        help="The repository. By default, the clone in this folder or in ./jobs.",
     )
-    @click.option("--branch", metavar="NAME", help="The branch; else the clone's own, or the repository's default.")
-    @click.option("--folder", metavar="PATH", help="The folder that holds queued/ and the others; else found at the top or under jobs/.")
+    @click.option("--branch", metavar="NAME", help="The branch. By default, the clone's own, or the repository's default.")
     @click.option(
+        "--folder", metavar="PATH", help="The folder that holds queued/ and the others. By default, found at the top or under jobs/."
+    )
+    @functools.wraps(command)
+    def wrapped(repository: str | None, branch: str | None, folder: str | None, author: str = IDENTITY, **rest: Any) -> Any:
+        options = GitOptions(repository=repository, branch=branch, folder=folder, author=author)
+        note(_as_given(options))
+        return command(git=options, **rest)
+
+    return wrapped  # type: ignore[return-value]
+
+
+def author_option(command: F) -> F:
+    """--author, for commands that commit."""
+    return click.option(
         "--author",
         metavar="'NAME <MAIL>'",
         default=IDENTITY,
         envvar="JOBYARD_GIT_AUTHOR",
         show_default=True,
         callback=_author,
-        help="Who commits; GIT_AUTHOR_NAME and its like win.",
-    )
-    @functools.wraps(command)
-    def wrapped(repository: str | None, branch: str | None, folder: str | None, author: str, **rest: Any) -> Any:
-        return command(git=GitOptions(repository=repository, branch=branch, folder=folder, author=author), **rest)
+        help="Who commits. GIT_AUTHOR_NAME and the like take precedence.",
+    )(command)
 
-    return wrapped  # type: ignore[return-value]
+
+def git_options(command: F) -> F:
+    """The options of a repository and --author, as one GitOptions."""
+    return author_option(repository_options(command))
+
+
+def _as_given(options: GitOptions) -> Given:
+    from jobyard.triggers.git.clone import without_password
+
+    given = Given()
+    for name, value in (("repository", without_password(options.repository or "")), ("branch", options.branch), ("folder", options.folder)):
+        if value:
+            given[name] = f"--{name} {shlex.quote(value)}"
+    return given
 
 
 def serve_options(command: F) -> F:
     """What files may ask for (--allow-namespace, --pods and their like) and how transitions are committed, handed over as one ServeOptions."""
 
     @click.option(
-        "--allow-namespace", "namespaces", multiple=True, metavar="NAME", help="Files may name this namespace too; * for any. Repeatable."
+        "--allow-namespace",
+        "namespaces",
+        multiple=True,
+        metavar="NAME",
+        help="Let files name this namespace too; * for any. May be repeated.",
     )
     @click.option(
-        "--allow-kind", "kinds", multiple=True, metavar="KIND", help="Files may hold this kind beside Job, ConfigMap and Secret; * for any."
+        "--allow-kind",
+        "kinds",
+        multiple=True,
+        metavar="KIND",
+        help="Let files hold this kind, beside Job, ConfigMap and Secret; * for any. May be repeated.",
     )
     @click.option(
         "--pods",
@@ -75,9 +108,9 @@ def serve_options(command: F) -> F:
         default="1h",
         show_default=True,
         callback=_duration,
-        help="How long a Job of a plain manifest may wait until a pod of it runs; 0s for ever.",
+        help="How long a Job of a plain manifest may wait for a pod to run; 0s for no limit.",
     )
-    @click.option("--commit-each", is_flag=True, help="One commit a transition, instead of one for all that happened at once.")
+    @click.option("--commit-each", is_flag=True, help="Make one commit per transition, instead of one for all that happened at once.")
     @functools.wraps(command)
     def wrapped(
         namespaces: tuple[str, ...],
@@ -106,7 +139,7 @@ def serve_options(command: F) -> F:
 def _author(context: click.Context, parameter: click.Parameter, value: str) -> str:
     name, _, email = value.partition("<")
     if not name.strip() or not email.strip("> ") or not value.rstrip().endswith(">"):
-        raise click.BadParameter("expected NAME <MAIL>, for instance 'Goji Bot <goji-bot@goji>'")
+        raise click.BadParameter("expected NAME <MAIL>, for example 'Goji Bot <goji-bot@goji>'")
     return value
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import functools
 import os
 import signal
 from collections.abc import AsyncIterator
@@ -14,9 +15,11 @@ from typing import Any
 
 import rich_click as click
 
-from jobyard.cli.git_moves import print_move, warn
+from jobyard.cli.git_moves import print_move, print_move_json, warn
+from jobyard.cli.hints import say
 from jobyard.contracts import Clock
 from jobyard.engine.clock import SystemClock
+from jobyard.model import duration
 from jobyard.model.errors import WrongInput
 from jobyard.service.git import open_trigger
 from jobyard.service.options import GitOptions, ServeOptions, TargetOptions
@@ -36,6 +39,8 @@ class WatchOptions:
     always_listen: bool = False
     """Also without a secret, to answer those who ask for our health."""
     in_cluster: bool | None = None
+    output: str = "text"
+    """How transitions are told; with JSON, all else goes to standard error."""
 
 
 class PortTaken(WrongInput):
@@ -49,23 +54,26 @@ class PortTaken(WrongInput):
 
 async def keep_watching(git: GitOptions, serve: ServeOptions, options: TargetOptions, watch: WatchOptions) -> None:
     """Serves the repository until interrupted or terminated. The runs go on."""
-    clock = SystemClock()
+    clock, is_json = SystemClock(), watch.output == "json"
+    tell = functools.partial(say, err=is_json)
     more: dict[str, Any] = {"poll": watch.poll, "drop_duplicates": watch.drop_duplicates}
     async with (
-        open_trigger(git, serve, options, print_move, warn, in_cluster=watch.in_cluster, **more) as (trigger, engine),
+        open_trigger(git, serve, options, print_move_json if is_json else print_move, warn, in_cluster=watch.in_cluster, **more) as (
+            trigger,
+            engine,
+        ),
         AsyncExitStack() as stack,
     ):
         report, namespace = Report(trigger.name, clock), trigger.settings.policy.default_namespace
+        every = duration.show(watch.poll)
         secret = watch.secret or os.environ.get("JOBYARD_WEBHOOK_SECRET") or os.environ.get("GITHUB_WEBHOOK_SECRET", "")
-        click.echo(f"Watching branch {trigger.repository.source.branch} of {trigger.url}; Jobs run in namespace {namespace}.")
+        tell(f"Watching branch {trigger.repository.source.branch} of {trigger.url}; Jobs run in namespace {namespace}.")
         if secret or watch.always_listen:
             port = await stack.enter_async_context(_listen(Webhooks(trigger, secret), watch))
         if secret:
-            click.echo(
-                f"Webhooks are received on {watch.host}:{port}, and every {watch.poll.total_seconds():.0f} s there is a look in any case."
-            )
+            tell(f"Webhooks are received on {watch.host}:{port}; the branch is also looked at every {every}.")
         else:
-            click.echo(f"No webhook secret is set (JOBYARD_WEBHOOK_SECRET): there is a look every {watch.poll.total_seconds():.0f} s.")
+            tell(f"No webhook secret is set (JOBYARD_WEBHOOK_SECRET), so none are received; the branch is looked at every {every}.")
         ended = await stack.enter_async_context(_until_terminated())
         async with asyncio.TaskGroup() as tasks:
             parts = [tasks.create_task(Supervised(trigger, report, clock).run(engine)), tasks.create_task(_tell(report, clock))]
@@ -90,10 +98,10 @@ async def _tell(report: Report, clock: Clock) -> None:
         changed, health = report.changed, report.health
         if health.stage is Stage.BACKING_OFF and health.until is not None:
             if health.error != told:
-                click.echo(health.error, err=True)
+                say(health.error)
             told = health.error
             wait = max((health.until - clock.now()).total_seconds(), 0.0)
-            click.echo(f"  {_times(health.failures)}; tried again in {wait:.0f} s", err=True)
+            click.echo(f"  {_times(health.failures)}; trying again in {wait:.0f} s", err=True)
         await changed.wait()
 
 

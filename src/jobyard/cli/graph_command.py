@@ -1,4 +1,4 @@
-"""`jobyard graph`: a workflow as text, mermaid or SVG."""
+"""`jobyard graph`: a workflow as text, JSON, mermaid or SVG."""
 
 from __future__ import annotations
 
@@ -6,17 +6,24 @@ from pathlib import Path
 
 import rich_click as click
 
+from jobyard.cli.options import output_as
+from jobyard.cli.printing import print_json
+
 
 @click.command()
 @click.argument("file", type=click.Path(path_type=Path), metavar="FILE")
-@click.option("-f", "--format", "form", type=click.Choice(["text", "mermaid", "svg"]), default="text", show_default=True)
-def graph(file: Path, form: str) -> None:
-    """Draw the workflow of FILE. Objects beside its Jobs stand in a line of their own, but not in the SVG."""
+@output_as("text", "json", "mermaid", "svg")
+def graph(file: Path, output: str) -> None:
+    """Draw the workflow in FILE. Objects beside its Jobs get a line of their own, except in SVG."""
     from jobyard.cli import draw
     from jobyard.service.reading import read_file
+    from jobyard.service.shapes import workflow_json
 
     reading = read_file(file)
     workflow = reading.require()
-    click.echo({"text": draw.text, "mermaid": draw.mermaid, "svg": draw.svg}[form](workflow), nl=form != "svg")
-    if reading.objects and form != "svg":
-        click.echo(f"{'%% ' if form == 'mermaid' else ''}{draw.beside(reading.objects)}")
+    if output == "json":
+        print_json(workflow_json(workflow, reading.objects))
+        return
+    click.echo({"text": draw.text, "mermaid": draw.mermaid, "svg": draw.svg}[output](workflow), nl=output != "svg")
+    if reading.objects and output != "svg":
+        click.echo(f"{'%% ' if output == 'mermaid' else ''}{draw.beside(reading.objects)}")

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import rich_click as click
 
+from jobyard.cli.hints import say
 from jobyard.model.errors import JobyardError, WrongInput, number
 
 PATIENCE = 5.0
@@ -39,13 +40,13 @@ def may_end(folder: Path, *, force: bool) -> None:
     try:
         found = asyncio.run(_active(folder))
     except (JobyardError, OSError, TimeoutError) as error:
-        click.echo(f"It can't be told what goes on there: {error or 'the local cluster does not answer'}", err=True)
+        say(f"What is still going on there is not known: {error or 'the local cluster does not answer'}")
         return
     if not found:
         return
     kinds = {kind: sum(each.what == kind for each in found) for kind in ("run", "Job")}
     count = " and ".join(number(many, kind) for kind, many in kinds.items() if many) + (" goes on" if len(found) == 1 else " go on")
-    click.echo(f"{count}, and {'end' if len(found) > 1 else 'ends'} with the local cluster:", err=True)
+    say(f"{count}, and {'end' if len(found) > 1 else 'ends'} with the local cluster:")
     rows = [(each.what, each.name, each.state, each.namespace) for each in found[:SHOWN]]
     for line in render.plain_table(("", "NAME", "STATE", "NAMESPACE"), rows):
         click.echo(f"  {line}", err=True)

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any, TypeVar
 
 import rich_click as click
 from click.exceptions import Exit
 
-from jobyard.cli.options import containers, runtime_option
+from jobyard.cli.hints import say
+from jobyard.cli.options import containers, output_option, runtime_option
+from jobyard.cli.printing import print_json
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -23,7 +26,8 @@ def local() -> None:
 
 @local.command()
 @runtime_option
-def start(runtime: str | None) -> None:
+@output_option
+def start(runtime: str | None, output: str) -> None:
     """Start the local cluster; it stays until `jobyard local stop`."""
     from jobyard.local import daemon
     from jobyard.local.runtime import NAMES
@@ -34,11 +38,15 @@ def start(runtime: str | None) -> None:
     if pid is not None:
         if runtime not in (None, other := daemon.runtime_of(folder)):
             raise NoLocalCluster(why=f"one runs already, whose containers are run by {other}, not {runtime} (`jobyard local stop` ends it)")
-        click.echo(f"The local cluster runs already (process {pid}).")
+        said = f"The local cluster runs already (process {pid})."
     else:
         pid = daemon.start(folder, next((name for name in NAMES if name == runtime), "process"))
-        click.echo(f"The local cluster is up (process {pid}): {containers(daemon.runtime_of(folder))}.")
-    click.echo(f"  jobyard run --local FILE\n  export KUBECONFIG={folder / 'kubeconfig'}")
+        said = f"The local cluster is up (process {pid}): {containers(daemon.runtime_of(folder))}."
+    if output == "json":
+        print_json(_state(folder, pid))
+    else:
+        say(said, err=False)
+        click.echo(f"  jobyard run --local FILE\n  export KUBECONFIG={folder / 'kubeconfig'}")
 
 
 def force_option(command: F) -> F:
@@ -56,22 +64,39 @@ def stop(force: bool) -> None:
     folder = daemon.data_folder()
     if daemon.running_pid(folder) is not None:
         may_end(folder, force=force)
-    click.echo("The local cluster is stopped." if daemon.stop(folder) else "No local cluster runs.")
+    say("The local cluster is stopped." if daemon.stop(folder) else "No local cluster is running.", err=False)
 
 
 @local.command()
-def status() -> None:
+@output_option
+def status(output: str) -> None:
     """Say whether the local cluster runs. Exit code 1 when it does not."""
     from jobyard.local import daemon
 
     folder = daemon.data_folder()
     pid = daemon.running_pid(folder)
+    if output == "json":
+        print_json(_state(folder, pid))
+    elif pid is None:
+        say(f"No local cluster runs. Its state would be in {folder}.", err=False)
+    else:
+        say(f"The local cluster runs (process {pid}): {containers(daemon.runtime_of(folder))}.", err=False)
+        click.echo(f"  state       {folder}\n  kubeconfig  {folder / 'kubeconfig'}\n  log         {folder / 'log'}")
     if pid is None:
-        click.echo(f"No local cluster runs. Its state would be in {folder}")
         raise Exit(1)
-    click.echo(
-        f"The local cluster runs (process {pid}): {containers(daemon.runtime_of(folder))}.\n  state       {folder}\n  kubeconfig  {folder / 'kubeconfig'}\n  log         {folder / 'log'}"
-    )
+
+
+def _state(folder: Path, pid: int | None) -> dict[str, Any]:
+    from jobyard.local import daemon
+
+    return {
+        "running": pid is not None,
+        "process": pid,
+        "runtime": None if pid is None else daemon.runtime_of(folder),
+        "state": str(folder),
+        "kubeconfig": None if pid is None else str(folder / "kubeconfig"),
+        "log": str(folder / "log"),
+    }
 
 
 @local.command()
@@ -97,4 +122,4 @@ def reset(force: bool) -> None:
     if daemon.running_pid(folder) is not None:
         may_end(folder, force=force)
     daemon.reset(folder)
-    click.echo("The local cluster is stopped and knows nothing any more.")
+    say("The local cluster is stopped, and all it knew is deleted.", err=False)

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import rich_click as click
 
+from jobyard.cli.hints import as_given, note
+from jobyard.cli.logging import log_to_stderr
 from jobyard.service.options import TargetOptions
 
 if TYPE_CHECKING:
@@ -20,25 +22,32 @@ def cluster_options(command: F) -> F:
     """--local, --context, --kubeconfig and -n, handed over as one TargetOptions; and -v."""
 
     @click.option("--local", is_flag=True, help="Use the local cluster of this machine.")
-    @click.option("--context", metavar="NAME", help="The kubeconfig's context to use.", shell_complete=_contexts)
-    @click.option("--kubeconfig", metavar="FILE", type=click.Path(), help="The kubeconfig to use, instead of KUBECONFIG or ~/.kube/config.")
-    @click.option("-n", "--namespace", metavar="NAME", help="The namespace to work in.")
-    @click.option("-v", "--verbose", count=True, help="Say more: each call to the cluster.")
+    @click.option("--context", metavar="NAME", help="Use this context of the kubeconfig.", shell_complete=_contexts)
+    @click.option("--kubeconfig", metavar="FILE", type=click.Path(), help="Use this kubeconfig instead of KUBECONFIG or ~/.kube/config.")
+    @click.option("-n", "--namespace", metavar="NAME", help="Work in this namespace.")
+    @verbose_option
     @functools.wraps(command)
-    def wrapped(local: bool, context: str | None, kubeconfig: str | None, namespace: str | None, verbose: int, **rest: Any) -> Any:
+    def wrapped(local: bool, context: str | None, kubeconfig: str | None, namespace: str | None, **rest: Any) -> Any:
         if local and (context or kubeconfig):
-            raise click.UsageError("--local names a cluster, and so does --context or --kubeconfig: use one of them")
-        if verbose:
-            _log_calls()
+            raise click.UsageError("--local names a cluster, and so does --context or --kubeconfig: give one of them")
         target = TargetOptions(local=local, context=context, kubeconfig=kubeconfig, namespace=namespace)
+        note(as_given(target))
         return command(target=target, **rest)
 
     return wrapped  # type: ignore[return-value]
 
 
-def as_words(options: TargetOptions) -> str:
-    """The cluster's options, as one would type them again."""
-    return options.words()
+def verbose_option(command: F) -> F:
+    """-v, for whatever asks a cluster or git."""
+    return click.option(
+        "-v",
+        "--verbose",
+        count=True,
+        metavar="",
+        expose_value=False,
+        callback=_verbose,
+        help="Log each call to the cluster and to git; -vv also logs what was asked, and the traceback behind a warning.",
+    )(command)
 
 
 def runtime_option(command: F) -> F:
@@ -46,33 +55,30 @@ def runtime_option(command: F) -> F:
     return click.option(
         "--runtime",
         type=click.Choice(["process", "podman", "docker"]),
-        help="What runs the containers of the local cluster: processes of this machine, without images (the default), or podman or docker.",
+        help="What runs the local cluster's containers: processes of this machine, without images (the default), podman or docker.",
     )(command)
 
 
 def containers(runtime: str) -> str:
-    """In words, what a local cluster's containers are."""
+    """In words, what a local cluster's containers are, and what it has not of a real one (docs/local-cluster.md)."""
     if runtime == "process":
-        return "containers run as processes of this machine, images are not used"
-    return f"containers are run by {runtime}"
+        return "containers are processes of this machine; there are no images, isolation, limits, Services or RBAC"
+    return f"{runtime} runs the containers; there are no Services, quotas or RBAC"
 
 
 def output_option(command: F) -> F:
     """--output text|json."""
-    return click.option(
-        "-o", "--output", type=click.Choice(["text", "json"]), default="text", show_default=True, help="For people, or for programs."
-    )(command)
+    return output_as("text", "json")(command)
 
 
-def _log_calls() -> None:
-    import logging
-    import sys
+def output_as(*forms: str) -> Callable[[F], F]:
+    """--output, of which the first form is the default."""
+    return click.option("-o", "--output", type=click.Choice(forms), default=forms[0], show_default=True, help="How to print the answer.")
 
-    handler = logging.StreamHandler(sys.stderr)
-    handler.setFormatter(logging.Formatter("%(asctime)s %(message)s", "%H:%M:%S"))
-    logger = logging.getLogger("jobyard")
-    logger.addHandler(handler)
-    logger.setLevel(logging.DEBUG)
+
+def _verbose(context: click.Context, parameter: click.Parameter, times: int) -> None:
+    if times:
+        log_to_stderr(times)
 
 
 def _contexts(context: click.Context, parameter: click.Parameter, incomplete: str) -> list[str]:

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from datetime import datetime
 
-from jobyard.model import duration
-from jobyard.model.run import Reason, RunView, State, StepView
-from jobyard.service.reasons import title
+from jobyard.model import duration, names
+from jobyard.model.job import read
+from jobyard.model.objects import Job
+from jobyard.model.run import RunView, State, StepView
+from jobyard.service.reasons import reason_of, title
 
 MARKS = {
     State.PENDING: "·",
@@ -36,17 +39,6 @@ def lasted(step: StepView | RunView, now: datetime) -> str:
     return duration.show((step.finished or now) - step.started)
 
 
-def why(step: StepView) -> str:
-    """The short reason behind a step's state: what is wrong first, then what it waits for."""
-    if step.diagnosis and step.state is not State.RUNNING:
-        return step.diagnosis.reason
-    if step.reason == Reason.REUSED:
-        return str(step.reason)
-    if step.state in (State.SUCCEEDED, State.RUNNING) or step.reason in (Reason.WAITING_FOR_POD, ""):
-        return ""
-    return str(step.reason)
-
-
 def change_line(step: StepView, now: datetime) -> str:
     """One line for one change: state, name, duration, attempt, reason."""
     parts = [f"{MARKS[step.state]} {title(step)} {step.state}"]
@@ -54,23 +46,58 @@ def change_line(step: StepView, now: datetime) -> str:
         parts.append(f"in {lasted(step, now)}")
     if step.attempt > 1:
         parts.append(f"(attempt {step.attempt})")
-    if reason := why(step):
+    if reason := reason_of(step):
         parts.append(f"[{reason}]")
     return " ".join(parts)
 
 
 def summary(view: RunView) -> str:
     """How the run stands, in a line."""
-    counts: dict[State, int] = {}
-    for step in view.steps:
-        counts[step.state] = counts.get(step.state, 0) + 1
-    parts = ", ".join(f"{counts[state]} {state}" for state in State if state in counts)
-    reason = f" ({view.reason})" if view.reason and view.state is not State.RUNNING else ""
-    return f"{view.state}{reason}: {parts}" if parts else f"{view.state}{reason}"
+    says_more = view.reason and view.state is not State.RUNNING and view.reason.lower() != view.state
+    stands = f"{view.state} ({view.reason})" if says_more else str(view.state)
+    return f"{stands}: {counts}" if (counts := _counts(view)) else stands
 
 
-def explain(step: StepView, log: Sequence[str], command: str = "", tail: int = 20) -> list[str]:
-    """Why a step failed: sentence, detail, remedy, and the last lines of its log. `command`: what prints the log, where anything does."""
+def _counts(view: RunView) -> str:
+    """How many steps are in which state."""
+    counts = Counter(step.state for step in view.steps)
+    return ", ".join(f"{counts[state]} {state}" for state in State if counts[state])
+
+
+def cancelled(view: RunView, now: datetime, *, was_over: bool) -> str:
+    """What came of cancelling a run."""
+    if was_over:
+        ended = {State.CANCELLED: "been cancelled", State.LOST: "been lost"}.get(view.state, str(view.state))
+        ago = f", {duration.show(now - view.finished)} ago" if view.finished else ""
+        return f"Run {view.name} had already {ended}{ago}. Nothing was cancelled."
+    if view.state is not State.CANCELLED:
+        return f"Run {view.name} {view.state} before it could be cancelled."
+    return f"Run {view.name} is cancelled: {_counts(view)}"
+
+
+def job(found: Job, now: datetime) -> list[str]:
+    """A Job by itself, in a few lines."""
+    stands = read(found)
+    took = duration.show((stands.finished or now) - stands.started) if stands.started else ""
+    run, step = found.metadata.labels.get(names.RUN), found.metadata.annotations.get(names.STEP)
+    whose = f"step {step} of run {run}" if run else "not started by Jobyard"
+    counts = ((found.status.active, "active"), (found.status.succeeded, "succeeded"), (found.status.failed, "failed"))
+    pods = ", ".join(f"{count} {word}" for count, word in counts if count) or "none"
+    begun = f", started {exactly(stands.started)}" if stands.started else ""
+    return [
+        "  ".join(part for part in (f"Job {found.metadata.name}", str(stands.state), took) if part),
+        f"{whose}, namespace {found.metadata.namespace}{begun}",
+        f"pods: {pods}",
+    ]
+
+
+def exactly(moment: datetime) -> str:
+    """A time with its day and zone."""
+    return moment.astimezone().strftime("%Y-%m-%d %H:%M:%S %Z")
+
+
+def explain(step: StepView) -> list[str]:
+    """Why a step failed, or does not run: sentence, detail, remedy."""
     lines = [f"{title(step)}: {_sentence(step)}"]
     diagnosis = step.diagnosis
     if diagnosis:
@@ -81,11 +108,11 @@ def explain(step: StepView, log: Sequence[str], command: str = "", tail: int = 2
             lines.append(f"  pod {diagnosis.pod}: {diagnosis.reason}{code}")
         if diagnosis.remedy:
             lines.append(f"  {diagnosis.remedy}")
-    return lines + end_of_log(log, command if diagnosis and diagnosis.has_log else "", tail)
+    return lines
 
 
 def end_of_log(log: Sequence[str], command: str, tail: int) -> list[str]:
-    """The last lines of a log, and what prints all of it, where there may be more."""
+    """The last lines of a log, and what prints all of it, where there may be more. `command`: what prints it, where anything does."""
     shown = list(log)[-tail:]
     if not shown:
         return [f"  its log: {command}"] if command else []
@@ -102,7 +129,7 @@ def _sentence(step: StepView) -> str:
 def table(view: RunView, now: datetime) -> list[tuple[str, str, str, str, str]]:
     """Rows for the end of a run: mark and name, state, duration, attempts, reason."""
     return [
-        (f"{MARKS[step.state]} {title(step)}", str(step.state), lasted(step, now), str(step.attempt or ""), why(step))
+        (f"{MARKS[step.state]} {title(step)}", str(step.state), lasted(step, now), str(step.attempt or ""), reason_of(step))
         for step in view.steps
     ]
 
@@ -111,6 +138,25 @@ def plain_table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]
     """Columns of text, as wide as they need to be."""
     widths = [max(len(row[column]) for row in [head, *rows]) for column in range(len(head))]
     return ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in [head, *rows]]
+
+
+def fitted(head: Sequence[str], rows: Sequence[Sequence[str]], width: int, goes_first: Sequence[str] = ()) -> list[str]:
+    """The same no wider than `width`: while it is wider, columns go, in the order of `goes_first`; then the last column is cut."""
+    columns = list(range(len(head)))
+    for name in goes_first:
+        if max(map(len, plain_table([head[each] for each in columns], [[row[each] for each in columns] for row in rows]))) <= width:
+            break
+        columns.remove(head.index(name))
+    lines = plain_table([head[each] for each in columns], [[row[each] for each in columns] for row in rows])
+    return [line if len(line) <= width else f"{line[: width - 1]}…" for line in lines]
+
+
+def clock(moment: datetime, now: datetime) -> str:
+    """When something was, in the time of whoever reads it: the time today, else the day and the time, else the day alone."""
+    local, today = moment.astimezone(), now.astimezone()
+    if local.date() == today.date():
+        return local.strftime("%H:%M:%S")
+    return local.strftime("%Y-%m-%d" if abs(today - local).days > 300 else "%m-%d %H:%M")
 
 
 def outputs(step: StepView) -> str:

@@ -13,11 +13,11 @@ from jobyard.service.options import TargetOptions
 
 @click.command()
 @click.argument("run", shell_complete=complete_run)
-@click.option("--failed", is_flag=True, help="Only what did not succeed; the other steps' results and outputs are used again.")
+@click.option("--failed", is_flag=True, help="Only what did not succeed; the results and outputs of the other steps are reused.")
 @cluster_options
 @output_option
 def rerun(run: str, failed: bool, target: TargetOptions, output: str) -> None:
-    """Run a finished RUN once more, with the same workflow and the same parameters, and show it live.
+    """Run a finished RUN again, with the same workflow and parameters, and show it live.
 
     The new run has an id of its own; the old one stays as it is.
     """
@@ -28,14 +28,16 @@ def rerun(run: str, failed: bool, target: TargetOptions, output: str) -> None:
 async def _rerun(options: TargetOptions, run: str, failed: bool, output: str) -> int:
     import uuid
 
+    from jobyard.access import GO_ON, demand
     from jobyard.cli.watch_run import watch_run
     from jobyard.engine.clock import SystemClock
     from jobyard.engine.engine import open_engine
     from jobyard.service.target import open_target
+    from jobyard.service.there import find_run
 
-    async with (
-        open_target(options) as target,
-        open_engine(target.cluster, SystemClock(), target.namespace) as engine,
-    ):
-        started = await engine.again(await engine.find(run), uuid.uuid4().hex, failed_only=failed)
-        return await watch_run(engine, started, target, options, output)
+    async with open_target(options) as target:
+        await demand(target.cluster, target.namespace, GO_ON)
+        async with open_engine(target.cluster, SystemClock(), target.namespace) as engine:
+            found = await find_run(target.cluster, engine, run)
+            started = await engine.again(found, uuid.uuid4().hex, failed_only=failed)
+            return await watch_run(engine, started, target, output)

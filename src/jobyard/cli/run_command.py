@@ -11,7 +11,9 @@ from typing import TYPE_CHECKING, Any
 import rich_click as click
 from click.exceptions import Exit
 
-from jobyard.cli.options import as_words, cluster_options, complete_run, containers, output_option, runtime_option
+from jobyard.cli.hints import say
+from jobyard.cli.options import cluster_options, complete_run, containers, output_option, runtime_option
+from jobyard.cli.printing import print_json
 from jobyard.service.options import TargetOptions
 
 if TYPE_CHECKING:
@@ -26,7 +28,7 @@ if TYPE_CHECKING:
 class RunOptions:
     """What `jobyard run` was asked."""
 
-    file: Path
+    file: Path | None
     target: TargetOptions
     output: str
     given: dict[str, str]
@@ -39,22 +41,22 @@ class RunOptions:
 
 
 @click.command()
-@click.argument("file", type=click.Path(path_type=Path), default=".", metavar="FILE", required=False)
+@click.argument("file", type=click.Path(path_type=Path), metavar="[FILE]", required=False)
 @cluster_options
 @runtime_option
 @output_option
-@click.option("--set", "given", multiple=True, metavar="NAME=VALUE", help="Give a parameter a value; may be repeated.")
+@click.option("--set", "given", multiple=True, metavar="NAME=VALUE", help="Give a parameter a value. May be repeated.")
 @click.option("--dry-run", is_flag=True, help="Say what would run, and create nothing.")
-@click.option("--timeout", metavar="DURATION", help="How long the run may take, as 30s, 15m or 1h30m.")
+@click.option("--timeout", metavar="DURATION", help="How long the run may take, such as 30s, 15m or 1h30m.")
 @click.option("--parallelism", type=click.IntRange(min=0), metavar="N", help="How many Jobs may be active at once; 0 means no limit.")
-@click.option("--cleanup", type=click.Choice(["never", "succeeded", "always"]), help="After which ends the run's Jobs are deleted.")
-@click.option("--resume", metavar="RUN", help="Go on with this run instead of starting one.", shell_complete=complete_run)
-@click.option("--detach", is_flag=True, help="Submit the run and return: a service that serves the namespace drives it.")
+@click.option("--cleanup", type=click.Choice(["never", "succeeded", "always"]), help="When to delete the run's Jobs after it has ended.")
+@click.option("--resume", metavar="RUN", help="Go on with this run instead of starting a new one.", shell_complete=complete_run)
+@click.option("--detach", is_flag=True, help="Submit the run and return; a service that serves the namespace drives it.")
 def run(given: tuple[str, ...], target: TargetOptions, runtime: str | None, **options: Any) -> None:
     """Run a workflow, a Jobernetes model or plain Job manifests; wait, and show it live.
 
-    FILE may be a folder: the workflow or model in it is run, or all manifests under it.
-    Ctrl-C leaves the Jobs alone and says how to come back; twice cancels the run.
+    FILE may be a folder (by default, this one): the workflow or model in it is run, or else all manifests under it.
+    Ctrl-C leaves the Jobs running and says how to come back; a second one cancels the run.
     """
     values = {}
     for each in given:
@@ -63,20 +65,33 @@ def run(given: tuple[str, ...], target: TargetOptions, runtime: str | None, **op
             raise click.UsageError(f"--set {each}: expected NAME=VALUE")
         values[name] = value
     if options["detach"] and options["dry_run"]:
-        raise click.UsageError("--dry-run creates nothing, so there is nothing to leave: leave --detach out")
+        raise click.UsageError("--dry-run creates nothing, so --detach has no effect: leave it out")
     if runtime and not target.local:
         raise click.UsageError("--runtime is about the local cluster: add --local, or leave it out")
     asked = RunOptions(given=values, target=replace(target, runtime=runtime), **options)
     if asked.resume is None:
         code = asyncio.run(_run_file(asked))
     else:
-        if asked.given or asked.dry_run or asked.timeout or asked.cleanup or asked.detach or asked.parallelism is not None:
-            raise click.UsageError(
-                "--resume goes on with a run as it was started: leave --set, --dry-run, --timeout, --parallelism, --cleanup and --detach out"
-            )
+        if given_too := _given_too(asked):
+            raise click.UsageError(f"--resume goes on with a run as it was started: leave out {', '.join(given_too)}")
         code = asyncio.run(_resume(asked))
     if code:
         raise Exit(code)
+
+
+def _given_too(asked: RunOptions) -> list[str]:
+    """What was given beside --resume that a run which has begun does not take."""
+    given = {
+        "FILE": asked.file,
+        "--runtime": asked.target.runtime,
+        "--set": asked.given,
+        "--dry-run": asked.dry_run,
+        "--timeout": asked.timeout,
+        "--parallelism": asked.parallelism,
+        "--cleanup": asked.cleanup,
+        "--detach": asked.detach,
+    }
+    return [name for name, value in given.items() if value not in (None, False, {})]
 
 
 def _workflow(options: RunOptions, reading: Reading) -> Workflow:
@@ -113,14 +128,14 @@ async def _run_file(options: RunOptions) -> int:
     from jobyard.service.reading import read_file
     from jobyard.service.target import open_target
 
-    reading = read_file(options.file)
+    reading = read_file(options.file or Path())
     workflow = _workflow(options, reading)
     warnings = [finding for finding in reading.findings if not finding.is_error]
     for warning in [
         *warnings,
         *(without_command(reading.jobs) if options.target.local and options.target.runtime in (None, "process") else []),
     ]:
-        click.echo(str(warning), err=True)
+        say(str(warning))
     if options.dry_run:
         return _dry_run(options, workflow, reading.objects)
     async with open_target(
@@ -128,14 +143,14 @@ async def _run_file(options: RunOptions) -> int:
     ) as target:
         if options.detach and target.ends_with_us:
             raise click.UsageError(
-                "--detach: the local cluster would end with this command; start one that stays (jobyard local start), or leave it out"
+                "--detach: the local cluster would end with this command; start one that stays (`jobyard local start`), or leave it out"
             )
         if elsewhere := namespaces.foreign_to(reading.placed, target.namespace):
             raise InvalidFiles(elsewhere)
         if target.is_local:
             await _make_namespace(target.cluster, target.namespace)
-            whose = "It ends with this command." if target.ends_with_us else "It goes on after this command."
-            click.echo(f"On the local cluster: {containers(target.runtime)}. {whose}", err=True)
+            which = "a local cluster that ends with this command" if target.ends_with_us else "the local cluster"
+            say(f"On {which}: {containers(target.runtime)}.")
         else:
             await demand(target.cluster, target.namespace)
         async with open_engine(target.cluster, SystemClock(), target.namespace) as engine:
@@ -151,44 +166,41 @@ async def _run_file(options: RunOptions) -> int:
             started = await engine.submit(request)
             if options.detach:
                 return await _leave(options, target, started)
-            return await watch_run(engine, started, target, options.target, options.output, steps=len(workflow.jobs))
+            return await watch_run(engine, started, target, options.output, steps=len(workflow.jobs))
 
 
 async def _leave(options: RunOptions, target: Target, started: Run) -> int:
     """Says what becomes of a run that nobody waits for."""
-    import json
-
     from jobyard.engine.clock import SystemClock
     from jobyard.service.in_sight import drives
     from jobyard.service.shapes import listed_json
 
     driven = await drives(target.cluster, SystemClock(), target.namespace)
     if options.output == "json":
-        click.echo(json.dumps({**listed_json(started), "driven": driven}))
+        print_json({**listed_json(started), "driven": driven})
     else:
-        click.echo(f"Run {started.name} in namespace {target.namespace} is submitted.")
+        say(f"Run {started.name} is submitted, in namespace {target.namespace}.", err=False)
     if not driven:
-        words = as_words(replace(options.target, namespace=target.namespace))
-        click.echo(
-            f"No Jobyard service is in sight in namespace {target.namespace}: what is started goes on, and nothing more is done until"
-            f" somebody drives it: jobyard run --resume {started.name}{words}",
-            err=True,
+        say(
+            f"No Jobyard service drives namespace {target.namespace}: Jobs that have started go on, and no other step starts until somebody"
+            f" drives the run:\n  jobyard run --resume {started.name}{target.options.words()}"
         )
     return 0
 
 
 async def _resume(options: RunOptions) -> int:
+    from jobyard.access import GO_ON, demand
     from jobyard.cli.watch_run import watch_run
     from jobyard.engine.clock import SystemClock
     from jobyard.engine.engine import open_engine
     from jobyard.service.target import open_target
+    from jobyard.service.there import find_run
 
-    async with (
-        open_target(options.target) as target,
-        open_engine(target.cluster, SystemClock(), target.namespace) as engine,
-    ):
-        started = await engine.find(options.resume or "")
-        return await watch_run(engine, started, target, options.target, options.output)
+    async with open_target(options.target) as target:
+        await demand(target.cluster, target.namespace, GO_ON)
+        async with open_engine(target.cluster, SystemClock(), target.namespace) as engine:
+            started = await find_run(target.cluster, engine, options.resume or "")
+            return await watch_run(engine, started, target, options.output)
 
 
 async def _make_namespace(cluster: Any, namespace: str) -> None:
@@ -202,17 +214,15 @@ async def _make_namespace(cluster: Any, namespace: str) -> None:
 
 
 def _dry_run(options: RunOptions, workflow: Workflow, objects: Sequence[SideObject]) -> int:
-    import json
-
     from jobyard.cli import draw
+    from jobyard.service.shapes import object_json
 
     if options.output == "json":
-        for each in objects:  # not what it holds: it may be a Secret
-            named = {"apiVersion": each.api_version, "kind": each.kind, "name": each.name}
-            click.echo(json.dumps({"object": named, "belonging": str(each.belonging)}))
+        for each in objects:
+            print_json({"object": object_json(each)})
         for step in workflow.ordered:
             if step.job is not None:
-                click.echo(json.dumps({"step": step.name, "needs": list(step.needs), "manifest": step.job.manifest}))
+                print_json({"step": step.name, "needs": list(step.needs), "manifest": step.job.manifest})
     else:
         click.echo(draw.text(workflow))
         if objects:

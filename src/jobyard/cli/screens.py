@@ -9,8 +9,8 @@ from datetime import datetime
 from typing import Any, Protocol
 
 from jobyard.cli import render
-from jobyard.model.run import Role, RunView, State, StepView
-from jobyard.service.reasons import title
+from jobyard.model.run import Reason, Role, RunView, State, StepView
+from jobyard.service.reasons import reason_of, title
 from jobyard.service.shapes import run_json
 
 Say = Callable[[str], None]
@@ -33,34 +33,44 @@ class Screen(Protocol):
 
 
 class Lines:
-    """Plain lines, one a change: for pipes and CI."""
+    """Plain lines, one a change, nothing twice: for pipes and CI."""
 
     wants_logs = False
     every: float | None = None
 
     def __init__(self, echo: Say) -> None:
         self._echo = echo
-        self._shown: dict[tuple[Role, str], tuple[State, int, str]] = {}
-        self._unreachable = ""
+        self._shown: dict[tuple[Role, str], tuple[State, int]] = {}
+        self._said: dict[tuple[Role, str], set[str]] = {}
+        """Of a step: what keeps or kept it from running. A pod that can't start goes back and forth between the same few reasons."""
+        self._unreachable: set[str] = set()
 
     def show(self, view: RunView, last_lines: Mapping[str, str], now: datetime) -> None:
-        if view.unreachable != self._unreachable:
-            self._unreachable = view.unreachable
-            self._echo(f"{_clock(now)} reconnecting: {view.unreachable}" if view.unreachable else f"{_clock(now)} connected again")
+        if view.unreachable and view.unreachable not in self._unreachable:
+            self._unreachable.add(view.unreachable)
+            self._echo(f"{_clock(now)} reconnecting: {view.unreachable}")
+        elif self._unreachable and not view.unreachable:
+            self._unreachable.clear()
+            self._echo(f"{_clock(now)} connected again")
         for step in view.steps:
-            seen = (step.state, step.attempt, render.why(step))
-            before = self._shown.get((step.role, step.name))
-            if seen == before:
-                continue
-            self._shown[step.role, step.name] = seen
-            waits = step.state is State.PENDING and not step.job and step.attempt == 0
-            if (before is None and waits) or (step.state is State.PENDING and not render.why(step)):
-                continue
-            self._echo(f"{_clock(now)} {render.change_line(step, now)}")
-            if step.state is State.PENDING and step.diagnosis and (before is None or before[2] != seen[2]):
-                for part in (step.diagnosis.sentence, step.diagnosis.detail, step.diagnosis.remedy):
-                    if part:
-                        self._echo(f"         {part}")
+            self._show_step(step, now)
+
+    def _show_step(self, step: StepView, now: datetime) -> None:
+        key, stands, reason = (step.role, step.name), (step.state, step.attempt), reason_of(step)
+        before, said = self._shown.get(key), self._said.setdefault(key, set())
+        if step.state is State.PENDING and reason in ("", Reason.WAITING_FOR_POD, Reason.WAITING_FOR_STEP):
+            return  # as it should be
+        if stands == before and f"{step.attempt} {reason}" in said:
+            return
+        self._shown[key] = stands
+        said.add(f"{step.attempt} {reason}")
+        self._echo(f"{_clock(now)} {render.change_line(step, now)}")
+        if step.state is State.PENDING:
+            why = step.diagnosis
+            parts = (why.sentence, why.detail, why.remedy) if why else (step.message,)
+            for part in (part for part in parts if part and part not in said):
+                said.add(part)
+                self._echo(f"         {part}")
 
     def say(self, text: str) -> None:
         self._echo(text)
@@ -123,7 +133,7 @@ class LiveTree:
             style = render.STYLES[step.state]
             name = "  " * min(self._depths.get(step.name, 0), 8) + f"{render.MARKS[step.state]} {title(step)}"
             attempt = f" attempt {step.attempt}" if step.attempt > 1 else ""
-            note = Text(f"{render.why(step)}{attempt}".strip(), style="yellow")
+            note = Text(f"{reason_of(step)}{attempt}".strip(), style="yellow")
             if step.state is State.RUNNING and last_lines.get(step.name):
                 note = Text.assemble(note, " " if note else "", (_plain(last_lines[step.name]), "dim"))
             elif step.diagnosis and step.state is State.PENDING:
@@ -144,7 +154,7 @@ class LiveTree:
         self._live.update(whole, refresh=True)
 
     def say(self, text: str) -> None:
-        self._console.print(text, markup=False)
+        self._console.print(text, markup=False, soft_wrap=True)  # a command in it stays one line that can be copied
 
     def close(self) -> None:
         self._live.stop()

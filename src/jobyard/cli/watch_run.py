@@ -4,30 +4,29 @@ from __future__ import annotations
 
 import asyncio
 import sys
-from dataclasses import replace
 
 import rich_click as click
 
 from jobyard.cli import render
 from jobyard.cli.follow import follow
-from jobyard.cli.options import as_words
+from jobyard.cli.hints import say
+from jobyard.cli.printing import fit
 from jobyard.cli.screens import JsonLines, Lines, LiveTree, Screen
 from jobyard.cli.tails import TAIL, Tails
 from jobyard.engine.clock import SystemClock
 from jobyard.engine.engine import ClusterEngine
 from jobyard.engine.logs import last_lines
+from jobyard.model.errors import innermost
 from jobyard.model.run import Outcome, Run, State
 from jobyard.service.lifeline import LocalClusterEnded
-from jobyard.service.options import TargetOptions
 from jobyard.service.reasons import title
 from jobyard.service.target import Target
+from jobyard.service.there import let_go
 
 
-async def watch_run(
-    engine: ClusterEngine, started: Run, target: Target, options: TargetOptions, output: str, *, steps: int | None = None
-) -> int:
+async def watch_run(engine: ClusterEngine, started: Run, target: Target, output: str, *, steps: int | None = None) -> int:
     """Shows a run live until it ends or the user leaves; then how it ended. Returns the exit code. `steps`: how many it has, where known."""
-    come_back = f"jobyard run --resume {started.name}{as_words(replace(options, namespace=target.namespace))}"
+    come_back = f"jobyard run --resume {started.name}{target.options.words()}"
     screen = _screen(output)
     if output == "text":
         size = "" if steps is None else f" {steps} step{'s' if steps != 1 else ''}"
@@ -38,13 +37,17 @@ async def watch_run(
         if target.has_ended():
             raise LocalClusterEnded(what_next=f"then `{come_back}` goes on with the run") from None
         raise
+    except BaseException as error:
+        if isinstance(innermost(error), BrokenPipeError) and not target.ends_with_us:
+            say(f"Nobody reads the output any more. The Jobs go on. Come back with:\n  {come_back}")
+        raise
     finally:
         screen.close()
     if session.outcome is None:
         return session.code or 0
-    await engine.release(started)
+    await let_go(engine, started)
     if output == "text":
-        await _tell_end(session.outcome, session.tails, target, options)
+        await _tell_end(session.outcome, session.tails, target)
     if session.code is not None:
         return session.code
     return 0 if session.outcome.state is State.SUCCEEDED else 1
@@ -52,31 +55,31 @@ async def watch_run(
 
 def _screen(output: str) -> Screen:
     if output == "json":
-        return JsonLines(click.echo, lambda text: click.echo(text, err=True))
+        return JsonLines(click.echo, say)
     return LiveTree() if sys.stdout.isatty() else Lines(click.echo)
 
 
-async def _tell_end(outcome: Outcome, tails: Tails, target: Target, options: TargetOptions) -> None:
+async def _tell_end(outcome: Outcome, tails: Tails, target: Target) -> None:
     now, view = SystemClock().now(), outcome.view
     rows = render.table(view, now)
     if len(rows) > 200:
         rows = [row for row in rows if row[1] != State.SUCCEEDED]
     click.echo()
     if rows:
-        lines = render.plain_table(("STEP", "STATE", "DURATION", "ATTEMPT", "REASON"), rows)
+        lines = fit(("STEP", "STATE", "DURATION", "ATTEMPT", "REASON"), rows, ("ATTEMPT",))
         for line, style in zip(lines, [None, *(row[1] for row in rows)], strict=True):
             colour = {"succeeded": "green", "failed": "red", "lost": "red", "cancelled": "yellow"}.get(style or "")
             click.secho(line, fg=colour, bold=style is None)
     for step in view.steps:
         if step.state in (State.FAILED, State.LOST):
             log = await last_lines(target.cluster, target.namespace, step, TAIL, tails.kept(step.name))
-            command = "" if target.ends_with_us else options.logs_command(view.name, title(step), view.namespace)
+            has_log = step.diagnosis is not None and step.diagnosis.has_log and not target.ends_with_us
             click.echo()
-            for line in render.explain(step, log, command, TAIL):
+            for line in render.explain(step):
+                say(line, err=False)
+            for line in render.end_of_log(log, target.logs_command(view.name, title(step)) if has_log else "", TAIL):
                 click.echo(line)
     click.echo()
     mark = render.MARKS[outcome.state]
-    click.secho(
-        f"{mark} Run {view.name} {render.summary(view)}, in {render.lasted(view, now)}",
-        fg="green" if outcome.state is State.SUCCEEDED else "red",
-    )
+    colour = "green" if outcome.state is State.SUCCEEDED else "red"
+    click.secho(f"{mark} Run {view.name} {render.summary(view)}, in {render.lasted(view, now)}", fg=colour)

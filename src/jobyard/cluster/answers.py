@@ -129,4 +129,4 @@ class Reader:
         if len(self._said) >= REMEMBERED:
             self._said.pop(next(iter(self._said)))
         self._said[key] = None
-        log.warning("%s %s can't be read and is left out (%s)", kind.name, who.name or "(without a name)", why)
+        log.warning("%s %s can't be read and is ignored (%s)", kind.name, who.name or "(without a name)", why)

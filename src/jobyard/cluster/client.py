@@ -26,7 +26,7 @@ from jobyard.cluster.pace import Pace
 from jobyard.cluster.transport import Broken, Pools, lines, open_pools
 from jobyard.cluster.watch import watch
 from jobyard.contracts import Change
-from jobyard.model.errors import CredentialsUnavailable, NotFound, Rejected, Unauthorized, Unavailable, WatchExpired
+from jobyard.model.errors import CredentialsUnavailable, Forbidden, NotFound, Rejected, Unauthorized, Unavailable, WatchExpired
 from jobyard.model.objects import LEASES, Kind, Manifest, Other, T
 
 log = logging.getLogger("jobyard.cluster")
@@ -43,7 +43,7 @@ LOOPBACK = ("127.0.0.1", "localhost", "::1")
 class InsecureConnection(UserWarning):
     """The kubeconfig says insecure-skip-tls-verify."""
 
-    sentence = "the kubeconfig says insecure-skip-tls-verify: nobody checks that the server is the one it says it is"
+    sentence = "the kubeconfig sets insecure-skip-tls-verify: the server's identity is not checked"
 
 
 class HttpCluster:
@@ -56,7 +56,8 @@ class HttpCluster:
         self._reader = Reader()
         # A path before the API's own may be a secret (the local cluster's is): messages name the host alone.
         url = urlsplit(connection.server)
-        self._shown = f"{url.scheme}://{url.netloc.rpartition('@')[2]}"
+        self.shown = f"{url.scheme}://{url.netloc.rpartition('@')[2]}"
+        """The server, as messages name it."""
 
     async def create(self, kind: Kind[T], namespace: str, manifest: Manifest, *, dry_run: bool = False) -> T:
         params = {"fieldManager": "jobyard"}
@@ -70,7 +71,7 @@ class HttpCluster:
         try:
             return await self._object(kind, "GET", self._path(kind, namespace, name), f"get {kind.name} {name}")
         except WatchExpired as gone:  # only lists and watches can be too old
-            raise Unavailable(server=self._shown, what=f"answered 410 when it was asked for one object ({gone.message})") from None
+            raise Unavailable(server=self.shown, what=f"answered 410 when asked for a single object ({gone.message})") from None
 
     async def list(self, kind: Kind[T], namespace: str, *, labels: str = "", fields: str = "") -> list[T]:
         return (await self.list_at(kind, namespace, labels=labels, fields=fields)).items
@@ -82,7 +83,7 @@ class HttpCluster:
                 return await self._list_once(kind, namespace, labels, fields)
             except WatchExpired as expired:  # the next page's version was compacted meanwhile: the list begins anew
                 why = expired
-        raise Unavailable(server=self._shown, what=f"forgets faster than we can list ({why.message})")
+        raise Unavailable(server=self.shown, what=f"discards versions faster than we can list them ({why.message})")
 
     async def _list_once(self, kind: Kind[T], namespace: str, labels: str, fields: str) -> Listing[T]:
         params = {"limit": str(PAGE), **_selectors(labels, fields)}
@@ -137,7 +138,7 @@ class HttpCluster:
         known = self._read(await self.call("GET", f"/{api}", action), Resources, action)
         found = next((each for each in known.resources if each.kind == name and each.namespaced and "/" not in each.name), None)
         if found is None:
-            message = f"{api_version} has no kind {name} that lives in a namespace"
+            message = f"{api_version} has no namespaced kind {name}"
             raise NotFound(action=action, status=404, reason="NotFound", message=message)
         return Kind(api, found.name, name, Other)
 
@@ -196,15 +197,29 @@ class HttpCluster:
             async for line in lines:
                 yield line
 
+    async def has_namespace(self, name: str) -> bool | None:
+        """Whether there is a namespace of that name; None where we may not ask. No part of the contract: only who knows the name asks."""
+        try:
+            await self.call("GET", f"/api/v1/namespaces/{quote(name, safe='')}", f"get Namespace {name}")
+        except NotFound:
+            return False
+        except Forbidden:
+            return None
+        return True
+
+    async def namespaces(self) -> builtins.list[str]:
+        """The names of all namespaces; none where we may not ask."""
+        try:
+            answer = await self.call("GET", "/api/v1/namespaces", "list namespaces", params={"limit": str(PAGE)}, accept=METADATA_LIST)
+        except Forbidden:
+            return []
+        page = self._read(answer, Page, "list namespaces")
+        return [self._read(bytes(each), Other, "list namespaces").metadata.name for each in page.items or ()]
+
     async def create_namespace(self, name: str) -> None:
         """Creates a namespace. Raises Conflict when it is there. No part of the contract: only who owns the cluster may."""
         body = msgspec.json.encode({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name}})
         await self.call("POST", "/api/v1/namespaces", f"create Namespace {name}", body=body)
-
-    async def namespaces(self) -> builtins.list[str]:
-        """The names of all namespaces. No part of the contract: only who owns the cluster may ask."""
-        page = self._read(await self.call("GET", "/api/v1/namespaces", "list namespaces"), Page, "list namespaces")
-        return [msgspec.json.decode(each, type=Other).metadata.name for each in page.items or ()]
 
     # --- one call, one stream ---
 
@@ -223,8 +238,8 @@ class HttpCluster:
             raise self._unreadable(action, str(error)) from None
 
     def _unreadable(self, action: str, why: str) -> Unavailable:
-        what = f"answered with something that is no Kubernetes object when it was asked to {action} ({why})"
-        return Unavailable(server=self._shown, what=what, remedy="perhaps a proxy answers in its place; tried again by itself")
+        what = f"answered with something that is not a Kubernetes object when asked to {action} ({why})"
+        return Unavailable(server=self.shown, what=what, remedy="perhaps a proxy answered in its place")
 
     def _path(self, kind: Kind[Any], namespace: str, name: str = "") -> str:
         path = f"/{kind.api}/namespaces/{quote(namespace, safe='')}/{kind.plural}"
@@ -236,7 +251,7 @@ class HttpCluster:
         if authorization:
             if not (authorization.isascii() and authorization.isprintable()):
                 self.connection.credentials.expire(authorization)
-                raise CredentialsUnavailable(server="", what="the token that we were given has a character that no token may have")
+                raise CredentialsUnavailable(server="", what="the token contains a character that no token may contain")
             headers["Authorization"] = authorization
         return headers
 
@@ -262,6 +277,7 @@ class HttpCluster:
             try:
                 async with nullcontext() if urgent else self._pace.turn():
                     begun = time.monotonic()
+                    log.debug("%s %s %s", method, path, params or "")
                     with external.call(f"kubernetes: {action}"):
                         answer = await pool.call(method, url, headers, body)
                     slow_down = answer.status == 429 or (answer.status == 503 and answer.retry_after is not None)
@@ -269,7 +285,7 @@ class HttpCluster:
                         self._pace.note(time.monotonic() - begun, refused=slow_down, retry_after=errors.seconds(answer.retry_after))
             except Broken as error:
                 raise self._unavailable(error) from error
-            log.debug("%s: %d in %.0f ms", action, answer.status, (time.monotonic() - begun) * 1000)
+            log.info("%s: %d in %.0f ms", action, answer.status, (time.monotonic() - begun) * 1000)
             if answer.status == 401 and not last:
                 self.connection.credentials.expire(headers.get("Authorization"))  # it may have been renewed: ask once more
                 continue
@@ -285,7 +301,7 @@ class HttpCluster:
             async with AsyncExitStack() as stack:
                 with external.call(f"kubernetes: {action}"):
                     answer = await stack.enter_async_context(self._pools.streams.stream(self._url(path, params), headers))
-                log.debug("%s: %d", action, answer.status)
+                log.info("%s: %d", action, answer.status)
                 if answer.status >= 400:
                     if answer.status == 401:
                         self.connection.credentials.expire(headers.get("Authorization"))
@@ -299,10 +315,10 @@ class HttpCluster:
         return f"{self.connection.server}{path}{'?' + urlencode(params) if params else ''}"
 
     def _error(self, action: str, code: int, body: bytes, retry_after: str | None) -> Exception:
-        return errors.error(server=self._shown, action=action, code=code, body=body, retry_after=retry_after)
+        return errors.error(server=self.shown, action=action, code=code, body=body, retry_after=retry_after)
 
     def _unavailable(self, error: Broken) -> Unavailable:
-        return Unavailable(server=self._shown, what=str(error), remedy="check that it runs and that the address is right")
+        return Unavailable(server=self.shown, what=str(error), remedy="check that it is running and that the address is right")
 
 
 def _selectors(labels: str, fields: str) -> dict[str, str]:

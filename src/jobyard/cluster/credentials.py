@@ -77,7 +77,7 @@ class TokenFile(Credentials):
             try:
                 token = self._path.read_text().strip()
             except (OSError, UnicodeDecodeError) as error:
-                token, why = "", f"can't be read ({getattr(error, 'strerror', None) or 'it is no text'})"
+                token, why = "", f"can't be read ({getattr(error, 'strerror', None) or 'it is not text'})"
             else:
                 why = "is empty"
             if token:
@@ -176,7 +176,7 @@ class ExecPlugin(Credentials):
             async with asyncio.timeout(PLUGIN_TIMEOUT):
                 out, _ = await process.communicate()
         except TimeoutError:
-            raise self._wrong(f"the credential plugin {command!r} gave no answer in {PLUGIN_TIMEOUT:.0f} s", "Log in first.") from None
+            raise self._wrong(f"the credential plugin {command!r} did not answer within {PLUGIN_TIMEOUT:.0f} s", "Log in first.") from None
         finally:
             if process.returncode is None:
                 process.kill()

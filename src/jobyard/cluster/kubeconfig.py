@@ -77,7 +77,7 @@ def connect(
     in_pod = "KUBERNETES_SERVICE_HOST" in env and (SERVICE_ACCOUNT / "token").exists()
     if in_cluster is True and not explicit:
         if not in_pod:
-            raise NoCluster(why="the file says incluster: true, and this is no pod with a service account")
+            raise NoCluster(why="the file says incluster: true, but this is not running inside a pod; pass --kubeconfig")
         return _from_pod(env)
     paths = _paths(kubeconfig, env)
     existing = [path for path in paths if path.exists()]
@@ -86,7 +86,7 @@ def connect(
     if kubeconfig is not None and not existing:
         raise NoCluster(why=f"the kubeconfig {kubeconfig} does not exist")
     if not existing:
-        raise NoCluster(why=f"there is no kubeconfig ({', '.join(str(path) for path in paths)}) and this is no pod")
+        raise NoCluster(why=f"there is no kubeconfig ({', '.join(str(path) for path in paths)}) and this is not running inside a pod")
     return _from_files(existing, context)
 
 
@@ -126,9 +126,11 @@ class _Files:
             tree = yaml.safe_load(path.read_text()) or {}
         except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
             what = f"can't be read ({str(error).splitlines()[0]})"
-            raise InvalidKubeconfig(file=path, what=what, expected="a kubeconfig in YAML", remedy="Mend it, or name another.") from None
+            raise InvalidKubeconfig(file=path, what=what, expected="a kubeconfig in YAML", remedy="Fix it, or name another.") from None
         if not isinstance(tree, dict):
-            raise InvalidKubeconfig(file=path, what="holds no mapping", expected="a kubeconfig in YAML", remedy="Mend it, or name another.")
+            raise InvalidKubeconfig(
+                file=path, what="is not a YAML mapping", expected="a kubeconfig in YAML", remedy="Fix it, or name another."
+            )
         self.current = self.current or str(tree.get("current-context") or "")
         for kind, known in self.named.items():
             for entry in tree.get(kind) or []:
@@ -183,7 +185,7 @@ def _inline(entry: Mapping[str, Any], key: str, file: Path) -> str | None:
         if entry.get(key):
             return (file.parent / str(entry[key])).read_text()
     except (OSError, ValueError) as error:
-        raise InvalidKubeconfig(file=file, what=f"{key}: {error}", expected="a PEM file, or its base64 text", remedy="Mend it.") from None
+        raise InvalidKubeconfig(file=file, what=f"{key}: {error}", expected="a PEM file, or its base64 text", remedy="Fix it.") from None
     return None
 
 

@@ -152,7 +152,7 @@ class Leadership:
                     await asyncio.wait(self._trying)
                 await self._give_back()
         except Exception as error:  # whatever is answered: it runs out by itself
-            log.debug("lease %s in namespace %s was not given back", self._name, self._namespace, exc_info=error)
+            log.debug("lease %s in namespace %s could not be released", self._name, self._namespace, exc_info=error)
 
     async def _give_back(self) -> None:
         if self._seen is not None:
@@ -175,7 +175,7 @@ class Leadership:
         if why and why != self.trouble:
             log.warning("lease %s in namespace %s: %s", self._name, self._namespace, why, exc_info=unforeseen)
         elif self.trouble and not why:
-            log.warning("lease %s in namespace %s: in touch again", self._name, self._namespace)
+            log.warning("lease %s in namespace %s: connected again", self._name, self._namespace)
         self.trouble = why
 
     async def _try(self) -> bool:

@@ -21,9 +21,7 @@ VERBS = ("create", "get", "list", "watch", "patch", "delete")
 class UnknownKind(WrongInput):
     """A kind that we have not heard of. `hint` follows it."""
 
-    sentence = (
-        "kind {kind} is none that a namespace holds{hint}; one that the cluster was taught is named PLURAL.GROUP, as rayclusters.ray.io"
-    )
+    sentence = "kind {kind} is unknown or not namespaced{hint}; name a custom kind as PLURAL.GROUP, such as rayclusters.ray.io"
     kind: str
     hint: str
 
@@ -35,32 +33,32 @@ class KindRefused(WrongInput):
     kind: str
 
 
-_STEPS = "start Jobs, see what becomes of them, stop them, hand back their TTL, clean up"
+_STEPS = "start Jobs, watch them, stop them, restore their TTL, clean up"
 _JOBS = Right(group="batch", resource="jobs", verbs=VERBS, why=_STEPS)
 _PODS = Right(
     group="",
     resource="pods",
     verbs=("list", "watch", "delete"),
-    why="why a step does not run or failed, its outputs; the end of what a cancel could not end",
+    why="why a step is not running or failed, its outputs; force-deleting what a cancel could not end",
 )
 _LOGS = Right(group="", resource="pods/log", verbs=("get",), why="the last lines of what failed, and `jobyard logs`")
-_RECORDS = Right(group="", resource="configmaps", verbs=VERBS, why="the runs' records, limits; and retention")
+_RECORDS = Right(group="", resource="configmaps", verbs=VERBS, why="the runs' records, limits, retention")
 _EVENTS = Right(
     group="",
     resource="events",
     verbs=("list", "watch"),
     why="what Kubernetes says nowhere else: no node fits, quota, volumes",
-    without="a diagnosis says less",
+    without="diagnoses say less",
 )
 _LEASES = Right(
-    group="coordination.k8s.io", resource="leases", verbs=("create", "get", "patch"), why="who of several leads", without="one replica only"
+    group="coordination.k8s.io", resource="leases", verbs=("create", "get", "patch"), why="which replica leads", without="only one replica"
 )
 _SECRETS = Right(group="", resource="secrets", verbs=("create",), why="the Secrets that a run brings with it")
 _COMMITTED = Right(
     group="", resource="secrets", verbs=("create", "get", "delete"), why="the Secrets that a repository commits beside its Jobs"
 )
 
-_QUEUE = (_JOBS, _PODS, replace(_LOGS, without="nobody sees the last lines of what failed"))
+_QUEUE = (_JOBS, _PODS, replace(_LOGS, without="failures are reported without the last lines of their logs"))
 
 PARTS: Mapping[str, tuple[Right, ...]] = {
     "run": (_JOBS, _RECORDS, _PODS, _LOGS, _EVENTS),
@@ -70,7 +68,7 @@ PARTS: Mapping[str, tuple[Right, ...]] = {
         *_QUEUE,
         replace(
             _RECORDS,
-            without="a pause does not survive a restart, only runs of one Job are taken that start at once, and limits do not count",
+            without="a pause does not survive a restart, only runs of a single Job that starts at once are accepted, and limits are not enforced",
         ),
         _EVENTS,
         _LEASES,
@@ -124,7 +122,7 @@ def of_kind(name: str) -> Right:
     if name in _KEPT:
         return Right(group=group, resource=resource, verbs=("create",), why=f"each {name} that a run brings, where it is missing")
     return Right(
-        group=group, resource=resource, verbs=("create", "get", "delete"), why=f"each {name} that a run brings, which goes with it"
+        group=group, resource=resource, verbs=("create", "get", "delete"), why=f"each {name} that a run brings, and deletes with itself"
     )
 
 

@@ -103,20 +103,20 @@ class Pool:
             case aiohttp.ClientConnectorCertificateError():
                 return f"shows a certificate that is not trusted ({error.certificate_error})"
             case aiohttp.ConnectionTimeoutError():
-                return "can't be reached (no answer to the connection)"
+                return "can't be reached (the connection timed out)"
             case aiohttp.ClientConnectorError() | aiohttp.ClientProxyConnectionError():
                 return f"can't be reached ({_detail(error)})"
             case aiohttp.ClientHttpProxyError():
                 return f"can't be reached (the proxy answers {error.status} {error.message})"
             case TimeoutError():
-                return f"gave no answer in {self._seconds:.0f} s"
+                return f"did not answer within {self._seconds:.0f} s"
             case aiohttp.ClientPayloadError() if isinstance(error.__cause__, aiohttp.http_exceptions.ContentEncodingError):
-                return f"answered with something that can't be unpacked ({error.__cause__.message})"
+                return f"sent an answer that can't be decompressed ({error.__cause__.message})"
             case aiohttp.ClientResponseError():
-                return f"answered with something that is no HTTP ({error.message})"
+                return f"sent an answer that is not HTTP ({error.message})"
             case ValueError() if not isinstance(error, OSError):
-                return f"can't be asked ({error})"
-        return f"broke off the connection ({type(error).__name__})"
+                return f"can't be called ({error})"
+        return f"closed the connection ({type(error).__name__})"
 
 
 def _detail(error: aiohttp.ClientConnectorError) -> str:

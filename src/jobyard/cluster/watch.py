@@ -21,7 +21,7 @@ import msgspec
 from jobyard.cluster.answers import Listing, Named, Unreadable, decode
 from jobyard.cluster.errors import Status
 from jobyard.contracts import Change
-from jobyard.model.errors import InvalidKubeconfig, JobyardError, Rejected, Unavailable, Unforeseen, WatchExpired
+from jobyard.model.errors import InvalidKubeconfig, JobyardError, NoAnswer, Rejected, Unavailable, Unforeseen, WatchExpired
 from jobyard.model.objects import Kind, Metadata, Object, T
 from jobyard.patience import Backoff
 
@@ -103,7 +103,7 @@ async def watch(source: Source, kind: Kind[T], namespace: str, labels: str, fiel
             error = Unforeseen.of(broke)
             if str(error) != said:
                 said = str(error)
-                log.warning("the watch of %s in namespace %s goes on: %s", kind.plural, namespace, error, exc_info=broke)
+                log.warning("watching %s in namespace %s goes on in spite of: %s", kind.plural, namespace, error, exc_info=broke)
         lasted = 0.0 if opened is None else loop.time() - opened
         failures = failures_after(failures, told=told, lasted=lasted, error=error)
         if error is not None and (failures > 1 or not synced):
@@ -145,7 +145,7 @@ class View(Generic[T]):
                 return None
         except Unreadable:
             # Half a line: the connection broke in the middle of it. The stream is opened again from the last whole one.
-            raise Unavailable(server="", what="broke off in the middle of a change") from None
+            raise NoAnswer(what="the cluster closed the connection in the middle of a change") from None
         seen = self._source.read(self._kind, envelope.object)
         if isinstance(seen, Named):
             self.version = seen.resource_version or self.version
@@ -161,4 +161,4 @@ class View(Generic[T]):
     def _raise(self, status: Status) -> None:
         if status.code == 410 or status.reason in ("Expired", "Gone"):
             raise WatchExpired(action=f"watch {self._kind.plural}", status=410, reason=status.reason, message=status.message)
-        raise Unavailable(server="", what=f"ended a watch ({status.message})")
+        raise NoAnswer(what=f"the cluster ended a watch ({status.message})")

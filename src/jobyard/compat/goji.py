@@ -21,7 +21,7 @@ class TemplateWrong(WrongInput):
     """A template that can't be filled or written."""
 
     sentence = (
-        "template {file}: {why}. Its placeholders are {{args.job_name}}, {{args.image}} and {{args.filename}}; a brace is written twice"
+        "template {file}: {why}. Its placeholders are {{args.job_name}}, {{args.image}} and {{args.filename}}; write a literal brace twice"
     )
     file: str
     why: str
@@ -61,7 +61,7 @@ def fill(text: str, file: str, job_name: str, image: str, filename: str) -> str:
     try:
         return _Fields().vformat(text, (), known)
     except KeyError as error:
-        raise TemplateWrong(file=file, why=f"{{{error.args[0]}}} is no placeholder") from None
+        raise TemplateWrong(file=file, why=f"{{{error.args[0]}}} is not a valid placeholder") from None
     except (ValueError, IndexError) as error:
         raise TemplateWrong(file=file, why=str(error)) from None
 

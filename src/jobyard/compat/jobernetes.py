@@ -66,7 +66,7 @@ def read(folder: Folder, path: Path, document: Document) -> Reading:
     return model.reading
 
 
-READER = Reader(recognises=recognises, read=read)
+READER = Reader(recognises=recognises, read=read, marks=(b"jobernetes",))
 
 
 class _Model:
@@ -242,7 +242,7 @@ class _Model:
     def _unknown(self, tree: dict[str, Any], known: tuple[str, ...], path: TreePath) -> None:
         for key in tree:
             if key not in known:
-                self.inspection.warn((*path, key), f'unknown key "{key}" is not used', "", did_you_mean(key, known), key=True)
+                self.inspection.warn((*path, key), f'unknown key "{key}" is ignored', "", did_you_mean(key, known), key=True)
 
 
 def _labelled(source: JobSource, name: str, phase: int, *, exploded: bool) -> Template:

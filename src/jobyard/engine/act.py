@@ -198,17 +198,19 @@ class Actor:
         is_sources = labels.get(names.MANAGED_BY) == names.JOBYARD and labels.get(names.TRIGGER) == ours and labels.get(names.ROLE) != "run"
         is_old = is_sources and theirs == self._run.id and bool(other.metadata.owner_references)
         if not is_old and not (self._workflow.keeps_names and is_sources):
-            message = f"A Job named {name} is there already and is not this run's: it is left alone."
+            message = f"A Job named {name} exists already and does not belong to this run, so it is left alone."
             return Refusal(reason=Reason.NAME_TAKEN, message=message)
         soon = self._clock.now() + LOOK_FOR_NAME
         if theirs != self._run.id and not await self._ledger.makes_way(other.metadata, labels.get(names.TRIGGER, "")):
             if names.read_run(theirs) is None or not await self._ledger.is_open(theirs):
-                message = f"A Job named {name} is there already and is not this run's: it is left alone."
+                message = f"A Job named {name} exists already and does not belong to this run, so it is left alone."
                 return Refusal(reason=Reason.NAME_TAKEN, message=message)
-            message = f"Job {name} of run {theirs} is still in use: this one starts when that run is over."
+            message = f"Job {name} of run {theirs} still uses the name: this one starts when that run has ended."
             return Refusal(reason=Reason.WAITING_FOR_NAME, message=message, until=soon)
         await self._cluster.delete(JOBS, self._namespace, name, uid=other.metadata.uid)
-        return Refusal(reason=Reason.WAITING_FOR_NAME, message=f"Job {name} of an earlier run is over and makes way.", until=soon)
+        return Refusal(
+            reason=Reason.WAITING_FOR_NAME, message=f"Job {name} of an earlier run has finished and is being deleted.", until=soon
+        )
 
     async def _write(self, action: Write) -> None:
         """Writes the pages first, then the record itself: with an end, everything that belongs to it is there before it."""

@@ -115,7 +115,7 @@ class _Look:
         known = max(recorded.attempt if recorded else 0, self.observed.vanished.get(slot, 0))
         if known > (newest.attempt if newest else 0):
             job = recorded.job if recorded and recorded.attempt == known else ""
-            message = f"Its Job {job or 'of attempt ' + str(known)} was there and is gone, and nobody saw it end."
+            message = f"Its Job {job or 'of attempt ' + str(known)} is gone, and nobody saw it end."
             begun = recorded or StepResult(state=State.RUNNING)
             lost = replace(begun, state=State.LOST, reason=Reason.JOB_VANISHED, message=message, attempt=known, job=job, finished=self.now)
             return _view(step, role, lost)
@@ -144,7 +144,7 @@ class _Look:
         state = State.CANCELLED if self.observed.cancelled else State.FAILED
         reason = Reason.CANCELLED if self.observed.cancelled else Reason.TIMEOUT
         message = (
-            "It was stopped, and its pods did not end in time: they were deleted by force, and may go on where their node can't be reached."
+            "It was stopped, and its pods did not end in time: they were force-deleted, and may still run if their node can't be reached."
         )
         return replace(attempt, state=state, reason=reason, message=message, finished=self.now)
 

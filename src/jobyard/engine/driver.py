@@ -26,6 +26,7 @@ from jobyard.model.errors import (
     EngineFailed,
     Forbidden,
     JobyardError,
+    NoAnswer,
     NotFound,
     Rejected,
     RunDamaged,
@@ -110,11 +111,11 @@ class Driver:
         except JobyardError as error:
             self._fail(error)
         except Exception as error:
-            log.warning("run %s can't be driven", self.run.name, exc_info=error)
+            log.warning("run %s can't go on", self.run.name, exc_info=error)
             self._fail(EngineFailed(run=self.run.name, why=f"{type(error).__name__}: {error}"))
         finally:
             self._tools.limiter.line_up(self.seen, (), self.offer_room)
-            self._fail(Unavailable(server="", what=f"was left: run {self.run.name} is driven here no more", remedy="ask again"))
+            self._fail(NoAnswer(what=f"run {self.run.name} is no longer driven here", remedy="ask again"))
             self.tell()
 
     def _fail(self, error: JobyardError) -> None:
@@ -282,7 +283,7 @@ class Driver:
                 steps = self._decision.steps if self._decision else ()
                 finished = tools.clock.now()
                 if not seen.keeps:
-                    message = f"Its Job {seen.record.metadata.name} was there and is gone, and nobody saw it end."
+                    message = f"Its Job {seen.record.metadata.name} is gone, and nobody saw it end."
                     steps = tuple(
                         replace(step, state=State.LOST, reason=Reason.JOB_VANISHED, message=message, finished=finished) for step in steps
                     )

@@ -155,7 +155,7 @@ async def _gather(cluster: Cluster, namespace: str, run: str) -> RunSight:
     """All that there is of a run."""
     wanted = names.read_run(run)
     if wanted is None:
-        raise NoSuchRun(run=names.shown(run), namespace=namespace, hint=await _hint(cluster, namespace, run))
+        raise NoSuchRun(run=names.shown(run), namespace=namespace, hint=await run_hint(cluster, namespace, run))
     selector = f"{names.SELECTOR},{names.RUN}={wanted}"
     jobs = await cluster.list(JOBS, namespace, labels=selector)
     config_maps: list[ConfigMap] = []
@@ -164,7 +164,7 @@ async def _gather(cluster: Cluster, namespace: str, run: str) -> RunSight:
     candidates: list[Record] = [*config_maps, *jobs]
     found = [each for each in candidates if home.is_record(each)]
     if not found:
-        raise NoSuchRun(run=run, namespace=namespace, hint=await _hint(cluster, namespace, run))
+        raise NoSuchRun(run=run, namespace=namespace, hint=await run_hint(cluster, namespace, run))
     seen = RunSight(min(found, key=lambda each: str(each.metadata.creation_timestamp)))
     for each in config_maps:
         if any(owner.uid == seen.uid for owner in each.metadata.owner_references):
@@ -202,7 +202,8 @@ async def tried(cluster: Cluster, clock: Clock, namespace: str, name: str) -> Tr
     return Tried(name=name, tries=tuple(tries.of_job(job, await pods_of(cluster, namespace, name))), job=name)
 
 
-async def _hint(cluster: Cluster, namespace: str, run: str) -> str:
+async def run_hint(cluster: Cluster, namespace: str, run: str) -> str:
+    """`; did you mean ...?` for the name of a run that there is not; empty where none is like it."""
     if len(run) > names.SHOWN:
         return ""
     known: list[str] = []
@@ -225,7 +226,9 @@ async def again(cluster: Cluster, clock: Clock, run: Run, key: str, *, failed_on
     literals: tuple[tuple[str | int, ...], ...] = ()
     if beside := seen.record.metadata.annotations.get(names.OBJECTS):
         remedy = "Run its file again." if shown.trigger in (*names.FACES, "") or shown.origin.get("file") else "Send the message again."
-        raise CannotRerun(run=run.name, why=f"it brought {beside}, made for that run alone and kept nowhere else", remedy=remedy)
+        raise CannotRerun(
+            run=run.name, why=f"it brought {beside}, which was made for that run only and is stored nowhere else", remedy=remedy
+        )
     if isinstance(seen.record, Job):
         whole = await cluster.get(WHOLE_JOBS, run.namespace, run.name)
         literals = stored.literals

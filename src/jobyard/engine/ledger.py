@@ -153,7 +153,9 @@ class Ledger:
             return found, True
         if self._sight.without_config_maps:
             rights = ", ".join(RECORDS.in_words())
-            message = f"it takes a ConfigMap, as all but runs of one Job do that starts at once, and we lack the right to {rights}"
+            message = (
+                f"its record needs a ConfigMap (only a run of a single Job that starts at once does not), and we lack the right to {rights}"
+            )
             raise Forbidden(action=f"keep the record of run {request.run_id}", status=403, reason=Reason.NO_RIGHT, message=message)
         if found is not None:
             made, existed = found, True
@@ -190,7 +192,7 @@ class Ledger:
             made, existed = await patiently(functools.partial(self._create_or_get, kind, manifest))
             if not existed or home.same_request(made, request):
                 return made, existed
-        message = f"{kind.name}s of its name are there already and are not its own: they are left alone"
+        message = f"{kind.name}s with its name exist already and belong to something else, so they are left alone"
         raise Rejected(
             action=f"create {kind.name} {names.record(request.prefix, request.run_id)}",
             status=409,
@@ -216,7 +218,7 @@ class Ledger:
         name, kind_name = str(manifest["metadata"]["name"]), str(manifest["kind"])
         belonging = belongings.of(str(manifest["apiVersion"]), kind_name)
         if belonging is Belonging.REFUSED:
-            message = f"a {kind_name} is nothing that a run makes: apply it first"
+            message = f"a {kind_name} can't be created by a run: apply it first"
             raise Rejected(action=f"create {kind_name} {name}", status=403, reason=Reason.REFUSED, message=message)
         kind = await kind_of(self._cluster, manifest)
         kept = belonging is Belonging.KEPT
@@ -232,9 +234,7 @@ class Ledger:
             except Forbidden as forbidden:
                 if request.run_id in name:  # nobody else makes one of this name
                     return
-                message = (
-                    f"a {kind_name} named {name} is there already, and we may not see whose it is ({forbidden.message}): it is left alone"
-                )
+                message = f"a {kind_name} named {name} exists already, and we may not see what it belongs to ({forbidden.message}), so it is left alone"
                 raise Rejected(action=f"create {kind_name} {name}", status=409, reason=Reason.NAME_TAKEN, message=message) from None
             if any(owner.uid == uid for owner in there.metadata.owner_references):
                 return
@@ -242,11 +242,11 @@ class Ledger:
             is_object = labels.get(names.ROLE) == "object"
             if not (is_object and await self.makes_way(there.metadata, trigger)):
                 theirs = await self.find(labels.get(names.RUN, "")) if is_object else None
-                message = f"a {kind_name} named {name} is there already"
+                message = f"a {kind_name} named {name} exists already"
                 if theirs is not None:
-                    message += f" and belongs to run {theirs.metadata.name}: it is left alone. Wait for that run's end, or cancel it"
+                    message += f" and belongs to run {theirs.metadata.name}, so it is left alone. Wait for that run to end, or cancel it"
                 else:
-                    message += " and is not this run's: it is left alone. Delete it, or give yours another name"
+                    message += " and does not belong to this run, so it is left alone. Delete it, or rename yours"
                 raise NameTaken(action=f"create {kind_name} {name}", status=409, reason=Reason.NAME_TAKEN, message=message) from None
             await self._cluster.delete(kind, self._namespace, name, uid=there.metadata.uid)
             raise

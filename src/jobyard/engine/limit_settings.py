@@ -28,6 +28,14 @@ async def set_limit(cluster: Cluster, namespace: str, name: str, number: str | N
     await patiently(once, over=(Conflict,))  # somebody else may make it in the same moment
 
 
+async def limit_names(cluster: Cluster, namespace: str) -> list[str]:
+    """The limits that somebody has set in a namespace, also those whose number is none."""
+    try:
+        return sorted((await cluster.get(CONFIG_MAPS, namespace, limits.LIMITS)).data)
+    except NotFound:
+        return []
+
+
 async def list_limits(cluster: Cluster, clock: Clock, namespace: str) -> list[tuple[str, int | None, list[str]]]:
     """Each limit by name, with its number where it is set and who holds a place, as the cluster has it now."""
     sight = Sight()

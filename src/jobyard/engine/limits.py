@@ -68,7 +68,7 @@ class Full:
     def __str__(self) -> str:
         shown = ", ".join(self.holders[:3]) + (f" and {len(self.holders) - 3} more" if len(self.holders) > 3 else "")
         if self.limit == 0:
-            return f"Limit {self.scope} is 0: nothing that counts for it may start."
+            return f"Limit {self.scope} is 0: nothing that counts towards it may start."
         places = "The only place" if self.limit == 1 else f"All {self.limit} places"
         return f"{places} of limit {self.scope} {'is' if self.limit == 1 else 'are'} taken, by {shown}."
 

@@ -214,7 +214,7 @@ class Namespace:
         seen = self.sight.of(run.uid)
         job = seen.jobs.get(step.job) if seen else None
         known = list(seen.pods.get(job.metadata.uid, {}).values()) if seen and job else []
-        without = functools.partial(self._watches.do_without, "pod logs", "nobody is told the last lines of what failed")
+        without = functools.partial(self._watches.do_without, "pod logs", "failures are reported without the last lines of their logs")
         return await last_lines(self._cluster, self._name, step, count, known=known, without=without)
 
     # --- the questions of a face ---

@@ -20,6 +20,6 @@ async def patch_this(cluster: Cluster, kind: Kind[T], namespace: str, seen: T, c
         if refused.status not in (409, 422):
             raise
         if (await cluster.get(kind, namespace, name)).metadata.uid != uid:
-            message = f"{kind.name} {name} was deleted, and another has its name"
+            message = f"{kind.name} {name} was deleted, and another object has its name"
             raise NotFound(action=f"patch {kind.name} {name}", status=404, reason="NotFound", message=message) from None
         raise

@@ -39,7 +39,7 @@ _INFLATED_LIMIT = 256 * 1024 * 1024
 class WorkflowTooLarge(WrongInput):
     """The record has no room for the workflow. Sizes in bytes."""
 
-    sentence = "workflow {workflow} takes {size:,} bytes compressed, and a run may take {limit:,}. Split it, or move long scripts from its manifests into the image"
+    sentence = "workflow {workflow} takes {size:,} bytes compressed, but the limit is {limit:,}. Split it, or move long scripts from its manifests into the image"
     workflow: str
     size: int
     limit: int

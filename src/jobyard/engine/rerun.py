@@ -83,7 +83,7 @@ def _value(manifest: Manifest, live: Any, path: Path, run: str) -> str:
         else:
             live = live.get(part) if isinstance(live, dict) else None
     if mine is None or not isinstance(live, str):
-        why = "what its trigger put into it is kept nowhere else, and is gone"
+        why = "the values that its trigger put in are stored nowhere else and are gone"
         raise CannotRerun(run=run, why=why, remedy="Send the message again.")
     return live
 

@@ -15,7 +15,7 @@ from jobyard.contracts import Clock, Cluster
 from jobyard.engine import home
 from jobyard.engine.pages import pages
 from jobyard.model import names
-from jobyard.model.errors import Conflict, Forbidden, JobyardError, Rejected, Unavailable, WatchExpired
+from jobyard.model.errors import Conflict, Forbidden, JobyardError, Rejected, Unavailable, WatchExpired, number
 from jobyard.model.job import moment
 from jobyard.model.objects import CONFIG_MAPS, JOBS, Job, Kind, Other
 from jobyard.model.retention import Candidate, expired
@@ -99,12 +99,8 @@ async def sweep(
         else:
             gone.append(each.run)
     for whys in kept.values():
-        log.warning("namespace %s: of what retention takes, %s for now: %s", namespace, _stay(len(whys)), whys[0])
+        log.warning("namespace %s: %s past retention could not be deleted yet: %s", namespace, number(len(whys), "run"), whys[0])
     return _newest_first(gone)
-
-
-def _stay(count: int) -> str:
-    return "1 run stays" if count == 1 else f"{count} runs stay"
 
 
 async def delete_stopped(cluster: Cluster, clock: Clock, namespace: str) -> int:

@@ -77,7 +77,7 @@ class Watches:
                 await self._begin(spawn, EVENTS, "", "type=Warning")
         except TimeoutError:
             why = next(iter(self._out_of_touch.values()), None)
-            raise why or NoAnswer(server="", what="gave no answer", remedy="try again later") from None
+            raise why or NoAnswer(what="the cluster did not answer", remedy="try again later") from None
 
     async def _begin(self, spawn: Spawn, kind: Kind[Seen], labels: str, fields: str = "") -> JobyardError | None:
         """Returns when all that exists has been told; or says why it never will be."""
@@ -92,7 +92,7 @@ class Watches:
             await self._config_maps_seen.wait()
         elif not self._config_maps_seen.is_set():
             self._audience.note_config_maps(seen=False)
-            missed = "only runs of one Job are taken that start at once, and the limits of the namespace do not count"
+            missed = "only runs of a single Job that starts at once are accepted, and the namespace's limits are not enforced"
             self.do_without("ConfigMaps", missed, str(refused))
 
     async def _watch(self, kind: Kind[Seen], labels: str, fields: str, synced: asyncio.Future[JobyardError | None]) -> None:
@@ -100,7 +100,7 @@ class Watches:
             try:
                 self._note(kind, change, synced)
             except Exception as error:  # what is in the namespace is input: nothing in it ends more than itself
-                log.warning("a change of %s could not be taken in", kind.plural, exc_info=error)
+                log.warning("a change of %s could not be processed", kind.plural, exc_info=error)
 
     def _note(self, kind: Kind[Seen], change: Change[Seen], synced: asyncio.Future[JobyardError | None]) -> None:
         match change.type:
@@ -117,7 +117,7 @@ class Watches:
                 if isinstance(change.error, Forbidden) and (is_events or (is_config_maps and not self._config_maps_seen.is_set())):
                     self._touch(kind, None)
                     if is_events:
-                        self.do_without("events", "a diagnosis says less", change.why)
+                        self.do_without("events", "diagnoses say less", change.why)
                     if not synced.done():
                         synced.set_result(change.error)
                 else:
@@ -131,7 +131,7 @@ class Watches:
 
     def _see_config_maps(self) -> None:
         if "ConfigMaps" in self._missed and not self._config_maps_seen.is_set():
-            log.warning("namespace %s: we may see ConfigMaps now: they are used", self._namespace)
+            log.warning("namespace %s: ConfigMaps may be read now, and are used", self._namespace)
         self._config_maps_seen.set()
         self._audience.note_config_maps(seen=True)
 
@@ -148,7 +148,7 @@ class Watches:
         if error is not None:
             self._out_of_touch[kind.plural] = error
         if bool(self._out_of_touch) != before:
-            how = "is in sight again" if error is None else f"is out of sight: {error}"
+            how = "is watched again" if error is None else f"can't be watched: {error}"
             log.warning("namespace %s %s", self._namespace, how)
         if (was is None) != (error is None) or str(was) != str(error):
             self._audience.note_reach()

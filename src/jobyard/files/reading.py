@@ -8,15 +8,24 @@ from pathlib import Path
 from typing import Any
 
 from jobyard.files import namespaces, objects
-from jobyard.files.document import Document
-from jobyard.files.folder import Folder, show
+from jobyard.files.document import SIZE_LIMIT, Document
+from jobyard.files.folder import SUFFIXES, Folder, show
 from jobyard.files.graph_check import check_graph
 from jobyard.files.manifest import JobSource
 from jobyard.files.namespaces import Placed
 from jobyard.files.objects import SideObject
-from jobyard.model.errors import InvalidFiles
+from jobyard.model.errors import InvalidFiles, WrongInput
 from jobyard.model.finding import Finding, Position
 from jobyard.model.workflow import Workflow
+
+
+class SeveralWorkflows(WrongInput):
+    """A folder stands for the workflow in it, and there is more than one."""
+
+    sentence = "{count} workflows in {folder}: {files}; name one"
+    count: int
+    folder: str
+    files: str
 
 
 @dataclass(kw_only=True)
@@ -55,6 +64,8 @@ class Reader:
 
     recognises: Callable[[Any], bool]
     read: Callable[[Folder, Path, Document], Reading]
+    marks: tuple[bytes, ...]
+    """What a file of this kind can't be without: a folder is searched for these before anything in it is parsed."""
 
 
 DEFAULT_NAMES = ("jobermodel.yaml", "workflow.yaml", "workflow.yml", "jobyard.yaml", "jobyard.yml")
@@ -64,12 +75,13 @@ DEFAULT_NAMES = ("jobermodel.yaml", "workflow.yaml", "workflow.yml", "jobyard.ya
 def read(path: Path, readers: Sequence[Reader], plain: Callable[[Folder, Path], Reading], root: Path | None = None) -> Reading:
     """Reads a workflow, a model, or plain manifests. A folder stands for the workflow in it, or for all manifests under it.
 
-    `root`: a folder that nothing in the file may lead out of.
+    `root`: a folder that nothing in the file may lead out of. Raises SeveralWorkflows.
     """
     if path.is_dir():
-        inside = next((path / name for name in DEFAULT_NAMES if (path / name).is_file()), None)
-        if inside is not None:
-            path = inside
+        inside = workflows(path, readers)
+        if len(inside) > 1:
+            raise SeveralWorkflows(count=len(inside), folder=show(path), files=", ".join(file.name for file in inside))
+        path = next(iter(inside), path)
     folder = Folder(path.parent if not path.is_dir() else path, root=root)
     if not path.exists():
         finding = Finding(
@@ -85,6 +97,27 @@ def read(path: Path, readers: Sequence[Reader], plain: Callable[[Folder, Path], 
         reading.findings += check_graph(reading.workflow, reading.places, reading.jobs)
     reading.findings.sort(key=lambda found: (found.position.file, found.position.line, found.position.column))
     return reading
+
+
+def workflows(path: Path, readers: Sequence[Reader]) -> list[Path]:
+    """The workflow or model that a folder stands for; or those that lie in it, where none has a name that says so. Below may lie what is theirs."""
+    named = [path / name for name in DEFAULT_NAMES if (path / name).is_file()]
+    if named:
+        return named[:1]
+    marks = [mark for reader in readers for mark in reader.marks]
+    files = sorted(file for file in path.iterdir() if file.suffix in SUFFIXES and not file.name.startswith(".") and file.is_file())
+    return [file for file in files if _is_workflow(file, readers, marks)]
+
+
+def _is_workflow(file: Path, readers: Sequence[Reader], marks: Sequence[bytes]) -> bool:
+    try:
+        with file.open("rb") as stream:
+            data = stream.read(SIZE_LIMIT)
+    except OSError:
+        return False
+    if not any(mark in data for mark in marks):
+        return False
+    return any(reader.recognises(document.tree) for document in Folder(file.parent).documents(file) for reader in readers)
 
 
 def _read(path: Path, folder: Folder, readers: Sequence[Reader], plain: Callable[[Folder, Path], Reading]) -> Reading:

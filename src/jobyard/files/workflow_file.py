@@ -66,7 +66,7 @@ def read(folder: Folder, path: Path, document: Document) -> Reading:
     return reading
 
 
-READER = Reader(recognises=recognises, read=read)
+READER = Reader(recognises=recognises, read=read, marks=(b"jobyard.dev/", b"Workflow"))
 
 
 def _steps(tree: Any) -> list[dict[str, Any]]:

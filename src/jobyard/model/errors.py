@@ -93,16 +93,30 @@ class PlaceholderUnknown(WrongInput):
 class NoSuchRun(WrongInput):
     """The namespace holds no record of the run. `hint` follows the sentence."""
 
-    sentence = "no run {run} in namespace {namespace}; `jobyard runs` lists those there are{hint}"
+    sentence = "no run {run} in namespace {namespace}; `jobyard runs` lists them{hint}"
     run: str
     namespace: str
+    hint: str
+
+
+class NoSuchRunOrJob(NoSuchRun):
+    """Nor is there a Job of that name, where one would have done."""
+
+    sentence = "no run or Job {run} in namespace {namespace}; `jobyard runs` lists the runs{hint}"
+
+
+class IsJob(WrongInput):
+    """A run was asked for, by the name of a Job. `hint` says what to do instead."""
+
+    sentence = "{name} is a Job, not a run; {hint}"
+    name: str
     hint: str
 
 
 class NoSuchPage(WrongInput):
     """A page of a list is asked for by something else than what a page before it said."""
 
-    sentence = "that page of the list is none that was given out; begin the list anew"
+    sentence = "there is no such page of the list; start the list again"
 
 
 class NotEnded(WrongInput):
@@ -129,6 +143,15 @@ class NoSuchStep(WrongInput):
     hint: str
 
 
+class NoSuchLimit(WrongInput):
+    """A limit that nobody has set can't be removed."""
+
+    sentence = "no limit {limit} is set in namespace {namespace}; {hint}"
+    limit: str
+    namespace: str
+    hint: str
+
+
 # --- the cluster can't be reached, or won't ---
 
 
@@ -136,7 +159,7 @@ class NoCluster(JobyardError):
     """Nothing names a cluster to work with."""
 
     sentence = (
-        "no cluster: {why}. Name one by a kubeconfig (--kubeconfig FILE, KUBECONFIG or ~/.kube/config, with --context NAME), "
+        "no cluster: {why}. Name one with a kubeconfig (--kubeconfig FILE, KUBECONFIG or ~/.kube/config, and --context NAME), "
         "or add --local to run on this machine"
     )
     exit_code = 3
@@ -167,21 +190,21 @@ class Unavailable(JobyardError):
     exit_code = 3
     server: str
     what: str
-    remedy: str = "tried again by itself"
+    remedy: str = "this is usually temporary"
     retry_after: float | None = None
 
 
 class NoAnswer(Unavailable):
-    """A call took longer than there was time for, whoever was called."""
+    """A call took longer than there was time for, or what was being told broke off, whoever was asked. `what` is a whole sentence."""
 
-    sentence = "whoever was asked {what}; {remedy}"
+    sentence = "{what}; {remedy}"
     server: str = ""
 
 
 class Unforeseen(Unavailable):
     """An answer that nothing in us foresaw, and broke over: the next may be another, so the call may be repeated."""
 
-    sentence = "an answer of the cluster is beyond us ({what}); {remedy}"
+    sentence = "the cluster sent an answer that Jobyard can't handle ({what}); {remedy}"
     server: str = ""
 
     @classmethod
@@ -192,15 +215,35 @@ class Unforeseen(Unavailable):
 class CredentialsUnavailable(Unavailable):
     """What gave us credentials before can't renew them now."""
 
-    sentence = "the credentials ran out and can't be renewed: {what}; {remedy}"
+    sentence = "the credentials have expired and can't be renewed: {what}; {remedy}"
     server: str = ""
 
 
 class RightsUnavailable(Unavailable):
     """Rights are missing just now: they may be given again, so the call may be repeated."""
 
-    sentence = "a right is missing in namespace {namespace}: {what}; {remedy}"
+    sentence = "rights are missing in namespace {namespace}: {what}; {remedy}"
     server: str = ""
+    namespace: str
+
+
+class NoSuchNamespace(JobyardError):
+    """The cluster knows no namespace of that name. `hint` follows the sentence."""
+
+    sentence = "namespace {namespace} does not exist: check the name (-n), or create it with `kubectl create namespace {namespace}`{hint}"
+    exit_code = 3
+    namespace: str
+    hint: str
+
+
+class HiddenNamespace(JobyardError):
+    """Nothing may be listed in the namespace, and whether it exists may not be asked."""
+
+    sentence = (
+        "namespace {namespace} does not exist, or you may not see what is in it: check the name (-n), or ask the cluster's administrator "
+        "for rights (`jobyard manifests --rbac -n {namespace}` prints them)"
+    )
+    exit_code = 3
     namespace: str
 
 
@@ -208,8 +251,8 @@ class MissingRights(JobyardError):
     """A review of our rights says that some are missing, before anything was begun."""
 
     sentence = (
-        "no right to {rights} in namespace {namespace}. `jobyard manifests --rbac -n {namespace} | kubectl apply -f -` makes an account "
-        "that has all it takes; or ask the cluster's administrator"
+        "no right to {rights} in namespace {namespace}. `jobyard manifests --rbac -n {namespace} | kubectl apply -f -` creates an "
+        "account that has what it takes; or ask the cluster's administrator"
     )
     exit_code = 3
     rights: str
@@ -230,7 +273,7 @@ class Rejected(JobyardError):
 class Unauthorized(Rejected):
     """401."""
 
-    sentence = "the cluster does not accept the credentials it was given ({action}): {message}. Log in again, or name another context"
+    sentence = "the cluster does not accept the credentials (to {action}): {message}. Log in again, or name another context"
 
 
 class Forbidden(Rejected):
@@ -255,7 +298,7 @@ class NameTaken(Rejected):
 class Conflict(Rejected):
     """409: of a create, the name is taken; of an update, somebody was faster."""
 
-    sentence = "the object changed meanwhile or exists already: {message}"
+    sentence = "the object exists already or has changed in the meantime: {message}"
 
 
 class WatchExpired(Rejected):
@@ -273,7 +316,7 @@ class NamespaceTerminating(Rejected):
 class NoRoom(Rejected):
     """403, since a quota is full: room may come."""
 
-    sentence = "the namespace's quota has no room: {message}"
+    sentence = "the namespace's quota is full: {message}"
 
 
 # --- a run that can't go on, or can't be run again ---
@@ -294,7 +337,7 @@ class RunDamaged(JobyardError):
 class EngineFailed(JobyardError):
     """Something in us broke over this one run; the others go on."""
 
-    sentence = "run {run} can't be driven on: {why}. This is a fault of Jobyard's own; its Jobs go on"
+    sentence = "run {run} can't go on: {why}. This is a bug in Jobyard (-vv prints its traceback); the run's Jobs go on"
     exit_code = 3
     run: str
     why: str
@@ -333,4 +376,4 @@ class GitFailed(JobyardError):
 class Overtaken(GitFailed):
     """A push or merge lost to another: look again, and do it anew."""
 
-    sentence = "the branch moved on while we worked ({message})"
+    sentence = "the branch moved on in the meantime ({message})"

@@ -27,10 +27,10 @@ class ParameterType(StrEnum):
 
 _EXPECTED = {
     ParameterType.STRING: "a string",
-    ParameterType.INTEGER: "an integer, as 42",
-    ParameterType.NUMBER: "a number, as 4.2",
+    ParameterType.INTEGER: "an integer such as 42",
+    ParameterType.NUMBER: "a number such as 4.2",
     ParameterType.BOOLEAN: "true or false",
-    ParameterType.DATE: "a date, as 2026-11-21",
+    ParameterType.DATE: "a date such as 2026-11-21",
 }
 
 
@@ -65,7 +65,7 @@ class Parameter:
 
     def _remedy(self, given: object) -> str:
         guess = did_you_mean(str(given), self.choices)
-        return guess or f"Give another value, as --set {self.name}=VALUE"
+        return guess or f"Give another value: --set {self.name}=VALUE"
 
     def _read(self, given: object) -> Any:
         text = given if isinstance(given, str) else None

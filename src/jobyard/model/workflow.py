@@ -172,7 +172,7 @@ def contradiction(steps: Mapping[str, Step], name: str) -> str:
     """
     step = steps[name]
     if step.when is When.FAILED and not step.needs:
-        return "it runs when something that it needs failed, and it needs nothing"
+        return "it runs when something that it needs failed, but it needs nothing"
     must: dict[str, tuple[When, str]] = {}
     todo: list[tuple[str, When, str]] = []
 

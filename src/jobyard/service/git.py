@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 from typing import Any
 
 from jobyard.engine.clock import SystemClock
 from jobyard.engine.engine import ClusterEngine, open_engine
 from jobyard.engine.namespace import Options
+from jobyard.model.errors import Unauthorized, Unavailable
 from jobyard.service.obstacles import Obstacles
 from jobyard.service.options import GitOptions, ServeOptions, TargetOptions
 from jobyard.service.target import open_target
@@ -39,14 +41,16 @@ async def open_trigger(
     **more: Any,
 ) -> AsyncIterator[tuple[GitTrigger, ClusterEngine]]:
     """A trigger and the engine to run it with; `more` are further settings. Every namespace that is named is open: what was left there
-    is seen to as well. `say` is told each transition, `warn` in words what keeps a run from running. Raises NoRepository, GitFailed, NoCluster."""
+    is seen to as well. `say` is told each transition, `warn` in words what keeps a run from running. Raises NoRepository, GitFailed, NoCluster,
+    NoSuchNamespace, HiddenNamespace."""
     found = await open_repository(git)
-    obstacles = Obstacles(lambda run: run.origin.get("file", run.name).rpartition("/")[2], warn, options)
-    async with (
-        open_target(options, in_cluster=in_cluster) as target,
-        open_engine(target.cluster, SystemClock(), target.namespace, Options(told=obstacles.note)) as engine,
-        obstacles.said(engine),
-    ):
+    async with AsyncExitStack() as stack:
+        target = await stack.enter_async_context(open_target(options, in_cluster=in_cluster))
+        with contextlib.suppress(Unavailable, Unauthorized):  # that passes
+            await target.require_namespace()
+        obstacles = Obstacles(lambda run: run.origin.get("file", run.name).rpartition("/")[2], warn, target)
+        engine = await stack.enter_async_context(open_engine(target.cluster, SystemClock(), target.namespace, Options(told=obstacles.note)))
+        await stack.enter_async_context(obstacles.said(engine))
         settings = _settings(git, serve, target.namespace, **more)
         for name in settings.policy.namespaces or ():
             await engine.of(name)

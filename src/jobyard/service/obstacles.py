@@ -9,16 +9,16 @@ from contextlib import asynccontextmanager
 from jobyard.engine.engine import ClusterEngine
 from jobyard.engine.signals import Signal
 from jobyard.model.run import Run, RunView
-from jobyard.service.options import TargetOptions
 from jobyard.service.reasons import as_text, held_up
+from jobyard.service.target import Target
 
 
 class Obstacles:
     """Is told of runs that changed, and says each obstacle of each run once."""
 
-    def __init__(self, title: Callable[[Run], str], say: Callable[[str], None], options: TargetOptions) -> None:
-        """`title`: how a person knows the run; `say` is called with each line; `options`: what commands that are named must be given."""
-        self._title, self._say, self._options = title, say, options
+    def __init__(self, title: Callable[[Run], str], say: Callable[[str], None], target: Target) -> None:
+        """`title`: how a person knows the run; `say` is called with each line; `target`: where the commands that are named must lead."""
+        self._title, self._say, self._target = title, say, target
         self._news = Signal()
         self._changed: dict[str, Run] = {}
         self._said: dict[str, set[tuple[str, str]]] = {}
@@ -61,5 +61,5 @@ class Obstacles:
                 first, *more = as_text(answer)
                 lines += [f"{self._title(run)}: {first}", *more]
                 if answer.has_log:
-                    lines.append(f"  its log: {self._options.logs_command(run.name, answer.step, run.namespace)}")
+                    lines.append(f"  its log: {self._target.logs_command(run.name, answer.step, run.namespace)}")
         return lines

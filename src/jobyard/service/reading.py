@@ -6,7 +6,7 @@ from pathlib import Path
 
 from jobyard.compat import jobernetes
 from jobyard.files import plain, workflow_file
-from jobyard.files.reading import Reading, read
+from jobyard.files.reading import Reading, read, workflows
 
 READERS = (workflow_file.READER, jobernetes.READER)
 
@@ -14,3 +14,9 @@ READERS = (workflow_file.READER, jobernetes.READER)
 def read_file(path: Path) -> Reading:
     """Reads a file, or what a folder stands for, whichever kind it is."""
     return read(path, READERS, plain.read)
+
+
+def files_of(path: Path) -> list[Path]:
+    """What is to be read for a path where all of it is meant: each workflow of a folder that holds several, else the path itself."""
+    inside = workflows(path, READERS) if path.is_dir() else []
+    return inside if len(inside) > 1 else [path]

@@ -34,6 +34,13 @@ def title(step: StepView) -> str:
     return f"{step.name} (revert)" if step.role is Role.REVERT else step.name
 
 
+def reason_of(step: StepView) -> str:
+    """In one word why a step stands as it does, the same in text and JSON: what is wrong comes before what it waits for."""
+    if step.diagnosis and step.state is not State.RUNNING:
+        return step.diagnosis.reason
+    return str(step.reason)
+
+
 def as_text(answer: Answer) -> list[str]:
     """The answer in lines: the sentence, and below it what is known besides."""
     lines = [answer.sentence]

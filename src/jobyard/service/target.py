@@ -5,12 +5,14 @@ from __future__ import annotations
 import warnings
 from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from jobyard.cluster.client import HttpCluster, InsecureConnection, open_cluster
 from jobyard.cluster.kubeconfig import Connection, connect
+from jobyard.model.errors import Forbidden, MissingRights, NoSuchRun, NotFound, RightsUnavailable, innermost
 from jobyard.service.lifeline import while_it_runs
 from jobyard.service.options import TargetOptions
+from jobyard.service.there import require_namespace
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -19,6 +21,8 @@ class Target:
 
     cluster: HttpCluster
     namespace: str
+    options: TargetOptions
+    """What leads here again, and no more: without the namespace where it is the connection's own."""
     is_local: bool = False
     ends_with_us: bool = False
     """The cluster lives only as long as it is open."""
@@ -27,6 +31,18 @@ class Target:
     has_ended: Callable[[], bool] = lambda: False
     """Whether it was the local cluster, and is gone: what was being done is cancelled then."""
 
+    def logs_command(self, name: str, step: str = "", namespace: str = "") -> str:
+        """The command that prints the logs of a run, of a step of it, or of a Job; in `namespace`, where that is another."""
+        return self.options.logs_command(name, step, namespace if namespace != self.namespace else None)
+
+    async def require_namespace(self) -> None:
+        """For who found nothing: a missing namespace is listed as an empty one. Raises NoSuchNamespace, HiddenNamespace, MissingRights."""
+        await require_namespace(self.cluster, self.namespace)
+
+
+_PERHAPS_THE_NAMESPACE = (NoSuchRun, NotFound, Forbidden, MissingRights, RightsUnavailable)
+"""What is raised where a namespace is not there, or hidden, and for other causes too."""
+
 
 @asynccontextmanager
 async def open_target(
@@ -34,7 +50,9 @@ async def open_target(
 ) -> AsyncIterator[Target]:
     """The cluster that the options mean. `wanted`: the namespace that a file names. `make`: start a local cluster if none runs.
 
-    Raises NoCluster, InvalidKubeconfig, LocalClusterFailed; LocalClusterEnded as soon as the local cluster that is used has ended.
+    Raises NoCluster, InvalidKubeconfig, LocalClusterFailed; LocalClusterEnded as soon as the local cluster that is used has ended. And
+    where what was done with it failed because there is no such namespace, or none that we may see: NoSuchNamespace, HiddenNamespace,
+    MissingRights.
     """
     async with AsyncExitStack() as stack:
         ends, has_ended = False, Target.has_ended
@@ -49,14 +67,21 @@ async def open_target(
                 warnings.simplefilter("ignore", InsecureConnection)
             cluster = await stack.enter_async_context(open_cluster(connection))
         namespace = options.namespace or wanted or connection.namespace
-        yield Target(
+        target = Target(
             cluster=cluster,
             namespace=namespace,
+            options=replace(options, namespace=None if namespace == connection.namespace else namespace),
             is_local=options.local,
             ends_with_us=ends,
             runtime=_runtime(options, ends),
             has_ended=has_ended,
         )
+        try:
+            yield target
+        except Exception as error:
+            if isinstance(innermost(error), _PERHAPS_THE_NAMESPACE):
+                await target.require_namespace()
+            raise
 
 
 def _local_process(connection: Connection) -> int | None:
@@ -86,11 +111,11 @@ def _local(stack: AsyncExitStack, runtime: str | None, *, make: bool) -> tuple[C
     if daemon.running_pid(folder) is not None:
         if runtime not in (None, other := daemon.runtime_of(folder)):
             raise NoLocalCluster(
-                why=f"the one that runs has its containers run by {other}, not {runtime}"
+                why=f"the one that is running uses runtime {other}, not {runtime}"
                 f" (`jobyard local stop`, then `jobyard local start --runtime {runtime}` changes that)"
             )
         return connect(kubeconfig=str(folder / "kubeconfig")), False
     if not make:
-        raise NoLocalCluster(why="none runs (`jobyard local start` starts one)")
+        raise NoLocalCluster(why="none is running (`jobyard local start` starts one)")
     chosen: Name = next((name for name in NAMES if name == runtime), "process")
     return connect(kubeconfig=str(stack.enter_context(daemon.in_this_process(chosen)))), True

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import logging
 import os
 import signal
+import time
 from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,6 +16,8 @@ from jobyard import external
 from jobyard.model.errors import GitFailed, NoRepository
 from jobyard.triggers.git import credentials
 from jobyard.triggers.git.credentials import NOBODY, Login
+
+log = logging.getLogger("jobyard.git")
 
 TIMEOUT = 300.0
 """Seconds that one git command may take; a first clone may be long."""
@@ -113,6 +117,8 @@ class Git:
         own = self._env
         if words[0] in REMOTE or self._is_partial:
             own = credentials.signed_in(own, os.environ, self._login, words[0])
+        begun = time.monotonic()
+        log.debug("git %s", self.hide(" ".join(words)))
         try:
             process = await asyncio.create_subprocess_exec(
                 "git",
@@ -136,13 +142,14 @@ class Git:
         except TimeoutError:
             if not bound.expired():
                 raise
-            raise GitFailed(action=words[0], message=f"no answer in {TIMEOUT:.0f} s", remedy="") from None
+            raise GitFailed(action=words[0], message=f"no answer within {TIMEOUT:.0f} s", remedy="") from None
         finally:
             if process.returncode is None:
                 _kill(process)
                 await process.wait()
             said.close()
             _close(process)
+            log.info("git %s: exit code %s in %.0f ms", words[0], process.returncode, (time.monotonic() - begun) * 1000)
 
     def failed(self, action: str, result: Result) -> GitFailed:
         """The error that a command's end means, in git's own words."""
@@ -161,7 +168,9 @@ class Git:
 def _remedy(action: str) -> str:
     if action not in REMOTE:
         return ""
-    return ". Check the address, and who you are to it: an ssh key or agent, GIT_USERNAME and GIT_PASSWORD, GIT_ASKPASS, or a credential helper"
+    return (
+        ". Check the address and your credentials: an ssh key or agent, GIT_USERNAME and GIT_PASSWORD, GIT_ASKPASS, or a credential helper"
+    )
 
 
 def _kill(process: asyncio.subprocess.Process) -> None:

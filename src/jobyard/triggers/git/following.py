@@ -112,7 +112,7 @@ class Following:
 
     async def _until_the_end(self, claim: Trailers, tip: str) -> Answer:
         """How the file's run ended. A run that is still held begins: its move was pushed."""
-        gone = f"RunNotFound: there is no run {claim.run} any more."
+        gone = f"RunNotFound: run {claim.run} no longer exists."
         if not self._settings.policy.allows_namespace(claim.namespace):
             return gone
         try:

@@ -32,6 +32,25 @@ class Transition(Trailers):
     commit: str
 
 
+@dataclass(frozen=True, kw_only=True)
+class Standing(Trailers):
+    """Where a file lies, and how it came there: what a commit of ours says of it. `at` is None for one that a person put there."""
+
+    at: datetime | None
+
+
+async def standing(clone: Clone, tip: str, look: Layout) -> list[Standing]:
+    """Every file in the five folders, folder by folder."""
+    known = await latest(clone, tip, look)
+    found = []
+    for place, files in look.files.items():
+        for name in map(layout.show, files):
+            entry = known.get((name, place))
+            told = {"run": entry.run, "namespace": entry.namespace, "reason": entry.reason} if entry else {}
+            found.append(Standing(file=name, state=str(place), at=entry.at if entry else None, **told))
+    return found
+
+
 async def latest(clone: Clone, tip: str, look: Layout) -> dict[tuple[str, Place], Transition]:
     """For each file, by name and folder, how it came to where it lies; files that a person put there are left out."""
     wanted = {(layout.show(name), place) for place, files in look.files.items() for name in files}
@@ -88,8 +107,21 @@ def _back(look: Layout, path: str) -> Move:
     if not ended:
         if Place.PROCESSING in places:
             raise NotThere(file=path, why="it is being processed; wait for its end, or cancel its run")
-        known = [f"{each}/{other}" for each in ENDS for other in look.files[each]]
-        hint = did_you_mean(f"{place or ENDS[1]}/{name}", known)
-        raise NotThere(file=path, why=f"there is no such file in {', '.join(ENDS)}{'; ' + hint if hint else ''}")
+        known = [f"{each}/{layout.show(other)}" for each in ENDS for other in look.files[each]]
+        raise NotThere(file=path, why=f"no file of that name has ended; {_offer(f'{place or ENDS[1]}/{name}', known)}")
     newest = ended[0]
     return Move(file=look.files[newest][name], target=Place.QUEUED, replaces=tuple(each for each in ended if each is not newest))
+
+
+OFFERED = 12
+"""How many files are named to who asked for one that is not there."""
+
+
+def _offer(asked: str, known: Sequence[str]) -> str:
+    """The files that could be meant, the likeliest first."""
+    if not known:
+        return "none has ended yet"
+    listed = ", ".join(known[:OFFERED]) + (f" and {len(known) - OFFERED} more" if len(known) > OFFERED else "")
+    same = [f'did you mean "{each}"?' for each in known if each.rpartition("/")[2] == asked.rpartition("/")[2]]
+    guess = next(iter(same), "") or did_you_mean(asked, known)
+    return f"{guess} There are: {listed}" if guess else f"there are: {listed}"

@@ -20,7 +20,7 @@ _LOOK = Backoff(first=0.02, longest=0.5)
 class Locked(GitFailed):
     """Another process had the lock for all the time that we wait."""
 
-    sentence = "another process has locked {file} for {seconds:.0f} s: {who}. It is waited for again; end it if it hangs"
+    sentence = "another process has locked {file} for {seconds:.0f} s: {who}. Waiting for it again; end it if it hangs"
     action: str = "lock"
     message: str = ""
     remedy: str = ""
@@ -60,12 +60,12 @@ async def _take(lock: int, file: Path, seconds: float) -> None:
 def _who(written: bytes) -> str:
     """Whoever wrote its number into the file it locked, in words."""
     if not written.isdigit():
-        return "it is not known which"
+        return "which one is not known"
     pid = int(written)
     try:
         os.kill(pid, 0)
     except ProcessLookupError:
-        return f"a git that process {pid} started, which is gone itself"
+        return f"a git that process {pid} started, which is gone"
     except PermissionError:
         pass  # another user's, and alive
     return f"process {pid}"

@@ -37,11 +37,11 @@ class Bundle:
 def refuse(file: QueueFile) -> str:
     """Why a file can't be run whatever it holds; '' when it may be."""
     if not is_plain(file.name):
-        return f"Its name is no plain text, or longer than {NAME_LIMIT} bytes: use letters, digits, dots and dashes."
+        return f"Its name is not plain text, or is longer than {NAME_LIMIT} bytes: use letters, digits, dots and dashes."
     if file.mode == LINK:
         return "It is a symbolic link. Commit the file itself."
     if file.mode not in REGULAR:
-        return "It is no file, but another repository."
+        return "It is not a file but another repository."
     if file.size is not None and file.size > SIZE_LIMIT:
         return f"It has {file.size:,} bytes; expected at most {SIZE_LIMIT:,}."
     return ""
@@ -69,7 +69,7 @@ def _kinds(reading: Reading, policy: Policy) -> list[Finding]:
     return [
         Finding(
             position=each.document.at(("kind",)),
-            what=f"kind {each.kind}, which this repository may not make",
+            what=f"kind {each.kind}, which is not allowed in this repository",
             expected=f"one of {allowed}",
         )
         for each in reading.objects
@@ -85,7 +85,7 @@ def _namespaces(reading: Reading, namespace: str, policy: Policy) -> list[Findin
         allowed = ", ".join(sorted({policy.default_namespace, *(policy.namespaces or ())}))
         where = named[0].document.at(("metadata", "namespace"))
         findings.append(
-            Finding(position=where, what=f"namespace {namespace}, where this repository may run nothing", expected=f"one of {allowed}")
+            Finding(position=where, what=f"namespace {namespace}, which is not allowed in this repository", expected=f"one of {allowed}")
         )
     return findings
 

@@ -225,7 +225,7 @@ class Repository:
             why = self.git.hide(said[0].split("\t")[-1])
             if "[rejected]" in why or await self._moved(old):
                 raise Overtaken(action="push", message=why, remedy="")
-            raise GitFailed(action="push", message=why, remedy=f". Branch {source.branch} must be open to us")
+            raise GitFailed(action="push", message=why, remedy=f". Branch {source.branch} must accept our pushes")
         if done.code:
             raise self.git.failed("push", done)  # perhaps it arrived all the same: the next look tells
         await self._follow(new)
@@ -241,10 +241,10 @@ class Repository:
             if not (await self.git.run("merge", "--ff-only", "--quiet", new, accept=(0, 1, 128))).code:
                 return
             if await self.fetch() != old:
-                raise Overtaken(action="merge", message="somebody committed meanwhile", remedy="")
+                raise Overtaken(action="merge", message="somebody else committed in the meantime", remedy="")
             raise GitFailed(action="merge", message="files in the working tree are in the way", remedy=": commit or stash them")
         if (await self.git.run("update-ref", f"refs/heads/{self.source.branch}", new, old, accept=(0, 1, 128))).code:
-            raise Overtaken(action="update-ref", message="somebody committed meanwhile", remedy="")
+            raise Overtaken(action="update-ref", message="somebody else committed in the meantime", remedy="")
 
     async def _follow(self, new: str) -> None:
         """A clone that a person works in follows, where nothing of theirs is in the way, and the commit can be checked out at all."""
@@ -285,4 +285,4 @@ async def against_rivals(attempt: Callable[[], Awaitable[Answer]]) -> Answer:
     try:
         return await patiently(attempt, over=(Overtaken,), backoff=Backoff(first=0.2, longest=5.0), seconds=AGAINST_RIVALS)
     except NoAnswer:
-        raise GitFailed(action="push", message=f"not done within {AGAINST_RIVALS:.0f} s", remedy=": is the remote slow?") from None
+        raise GitFailed(action="push", message=f"not finished within {AGAINST_RIVALS:.0f} s", remedy=": is the remote slow?") from None

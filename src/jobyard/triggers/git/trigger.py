@@ -194,7 +194,7 @@ class _Serving:
         for file in islice(look.files[Place.QUEUED].values(), LISTED):
             others = [place for place in look.places(file.name) if place is not Place.QUEUED]
             if others and self._settings.drop_duplicates:
-                found.append(Move(file=file, target=None, reason=f"A file of this name lies in {others[0]} already."))
+                found.append(Move(file=file, target=None, reason=f"A file of this name is already in {others[0]}."))
             elif Place.PROCESSING not in others:  # else: its turn comes when that one has ended
                 files.append(file)
         commits = await self._introductions.of(tip, look.path(Place.QUEUED, ""), {file.name: file.oid for file in files})

@@ -44,7 +44,7 @@ def read(forge: str, headers: Mapping[str, str], body: bytes, secret: str) -> De
     try:
         payload = _payload(headers.get("content-type", ""), body)
     except (ValueError, RecursionError):
-        raise Refused(status=400, message="The payload is no JSON") from None
+        raise Refused(status=400, message="The payload is not JSON") from None
     branches = kind.branches(payload) if isinstance(payload, dict) else {}
     return Delivery(branches={branch: commit for branch, commit in branches.items() if branch})
 
