@@ -84,7 +84,6 @@ def test_options_stand_only_where_they_do_something(name: str) -> None:
     if is_outside:
         assert options(COMMANDS[name])["--verbose"].count
     assert ("--author" in known) is (name in ("git init", "git process", "git requeue", "git watch")), "who commits"
-    assert "--limit" in known or "--all" not in known
 
 
 # --- commands in messages ---

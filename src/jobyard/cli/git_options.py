@@ -59,10 +59,10 @@ def git_options(command: F) -> F:
 
 
 def _as_given(options: GitOptions) -> Given:
-    from jobyard.triggers.git.clone import without_password
+    from jobyard.triggers.git.credentials import read_address
 
-    given = Given()
-    for name, value in (("repository", without_password(options.repository or "")), ("branch", options.branch), ("folder", options.folder)):
+    given, repository = Given(), read_address(options.repository or "").shown  # without a password
+    for name, value in (("repository", repository), ("branch", options.branch), ("folder", options.folder)):
         if value:
             given[name] = f"--{name} {shlex.quote(value)}"
     return given
@@ -91,7 +91,7 @@ def serve_options(command: F) -> F:
         default=PodLevel.BASELINE.value,
         envvar="JOBYARD_GIT_PODS",
         show_default=True,
-        help="The level of the Pod Security Standards that pods of files keep to.",
+        help="The level of the Pod Security Standards that pods of files must meet.",
     )
     @click.option(
         "--allow-service-account",
@@ -99,9 +99,9 @@ def serve_options(command: F) -> F:
         multiple=True,
         metavar="NAME",
         envvar="JOBYARD_GIT_SERVICE_ACCOUNTS",
-        help="Pods of files may have this service account beside `default`; * for any. Repeatable.",
+        help="Let pods of files have this service account, beside `default`; * for any. May be repeated.",
     )
-    @click.option("--allow-finalizers", "finalizers", is_flag=True, envvar="JOBYARD_GIT_FINALIZERS", help="Files may bring finalizers.")
+    @click.option("--allow-finalizers", "finalizers", is_flag=True, envvar="JOBYARD_GIT_FINALIZERS", help="Let files bring finalizers.")
     @click.option(
         "--start-timeout",
         metavar="DURATION",
