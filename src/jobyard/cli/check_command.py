@@ -63,7 +63,7 @@ def _last_line(wrong: list[str], seen: set[str]) -> str:
 
 @click.command()
 def schema() -> None:
-    """Print the JSON Schema of workflow files, for editors."""
+    """Print the JSON Schema of workflow files and run files, for editors."""
     import json
 
     from jobyard.files.workflow_schema import json_schema

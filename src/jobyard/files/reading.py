@@ -30,6 +30,10 @@ class Reading:
     """What stands beside the Jobs: the run's to make, each once."""
     places: dict[str, tuple[Document, tuple[str | int, ...]]] = field(default_factory=dict)
     """Where each step stands in its file."""
+    asked: dict[str, tuple[Document, tuple[str | int, ...]]] = field(default_factory=dict)
+    """Where each parameter is declared."""
+    inputs: dict[str, Any] = field(default_factory=dict)
+    """The values of parameters that the file gives: a run file's."""
     in_cluster: bool | None = None
     quiet_tls: bool = False
 
@@ -61,22 +65,24 @@ DEFAULT_NAMES = ("jobermodel.yaml", "workflow.yaml", "workflow.yml", "jobyard.ya
 """What is run in a folder when only the folder is named."""
 
 
+def inside(path: Path) -> Path:
+    """The workflow or model that a folder stands for; else the path itself."""
+    return next((path / name for name in DEFAULT_NAMES if (path / name).is_file()), path) if path.is_dir() else path
+
+
 def read(path: Path, readers: Sequence[Reader], plain: Callable[[Folder, Path], Reading], root: Path | None = None) -> Reading:
     """Reads a workflow, a model, or plain manifests. A folder stands for the workflow in it, or for all manifests under it.
 
     `root`: a folder that nothing in the file may lead out of.
     """
-    if path.is_dir():
-        inside = next((path / name for name in DEFAULT_NAMES if (path / name).is_file()), None)
-        if inside is not None:
-            path = inside
+    path = inside(path)
     folder = Folder(path.parent if not path.is_dir() else path, root=root)
     if not path.exists():
         finding = Finding(
             position=Position(file=show(path)), what="there is no such file", expected="a workflow, a model or a Job manifest"
         )
         return Reading(workflow=None, findings=[finding])
-    reading = _read(path, folder, readers, plain)
+    reading = read_as(path, folder, readers, plain)
     reading.objects, twice = objects.once(folder.objects)
     reading.findings[:0] = [*folder.findings, *twice]
     if reading.workflow is not None:
@@ -87,7 +93,8 @@ def read(path: Path, readers: Sequence[Reader], plain: Callable[[Folder, Path], 
     return reading
 
 
-def _read(path: Path, folder: Folder, readers: Sequence[Reader], plain: Callable[[Folder, Path], Reading]) -> Reading:
+def read_as(path: Path, folder: Folder, readers: Sequence[Reader], plain: Callable[[Folder, Path], Reading]) -> Reading:
+    """What a file holds, by the reader that recognises it, else by `plain`."""
     if path.is_dir():
         return plain(folder, path)
     peek = Folder(folder.path, root=folder.root)
