@@ -114,6 +114,35 @@ async def test_each_file_goes_to_the_folder_of_its_end(
         assert git(remote, "ls-tree", "--name-only", "main", f"{folder}/").strip() == f"{folder}/.gitkeep"
 
 
+async def test_one_workflow_is_started_with_different_values_by_files_that_name_it(
+    engine: ClusterEngine, namespace: str, remote: Path, person: Person
+) -> None:
+    parameters = [{"name": "day", "type": "date", "required": True}, {"name": "token"}]
+    flow = workflow("etl", {"name": "load", "manifest": "jobs/load.yaml"}, parameters=parameters)
+    script = 'echo "{{ params.day }} with $JOBYARD_PARAM_TOKEN"; test {{ params.day }} != 2026-02-04'
+    person.write("flows/etl.yaml", text(flow))
+    person.write("flows/jobs/load.yaml", text(job("load", script)))
+    run = {"apiVersion": "jobyard.dev/v1", "kind": "Run", "workflow": "../flows/etl.yaml"}
+    for day in ("2026-02-03", "2026-02-04"):
+        person.write(f"queued/{day}.yaml", text({**run, "parameters": {"day": day, "token": "hunter2-secret"}}))
+    person.write("queued/none.json", json.dumps(run))
+    person.write("queued/whole.yaml", text({**workflow("etl", step("a"), parameters=parameters)}))
+    person.push()
+    await until_idle(await trigger(remote, namespace), engine)
+    ends = {name: folder for name, folder in tree(remote).items() if folder != "flows"}
+    assert {name: ends[name] for name in ("2026-02-03.yaml", "2026-02-04.yaml", "none.json", "whole.yaml")} == {
+        "2026-02-03.yaml": "succeeded",
+        "2026-02-04.yaml": "failed",
+        "none.json": "failed",
+        "whole.yaml": "failed",
+    }
+    message = git(remote, "log", "--format=%B", "main")
+    assert "2026-02-04 with ***" in message
+    assert "hunter2" not in message
+    assert "queued/none.json:1:1: no value for parameter day, expected a date" in message
+    assert "parameter day has no value, expected a date, as 2026-11-21; give it a default, or queue a file of kind Run" in message
+
+
 async def test_goji_s_own_words_and_layout(engine: ClusterEngine, namespace: str, remote: Path, person: Person) -> None:
     person.write("jobs/queued/one.yaml", text(job("one")))
     person.write("jobs/queued/two.yaml", text(job("two")))

@@ -137,8 +137,9 @@ def test_what_is_followed_is_each_container_of_each_attempt(
     assert running.stdout is not None
     started = (json.loads(line) for line in running.stdout)
     run = next(each["name"] for each in started if any(step["job"] for step in each["steps"]))
-    lines = jobyard("logs", run, "-f").out.splitlines()
+    lines = jobyard("logs", run, "-f", "--all").out.splitlines()
     assert lines.count("side | beside") == 2
+    assert [line[:20] for line in lines if line.startswith("==> ")] == ["==> load, attempt 1,", "==> load, attempt 2,"]
     assert len({line for line in lines if line.startswith("main | I am load-")}) == 2
 
 

@@ -171,6 +171,23 @@ def test_parameters_are_set_checked_and_required(jobyard: Jobyard, tmp_path: Pat
     assert jobyard("logs", good.lines[-1]["name"]).out == "2026-02-03 large\n"
 
 
+def test_a_run_file_is_run_and_checked_like_its_workflow(jobyard: Jobyard, tmp_path: Path) -> None:
+    parameters = [{"name": "day", "type": "date", "required": True}, {"name": "size", "type": "integer", "default": 1}]
+    write(tmp_path, workflow("etl", step("a", "echo {{ params.day }} {{ params.size }}"), parameters=parameters), "etl.json")
+    run = {"apiVersion": "jobyard.dev/v1", "kind": "Run", "workflow": "etl.json", "parameters": {"day": "2026-02-03", "size": 2}}
+    file = write(tmp_path, run, "run.json")
+    assert jobyard("check", file).code == 0
+    ran = jobyard("run", file, "-o", "json")
+    assert jobyard("logs", ran.lines[-1]["name"]).out == "2026-02-03 2\n"
+    assert jobyard("logs", jobyard("run", file, "--set", "size=3", "-o", "json").lines[-1]["name"]).out == "2026-02-03 3\n", "--set wins"
+    again = jobyard("rerun", ran.lines[-1]["name"], "-o", "json").lines[-1]["name"]
+    assert jobyard("logs", again).out == "2026-02-03 2\n", "with the same values"
+    wrong = jobyard("check", write(tmp_path, {**run, "parameters": {"size": "two"}}, "run.json"))
+    assert wrong.code == 2
+    assert 'the text "two" as parameter size, expected an integer' in wrong.out
+    assert "no value for parameter day" in wrong.out
+
+
 def test_nothing_is_created_before_a_file_is_clean(jobyard: Jobyard, tmp_path: Path) -> None:
     flow = write(tmp_path, workflow("w", step("a"), {**step("b"), "need": ["a"]}))
     answer = jobyard("run", flow)

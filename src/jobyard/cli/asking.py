@@ -54,7 +54,7 @@ def _unasked(reading: Reading, error: Exception) -> Finding:
 
 async def _dry_run(target: Target, workflow: Workflow, reading: Reading) -> list[Finding]:
     try:
-        values = resolve(workflow.parameters, {})
+        values = resolve(workflow.parameters, reading.inputs)
     except InvalidParameter:
         return []  # it needs values that only a run has
     documents = {id(job.template.manifest): job.document for job in reading.jobs}

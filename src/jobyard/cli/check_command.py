@@ -82,7 +82,7 @@ def summary(wrong: Sequence[str], seen: Sequence[str], asked: Sequence[str]) -> 
 
 @click.command()
 def schema() -> None:
-    """Print the JSON Schema of workflow files, for editors."""
+    """Print the JSON Schema of workflow files and run files, for editors."""
     import json
 
     from jobyard.files.workflow_schema import json_schema

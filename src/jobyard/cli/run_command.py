@@ -53,7 +53,7 @@ class RunOptions:
 @click.option("--resume", metavar="RUN", help="Go on with this run instead of starting a new one.", shell_complete=complete_run)
 @click.option("--detach", is_flag=True, help="Submit the run and return; a service that serves the namespace drives it.")
 def run(given: tuple[str, ...], target: TargetOptions, runtime: str | None, **options: Any) -> None:
-    """Run a workflow, a Jobernetes model or plain Job manifests; wait, and show it live.
+    """Run a workflow, a run file, a Jobernetes model or plain Job manifests; wait, and show it live.
 
     FILE may be a folder (by default, this one): the workflow or model in it is run, or else all manifests under it.
     Ctrl-C leaves the Jobs running and says how to come back; a second one cancels the run.
@@ -101,7 +101,7 @@ def _workflow(options: RunOptions, reading: Reading) -> Workflow:
     from jobyard.model.workflow import Cleanup
 
     workflow = reading.require()
-    resolve(workflow.parameters, options.given)
+    resolve(workflow.parameters, {**reading.inputs, **options.given})
     if options.timeout is not None:
         try:
             workflow = replace(workflow, timeout=duration.parse(options.timeout))
@@ -158,7 +158,7 @@ async def _run_file(options: RunOptions) -> int:
                 trigger="cli",
                 key=uuid.uuid4().hex,
                 workflow=workflow,
-                inputs=options.given,
+                inputs={**reading.inputs, **options.given},
                 waits=False,
                 key_names_workflow=True,
                 objects=tuple(each.manifest for each in reading.objects),

@@ -72,10 +72,13 @@ class _Printer:
         for one in self._chosen:
             pods = _pods(one, self._asked)
             for pod in pods:
-                if self._asked.every and self._asked.output == "text":
-                    self._say(f"==> {one.title}, attempt {one.number}, pod {pod.metadata.name}: {how(pod)} <==")
+                self._say_heading(one, pod)
                 for status in self._containers(pod):
                     await self._print(one, pod, status, several=len(pods) > 1)
+
+    def _say_heading(self, one: Try, pod: Pod) -> None:
+        if self._asked.every and self._asked.output == "text":
+            self._say(f"==> {one.title}, attempt {one.number}, pod {pod.metadata.name}: {how(pod)} <==")
 
     def tell_of_others(self) -> None:
         """Says that there were other attempts, where one step was asked for."""
@@ -168,6 +171,8 @@ class _Printer:
             for status in self._containers(pod):
                 key = (uid, status.name, status.restart_count)
                 if key not in seen and (status.state.running or status.state.terminated):
+                    if not any(uid == each for each, *_ in seen):
+                        self._say_heading(known[uid], pod)
                     seen.add(key)
                     tasks.create_task(self._print(known[uid], pod, status, several=several, follow=True))
 

@@ -39,6 +39,10 @@ class Reading:
     """What stands beside the Jobs: the run's to make, each once."""
     places: dict[str, tuple[Document, tuple[str | int, ...]]] = field(default_factory=dict)
     """Where each step stands in its file."""
+    asked: dict[str, tuple[Document, tuple[str | int, ...]]] = field(default_factory=dict)
+    """Where each parameter is declared."""
+    inputs: dict[str, Any] = field(default_factory=dict)
+    """The values of parameters that the file gives: a run file's."""
     in_cluster: bool | None = None
     quiet_tls: bool = False
 
@@ -64,12 +68,18 @@ class Reader:
 
     recognises: Callable[[Any], bool]
     read: Callable[[Folder, Path, Document], Reading]
-    marks: tuple[bytes, ...]
-    """What a file of this kind can't be without: a folder is searched for these before anything in it is parsed."""
+    marks: tuple[bytes, ...] = ()
+    """What a file of this kind can't be without: a folder is searched for these before anything in it is parsed. None of a kind that a folder
+    never stands for."""
 
 
 DEFAULT_NAMES = ("jobermodel.yaml", "workflow.yaml", "workflow.yml", "jobyard.yaml", "jobyard.yml")
 """What is run in a folder when only the folder is named."""
+
+
+def inside(path: Path) -> Path:
+    """The workflow or model that a folder stands for; else the path itself."""
+    return next((path / name for name in DEFAULT_NAMES if (path / name).is_file()), path) if path.is_dir() else path
 
 
 def read(path: Path, readers: Sequence[Reader], plain: Callable[[Folder, Path], Reading], root: Path | None = None) -> Reading:
@@ -78,17 +88,17 @@ def read(path: Path, readers: Sequence[Reader], plain: Callable[[Folder, Path], 
     `root`: a folder that nothing in the file may lead out of. Raises SeveralWorkflows.
     """
     if path.is_dir():
-        inside = workflows(path, readers)
-        if len(inside) > 1:
-            raise SeveralWorkflows(count=len(inside), folder=show(path), files=", ".join(file.name for file in inside))
-        path = next(iter(inside), path)
+        found = workflows(path, readers)
+        if len(found) > 1:
+            raise SeveralWorkflows(count=len(found), folder=show(path), files=", ".join(file.name for file in found))
+        path = next(iter(found), path)
     folder = Folder(path.parent if not path.is_dir() else path, root=root)
     if not path.exists():
         finding = Finding(
             position=Position(file=show(path)), what="there is no such file", expected="a workflow, a model or a Job manifest"
         )
         return Reading(workflow=None, findings=[finding])
-    reading = _read(path, folder, readers, plain)
+    reading = read_as(path, folder, readers, plain)
     reading.objects, twice = objects.once(folder.objects)
     reading.findings[:0] = [*folder.findings, *twice]
     if reading.workflow is not None:
@@ -104,6 +114,7 @@ def workflows(path: Path, readers: Sequence[Reader]) -> list[Path]:
     named = [path / name for name in DEFAULT_NAMES if (path / name).is_file()]
     if named:
         return named[:1]
+    readers = [reader for reader in readers if reader.marks]
     marks = [mark for reader in readers for mark in reader.marks]
     files = sorted(file for file in path.iterdir() if file.suffix in SUFFIXES and not file.name.startswith(".") and file.is_file())
     return [file for file in files if _is_workflow(file, readers, marks)]
@@ -120,7 +131,8 @@ def _is_workflow(file: Path, readers: Sequence[Reader], marks: Sequence[bytes]) 
     return any(reader.recognises(document.tree) for document in Folder(file.parent).documents(file) for reader in readers)
 
 
-def _read(path: Path, folder: Folder, readers: Sequence[Reader], plain: Callable[[Folder, Path], Reading]) -> Reading:
+def read_as(path: Path, folder: Folder, readers: Sequence[Reader], plain: Callable[[Folder, Path], Reading]) -> Reading:
+    """What a file holds, by the reader that recognises it, else by `plain`."""
     if path.is_dir():
         return plain(folder, path)
     peek = Folder(folder.path, root=folder.root)

@@ -5,21 +5,19 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from pydantic import BaseModel, ValidationError
+from pydantic import ValidationError
 
-from jobyard.files import namespaces, plain, workflow_schema
+from jobyard.files import model_check, namespaces, plain, workflow_schema
 from jobyard.files.document import Document
 from jobyard.files.folder import Folder
 from jobyard.files.inspection import Inspection, word
 from jobyard.files.manifest import JobSource, check_job, read_jobs
 from jobyard.files.reading import Reader, Reading
 from jobyard.model.errors import InvalidParameter
-from jobyard.model.finding import did_you_mean
 from jobyard.model.parameters import Parameter, ParameterType
 from jobyard.model.template import Path as TreePath
 from jobyard.model.template import Template
 from jobyard.model.workflow import Cleanup, OnFailure, Retry, Step, When, Workflow
-from jobyard.schema import spell
 
 
 def recognises(tree: Any) -> bool:
@@ -35,7 +33,7 @@ def read(folder: Folder, path: Path, document: Document) -> Reading:
     try:
         file = workflow_schema.WorkflowFile.model_validate(document.tree)
     except ValidationError as error:
-        _explain(inspection, error)
+        model_check.explain(inspection, error, workflow_schema.WorkflowFile, "the workflow")
         # The manifests are worth checking all the same: all mistakes in one go.
         for index, step in enumerate(_steps(document.tree)):
             _jobs_of(folder, document, index, step.get("manifest"), step.get("job"), Inspection(document))
@@ -45,6 +43,7 @@ def read(folder: Folder, path: Path, document: Document) -> Reading:
     _twice(inspection, [each.name for each in file.spec.parameters], "parameter", "parameters")
     _twice(inspection, [each.name for each in file.spec.steps], "step", "steps")
     reading = Reading(workflow=None)
+    reading.asked = {each.name: (document, ("spec", "parameters", index)) for index, each in enumerate(file.spec.parameters)}
     steps: list[Step] = []
     for index, each in enumerate(file.spec.steps):
         steps += _read_step(folder, document, inspection, reading, index, each)
@@ -186,60 +185,3 @@ def _twice(inspection: Inspection, names: list[str], what: str, key: str) -> Non
             inspection.error(
                 ("spec", key, index, "name"), f'a second {what} named "{name}"', "a name of its own", f"the first is in line {where.line}"
             )
-
-
-def _explain(inspection: Inspection, error: ValidationError) -> None:
-    """Each of pydantic's findings, at its place and in our words."""
-    said: set[tuple[TreePath, str]] = set()
-    for each in error.errors():
-        path: TreePath = tuple(part for part in each["loc"] if not _is_union_tag(part))
-        name = str(path[-1]) if path else "the file"
-        found = each.get("input")
-        if (path, each["type"]) in said:
-            continue
-        said.add((path, each["type"]))
-        match each["type"]:
-            case "extra_forbidden":
-                hint = did_you_mean(name, _fields(path[:-1])) or f"there are: {', '.join(_fields(path[:-1]))}"
-                inspection.error(path, f'unknown key "{name}" in {spell(path[:-1]) or "the workflow"}', "", hint, key=True)
-            case "missing":
-                inspection.error(path[:-1], f"{spell(path)} is missing", "", "add it")
-            case "literal_error":
-                expected = each["ctx"]["expected"].replace("'", "")
-                inspection.error(
-                    path, f"{word(found)} as {spell(path)}", expected, did_you_mean(str(found), expected.replace(" or ", ", ").split(", "))
-                )
-            case "string_pattern_mismatch":
-                inspection.error(
-                    path, f"{word(found)} as {spell(path)}", "lower-case letters, digits and -, a letter or digit first and last"
-                )
-            case "value_error":
-                inspection.error(path, f"{word(found)} as {spell(path)}", str(each["msg"]).split(" is not ")[-1])
-            case _:
-                expected = (
-                    str(each["msg"])
-                    .removeprefix("Input should be ")
-                    .replace("a valid ", "a ")
-                    .replace("dictionary", "mapping")
-                    .replace("Input", "it")
-                )
-                inspection.error(path, f"{word(found)} as {spell(path) or 'a workflow'}", expected)
-
-
-def _is_union_tag(part: str | int) -> bool:
-    return isinstance(part, str) and (part in ("str", "int", "float", "bool") or part.startswith(("dict[", "function-")))
-
-
-def _fields(path: TreePath) -> list[str]:
-    """The keys that the schema knows at `path`."""
-    model: type[BaseModel] = workflow_schema.WorkflowFile
-    inside: dict[str, type[BaseModel]] = {
-        "metadata": workflow_schema.Metadata,
-        "spec": workflow_schema.Spec,
-        "steps": workflow_schema.Step,
-        "parameters": workflow_schema.Parameter,
-        "retry": workflow_schema.Retry,
-    }
-    for part in path:
-        model = inside.get(str(part), model)
-    return list(model.model_fields)

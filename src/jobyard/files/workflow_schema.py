@@ -1,4 +1,4 @@
-"""What a workflow file may say: the one place for its keys, their types and their meaning. `jobyard schema` prints it for editors."""
+"""What a workflow file and a run file may say: the one place for their keys, types and meanings. `jobyard schema` prints it for editors."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from datetime import timedelta
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, TypeAdapter, ValidationError, WithJsonSchema
+from pydantic.json_schema import models_json_schema
 
 from jobyard.model import duration
 
@@ -107,6 +108,37 @@ class WorkflowFile(_Part):
     spec: Spec
 
 
+class RunMetadata(_Part):
+    """Where the run is to be."""
+
+    name: Annotated[Name | None, Field(description="For people alone: a run is named after its workflow.")] = None
+    namespace: Annotated[str | None, Field(description="Where it runs when the command line does not say; left out, its workflow's.")] = (
+        None
+    )
+    labels: dict[str, str] = {}
+    annotations: dict[str, str] = {}
+
+
+class RunFile(_Part):
+    """A run of a workflow with these values."""
+
+    apiVersion: Literal["jobyard.dev/v1"]  # noqa: N815
+    kind: Literal["Run"]
+    metadata: RunMetadata = RunMetadata()
+    workflow: Annotated[str, Field(min_length=1, description="The workflow file that is run, or its folder, relative to this file.")]
+    parameters: Annotated[
+        dict[str, Any],
+        Field(description="The values of the workflow's parameters, by name."),
+        WithJsonSchema(
+            {
+                "type": "object",
+                "additionalProperties": {"type": ["string", "integer", "number", "boolean"]},
+                "description": "The values of the workflow's parameters, by name.",
+            }
+        ),
+    ] = {}
+
+
 def is_limit_name(name: str) -> bool:
     """Whether a limit may be called so."""
     try:
@@ -117,6 +149,14 @@ def is_limit_name(name: str) -> bool:
 
 
 def json_schema() -> dict[str, Any]:
-    """The JSON Schema of a workflow file, for editors."""
-    schema = WorkflowFile.model_json_schema()
-    return {"$schema": "https://json-schema.org/draft/2020-12/schema", "$id": "https://jobyard.dev/schema/workflow-v1.json", **schema}
+    """The JSON Schema of both kinds of file, for editors: `kind` says which it is."""
+    named, schema = models_json_schema([(RunFile, "validation"), (WorkflowFile, "validation")], title="A file of Jobyard's own")
+    return {
+        "$schema": "https://json-schema.org/draft/2020-12/schema",
+        "$id": "https://jobyard.dev/schema/workflow-v1.json",
+        **schema,
+        "type": "object",
+        "if": {"properties": {"kind": {"const": "Run"}}, "required": ["kind"]},
+        "then": named[RunFile, "validation"],
+        "else": named[WorkflowFile, "validation"],
+    }

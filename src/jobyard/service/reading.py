@@ -5,10 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 
 from jobyard.compat import jobernetes
-from jobyard.files import plain, workflow_file
+from jobyard.files import plain, run_file, workflow_file
 from jobyard.files.reading import Reading, read, workflows
 
-READERS = (workflow_file.READER, jobernetes.READER)
+_WORKFLOWS = (workflow_file.READER, jobernetes.READER)
+READERS = (run_file.reader(_WORKFLOWS), *_WORKFLOWS)
 
 
 def read_file(path: Path) -> Reading:

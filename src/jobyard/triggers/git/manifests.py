@@ -5,11 +5,11 @@ from __future__ import annotations
 import base64
 import binascii
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from jobyard.files import namespaces, plain, workflow_file
+from jobyard.files import namespaces, plain, run_file, workflow_file
 from jobyard.files.document import SIZE_LIMIT
 from jobyard.files.folder import show
 from jobyard.files.reading import Reading, read
@@ -21,6 +21,7 @@ from jobyard.model.workflow import Workflow
 from jobyard.triggers.git.layout import LINK, NAME_LIMIT, REGULAR, QueueFile, is_plain
 from jobyard.triggers.git.policy import Policy, beyond
 
+_READERS = (run_file.reader((workflow_file.READER,)), workflow_file.READER)
 _HIDE_AT_LEAST = 4
 """Shorter values are not hidden in logs: hiding every `1` would leave no log."""
 _SECRET_WORDS = ("password", "passwd", "secret", "token", "apikey", "api_key", "credential", "private")
@@ -32,6 +33,8 @@ class Bundle:
 
     workflow: Workflow
     objects: tuple[Manifest, ...] = ()
+    inputs: Mapping[str, Any] = field(default_factory=dict)
+    """The values of its parameters, as a run file gives them."""
 
 
 def refuse(file: QueueFile) -> str:
@@ -49,8 +52,9 @@ def refuse(file: QueueFile) -> str:
 
 def read_queued(path: Path, root: Path, policy: Policy) -> Bundle:
     """What the file asks for. Raises InvalidFiles, its paths relative to `root`."""
-    reading = read(path, (workflow_file.READER,), plain.read, root)
+    reading = read(path, _READERS, plain.read, root)
     findings = [*reading.findings, *_kinds(reading, policy), *beyond(reading.placed, policy)]
+    findings += [] if reading.errors else run_file.unanswerable(reading)
     workflow = reading.workflow
     if workflow is not None:
         namespace = workflow.namespace or policy.default_namespace
@@ -60,7 +64,7 @@ def read_queued(path: Path, root: Path, policy: Policy) -> Bundle:
         )
     if workflow is None or any(finding.is_error for finding in findings):
         raise InvalidFiles([_relative(finding, root) for finding in findings if finding.is_error])
-    return Bundle(workflow=workflow, objects=tuple(each.manifest for each in reading.objects))
+    return Bundle(workflow=workflow, objects=tuple(each.manifest for each in reading.objects), inputs=reading.inputs)
 
 
 def _kinds(reading: Reading, policy: Policy) -> list[Finding]:
@@ -110,6 +114,10 @@ def secrets(documents: list[Any]) -> list[str]:
             return
         if tree.get("kind") == "Secret":
             found.update(_values(tree))
+        given = tree.get("parameters")
+        for name, value in given.items() if isinstance(given, Mapping) else ():  # a run file's
+            if isinstance(value, str) and any(word in str(name).lower() for word in _SECRET_WORDS):
+                found.add(value)
         name = tree.get("name")
         if isinstance(name, str) and any(word in name.lower() for word in _SECRET_WORDS):  # a variable's, or a parameter's
             found.update(value for key in ("value", "default") if isinstance(value := tree.get(key), str))

@@ -1,7 +1,8 @@
-"""The files that a workflow names: looked up by their paths in the commit, each with its size before it is read, and within bounds."""
+"""The files that a workflow or a run of one names: looked up by their paths in the commit, each with its size before it is read, and within bounds."""
 
 from __future__ import annotations
 
+import asyncio
 import posixpath
 from collections.abc import Iterable, Mapping
 from typing import Any
@@ -29,12 +30,19 @@ class TooMuch(WrongInput):
 
 
 def needs_others(text: bytes) -> bool:
-    """Whether a file may name other files of the repository: only workflows do."""
-    return (b"manifest" in text or b"revert" in text) and b"jobyard.dev/" in text
+    """Whether a file may name other files of the repository: only workflows and runs of them do."""
+    return any(key in text for key in (b"manifest", b"revert", b"workflow")) and b"jobyard.dev/" in text
+
+
+async def collect(objects: Objects, commit: str, path: str, text: bytes) -> dict[str, bytes]:
+    """The files that a file at `path` names, and those that they name: a run names a workflow, which names manifests. Raises TooMuch, GitFailed."""
+    found = await gather(objects, commit, await asyncio.to_thread(named, text, path))
+    more = [each for flow, content in found.items() if needs_others(content) for each in await asyncio.to_thread(named, content, flow)]
+    return {**await gather(objects, commit, dict.fromkeys(more)), **found} if more else found
 
 
 def named(text: bytes, path: str) -> list[str]:
-    """The paths in the repository that a workflow at `path` names; none that leads out of it."""
+    """The paths in the repository that a file at `path` names; none that leads out of it."""
     found: dict[str, None] = {}
     for document in load(text, path)[0]:
         for name in _names(document.tree):
@@ -45,6 +53,8 @@ def named(text: bytes, path: str) -> list[str]:
 
 
 def _names(tree: Any) -> Iterable[str]:
+    if isinstance(tree, dict) and isinstance(tree.get("workflow"), str):
+        yield tree["workflow"]
     spec = tree.get("spec") if isinstance(tree, dict) else None
     steps = spec.get("steps") if isinstance(spec, dict) else None
     for step in steps if isinstance(steps, list) else ():

@@ -16,7 +16,7 @@ from jobyard.model.errors import GitFailed, InvalidFiles, Rejected, Unavailable,
 from jobyard.model.run import Run, RunRequest
 from jobyard.triggers.git.layout import Layout, Place, QueueFile
 from jobyard.triggers.git.manifests import Bundle, read_queued, refuse
-from jobyard.triggers.git.materials import gather, named, needs_others
+from jobyard.triggers.git.materials import collect, needs_others
 from jobyard.triggers.git.repository import Repository
 from jobyard.triggers.git.secrecy import READ_AT
 from jobyard.triggers.git.settings import Settings
@@ -108,7 +108,7 @@ class Preparation:
         files = {path: text}
         names_others = needs_others(text)
         if names_others:
-            files = {**await gather(self._repository.objects, tip, await asyncio.to_thread(named, text, path)), path: text}
+            files = {**await collect(self._repository.objects, tip, path, text), path: text}
         return await asyncio.to_thread(self._read_apart, files, path), names_others
 
     def _read_apart(self, files: Mapping[str, bytes], path: str) -> Bundle:
@@ -133,6 +133,7 @@ class Preparation:
             workflow=workflow,
             namespace=workflow.namespace or "",
             objects=wanted.objects,
+            inputs=wanted.inputs,
             held=True,
             origin=origin,
             key_names_workflow=True,

@@ -11,7 +11,7 @@ from jobyard.files.document import SIZE_LIMIT, load
 from jobyard.model.run import Run
 from jobyard.triggers.git.layout import QueueFile
 from jobyard.triggers.git.manifests import secrets
-from jobyard.triggers.git.materials import gather, named, needs_others
+from jobyard.triggers.git.materials import collect, needs_others
 from jobyard.triggers.git.objects import Objects, is_oid
 
 log = logging.getLogger("jobyard.git")
@@ -35,10 +35,9 @@ async def kept_secret(objects: Objects, file: QueueFile, run: Run, tip: str) -> 
         files = [(file.name, text) for text in texts.values()]
         for text in texts.values():
             if needs_others(text):
-                paths = await asyncio.to_thread(named, text, path or file.name)
                 if not await _has(objects, at or tip):
                     return None
-                files += (await gather(objects, at or tip, paths)).items()
+                files += (await collect(objects, at or tip, path or file.name, text)).items()
         return await asyncio.to_thread(_secrets, files)
     except Exception as error:
         log.info("what file %s keeps secret can't be read", file.name, exc_info=error)

@@ -1,0 +1,70 @@
+"""What does not fit a pydantic model, as findings with their places: for files of our own."""
+
+from __future__ import annotations
+
+from typing import Any, get_args
+
+from pydantic import BaseModel, ValidationError
+
+from jobyard.files.inspection import Inspection, word
+from jobyard.model.finding import did_you_mean
+from jobyard.model.template import Path as TreePath
+from jobyard.schema import spell
+
+
+def explain(inspection: Inspection, error: ValidationError, model: type[BaseModel], whole: str) -> None:
+    """Each of pydantic's findings, at its place and in our words. `whole`: what the document as a whole is called."""
+    said: set[tuple[TreePath, str]] = set()
+    for each in error.errors():
+        path: TreePath = tuple(part for part in each["loc"] if not _is_union_tag(part))
+        name = str(path[-1]) if path else "the file"
+        found = each.get("input")
+        if (path, each["type"]) in said:
+            continue
+        said.add((path, each["type"]))
+        match each["type"]:
+            case "extra_forbidden":
+                known = _fields(model, path[:-1])
+                hint = did_you_mean(name, known) or f"there are: {', '.join(known)}"
+                inspection.error(path, f'unknown key "{name}" in {spell(path[:-1]) or whole}', "", hint, key=True)
+            case "missing":
+                inspection.error(path[:-1], f"{spell(path)} is missing", "", "add it")
+            case "literal_error":
+                expected = each["ctx"]["expected"].replace("'", "")
+                inspection.error(
+                    path, f"{word(found)} as {spell(path)}", expected, did_you_mean(str(found), expected.replace(" or ", ", ").split(", "))
+                )
+            case "string_pattern_mismatch":
+                inspection.error(
+                    path, f"{word(found)} as {spell(path)}", "lower-case letters, digits and -, a letter or digit first and last"
+                )
+            case "value_error":
+                inspection.error(path, f"{word(found)} as {spell(path)}", str(each["msg"]).split(" is not ")[-1])
+            case _:
+                expected = (
+                    str(each["msg"])
+                    .removeprefix("Input should be ")
+                    .replace("a valid ", "a ")
+                    .replace("dictionary", "mapping")
+                    .replace("Input", "it")
+                )
+                inspection.error(path, f"{word(found)} as {spell(path) or whole}", expected)
+
+
+def _is_union_tag(part: str | int) -> bool:
+    return isinstance(part, str) and (part in ("str", "int", "float", "bool") or part.startswith(("dict[", "function-")))
+
+
+def _fields(model: type[BaseModel], path: TreePath) -> list[str]:
+    """The keys that the model knows at `path`."""
+    for part in path:
+        field = model.model_fields.get(str(part))
+        model = (_model_in(field.annotation) if field is not None else None) or model
+    return list(model.model_fields)
+
+
+def _model_in(annotation: Any) -> type[BaseModel] | None:
+    """The model that a field's type is made of: itself, or inside a list or an optional."""
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        return annotation
+    return next((found for each in get_args(annotation) if (found := _model_in(each)) is not None), None)
