@@ -20,7 +20,7 @@ from jobyard.local.queue import Key, WorkQueue
 from jobyard.local.requests import decode
 from jobyard.local.resources import CONFIG_MAPS, JOBS, PODS, Resource
 from jobyard.local.status import ApiError
-from jobyard.local.store import Change, Store
+from jobyard.local.store import LOG_SIZE, Change, Expired, Store
 from jobyard.schema.values import LARGEST, quantity
 
 Tree = dict[str, Any]
@@ -243,3 +243,17 @@ def test_variables_that_refer_to_each_other_have_an_end() -> None:
             pod_env.environment({"metadata": {}, "spec": {}}, container, lambda *_: secret)
     with pytest.raises(pod_env.ConfigError, match="comes to more than"):
         pod_env.expanded(["$(A)"] * 1000, {"A": "x" * 100_000})
+
+
+async def test_what_is_remembered_of_large_objects_has_an_end_and_so_has_what_waits_for_a_slow_reader() -> None:
+    store, size = Store(None), 1024 * 1024
+    slow, quick = store.subscribe("configmaps", bounded=True), store.subscribe("configmaps")
+    first = store.version
+    for number in range(LOG_SIZE // size * 3):
+        store.put("configmaps", {"metadata": {"name": "x", "namespace": "n"}, "data": {"k": f"{number}" + "x" * size}})
+    assert slow.is_over
+    assert len(slow.pending) == 0
+    assert len(quick.pending) == LOG_SIZE // size * 3, "our own controllers miss nothing"
+    with pytest.raises(Expired):
+        store.subscribe("configmaps", since=first)
+    assert len(store.subscribe("configmaps", since=store.version - 10).pending) == 10
