@@ -14,11 +14,12 @@ from hypothesis import strategies as st
 from jobyard.local import bodies, indexes, pod_env, times
 from jobyard.local.controller import drive
 from jobyard.local.cron_sync import schedule
+from jobyard.local.garbage import EventCollector
 from jobyard.local.indexes import Indexes
 from jobyard.local.objects import Objects
 from jobyard.local.queue import Key, WorkQueue
 from jobyard.local.requests import decode
-from jobyard.local.resources import CONFIG_MAPS, JOBS, PODS, Resource
+from jobyard.local.resources import CONFIG_MAPS, EVENTS, JOBS, PODS, Resource
 from jobyard.local.status import ApiError
 from jobyard.local.store import LOG_SIZE, Change, Expired, Store
 from jobyard.schema.values import LARGEST, quantity
@@ -257,3 +258,17 @@ async def test_what_is_remembered_of_large_objects_has_an_end_and_so_has_what_wa
     with pytest.raises(Expired):
         store.subscribe("configmaps", since=first)
     assert len(store.subscribe("configmaps", since=store.version - 10).pending) == 10
+
+
+async def test_events_go_an_hour_after_they_last_happened() -> None:
+    store, now = Store(None), times.now()
+    for name, seconds in (("old", -3601), ("new", -60), ("ahead", 10**15)):
+        metadata = {"name": name, "namespace": "n", "uid": name, "creationTimestamp": times.stamp(now)}
+        store.put("events", {"kind": "Event", "metadata": metadata, "lastTimestamp": times.stamp(times.after(now, seconds))})
+    changes = store.subscribe("events")
+    driving = asyncio.create_task(drive(Objects(store), EventCollector(Objects(store))))
+    async with asyncio.timeout(10):
+        (gone,) = await changes.wait()
+    driving.cancel()
+    assert (gone.type, gone.object["metadata"]["name"]) == ("DELETED", "old")
+    assert [each["metadata"]["name"] for each in Objects(store).list(EVENTS)] == ["ahead", "new"]
