@@ -14,11 +14,10 @@ import pytest
 from jobyard.cluster.client import HttpCluster, open_cluster
 from jobyard.cluster.kubeconfig import connect
 from jobyard.local import daemon
-from jobyard.local.container_runtime import LABEL
+from jobyard.local.container_runtime import LABEL, label_of
 from jobyard.local.runtime import Name
 from jobyard.model.diagnosis import diagnose
 from jobyard.model.job import outputs, read
-from jobyard.model.names import digest
 from jobyard.model.objects import EVENTS, JOBS, PODS, Job, Pod
 from jobyard.model.run import State
 from tests import containers
@@ -194,5 +193,5 @@ async def test_nothing_of_a_killed_cluster_goes_on(runtime: Name, tmp_path: Path
 
 
 def _containers(runtime: Name, folder: Path) -> list[str]:
-    words = [runtime, "ps", "--all", "--quiet", "--filter", f"label={LABEL}={digest(str(folder))}"]
+    words = [runtime, "ps", "--all", "--quiet", "--filter", f"label={LABEL}={label_of(folder)}"]
     return subprocess.run(words, check=True, capture_output=True, text=True).stdout.split()

@@ -17,7 +17,7 @@ import uvicorn
 from jobyard.local.api import Api
 from jobyard.local.controller import drive
 from jobyard.local.cron import CronController
-from jobyard.local.garbage import Furnisher, GarbageCollector, PodCollector
+from jobyard.local.garbage import EventCollector, Furnisher, GarbageCollector, PodCollector
 from jobyard.local.jobs import JobController
 from jobyard.local.kubelet import Kubelet, node
 from jobyard.local.objects import KEPT_NAMESPACES, Objects
@@ -69,7 +69,7 @@ async def open_local_cluster(
         )
         server = _Server(config)
         controllers = [group.create_task(kubelet.run())]
-        for part in (JobController, CronController, GarbageCollector, Furnisher, PodCollector):
+        for part in (JobController, CronController, GarbageCollector, Furnisher, PodCollector, EventCollector):
             controllers.append(group.create_task(drive(objects, part(objects))))
         serving = group.create_task(server.serve(sockets=[listener]))
         while not server.started:  # noqa: ASYNC110 - uvicorn has no event for it

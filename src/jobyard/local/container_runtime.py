@@ -43,6 +43,11 @@ class RuntimeMissing(JobyardError):
     why: str
 
 
+def label_of(folder: Path) -> str:
+    """What the containers of the cluster in a folder bear."""
+    return hashlib.sha256(str(folder).encode()).hexdigest()[:16]
+
+
 def full_reference(image: str) -> str:
     """An image's whole reference, as a node would pull it. Raises CannotRun (InvalidImageName)."""
     found = _REFERENCE.fullmatch(image)
@@ -119,7 +124,7 @@ class ContainerRuntime:
         self.name: Name = name
         self.version = version
         self._warden = warden
-        self._label = hashlib.sha256(str(folder).encode()).hexdigest()[:16]
+        self._label = label_of(folder)
         self._pulls: dict[str, asyncio.Lock] = {}
         self._env_files = folder / "env"
 

@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
+from datetime import datetime
 from itertools import islice
 from typing import Any
 
+from jobyard.local import times
 from jobyard.local.jobs import owners
 from jobyard.local.objects import FOREGROUND, ORPHAN, Objects, resource_of
 from jobyard.local.queue import Key, WorkQueue
-from jobyard.local.resources import CONFIG_MAPS, NAMESPACES, PODS, SERVICE_ACCOUNTS, Resource
+from jobyard.local.resources import CONFIG_MAPS, EVENTS, NAMESPACES, PODS, SERVICE_ACCOUNTS, Resource
 from jobyard.local.store import Change
 
 Tree = dict[str, Any]
 Ref = tuple[str, str, str]
 """Resource, namespace, name."""
 
+EVENTS_STAY = 3600
+"""Seconds that an event is kept."""
 ENDED_PODS = 12_500
 """How many pods that have ended are kept: as many as Kubernetes keeps."""
 
@@ -180,6 +184,36 @@ class PodCollector:
             pod = self._objects.find(PODS, namespace, name)
             if pod is not None:
                 self._objects.delete(PODS, pod)
+
+
+class EventCollector:
+    """Deletes events an hour after they last happened, as Kubernetes does."""
+
+    watches: tuple[Resource, ...] = (EVENTS,)
+
+    def __init__(self, objects: Objects) -> None:
+        self._objects = objects
+        self.queue: WorkQueue = WorkQueue()
+
+    def note(self, change: Change) -> None:
+        if change.type != "DELETED":
+            metadata = change.object["metadata"]
+            self.queue.add_at((metadata["namespace"], metadata["name"]), self._due(change.object))
+
+    def look(self, key: Key) -> None:
+        event = self._objects.find(EVENTS, key[0], key[1])
+        if event is None:
+            return
+        if self._due(event) <= times.now():
+            self._objects.delete(EVENTS, event)
+        else:
+            self.queue.add_at(key, self._due(event))
+
+    def _due(self, event: Tree) -> datetime:
+        """An hour after it last happened; after it was made, where somebody has written a time that is still to come."""
+        made = times.parse(event["metadata"]["creationTimestamp"])
+        last = times.parse(event.get("lastTimestamp") or event.get("eventTime") or event["metadata"]["creationTimestamp"])
+        return times.after(last if last <= times.now() else made, EVENTS_STAY)
 
 
 def _ref(resource: str, tree: Tree) -> Ref:

@@ -23,7 +23,8 @@ from jobyard.local.private import open_private
 
 Tree = dict[str, Any]
 
-LOG_LENGTH = 20_000
+LOG_LENGTH, LOG_SIZE = 20_000, 64 * 1024 * 1024
+"""How many changes, and bytes of them, are remembered: a large object may change as often as a small one."""
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS object (resource TEXT, namespace TEXT, name TEXT, body BLOB NOT NULL, PRIMARY KEY (resource, namespace, name)) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS counter (id INTEGER PRIMARY KEY CHECK (id = 0), version INTEGER NOT NULL);
@@ -44,24 +45,28 @@ class Change:
     resource: str
     object: Tree
     before: Tree | None
+    size: int = 0
+    """Bytes of the object."""
 
 
 class Subscription:
-    """The changes of some resources, in order, as they happen. `limit`: how many may wait to be taken; more end it."""
+    """The changes of some resources, in order, as they happen. `bounded`: twice as many as are remembered may wait to be taken; more end it."""
 
-    def __init__(self, resources: frozenset[str] | None, limit: int | None = None) -> None:
+    def __init__(self, resources: frozenset[str] | None, *, bounded: bool = False) -> None:
         self.resources = resources
         self.pending: deque[Change] = deque()
         self.is_over = False
-        self._limit = limit
+        self._bounded = bounded
+        self._size = 0
         self._news = asyncio.Event()
 
     def tell(self, change: Change) -> None:
         if self.is_over or (self.resources is not None and change.resource not in self.resources):
             return
         self.pending.append(change)
+        self._size += change.size
         self._news.set()
-        if self._limit is not None and len(self.pending) > self._limit:
+        if self._bounded and (len(self.pending) > 2 * LOG_LENGTH or self._size > 2 * LOG_SIZE):
             self.is_over = True
             self.pending.clear()
 
@@ -76,6 +81,7 @@ class Subscription:
                 return []
         changes = list(self.pending)
         self.pending.clear()
+        self._size = 0
         return changes
 
 
@@ -85,6 +91,7 @@ class Store:
     def __init__(self, path: Path | None) -> None:
         self._objects: dict[str, dict[tuple[str, str], Tree]] = {}
         self._log: deque[Change] = deque()
+        self._log_size = 0
         self._subscriptions: set[Subscription] = set()
         self._oldest = 1
         self._database: sqlite3.Connection | None = None
@@ -129,9 +136,10 @@ class Store:
         before = objects.get(key)
         self.version += 1
         tree = {**tree, "metadata": {**metadata, "resourceVersion": str(self.version)}}
+        body = msgspec.json.encode(tree)
         objects[key] = tree
-        self._write(resource, key, tree)
-        self._tell(Change(self.version, "MODIFIED" if before else "ADDED", resource, tree, before))
+        self._write(resource, key, body)
+        self._tell(Change(self.version, "MODIFIED" if before else "ADDED", resource, tree, before, len(body)))
         return tree
 
     def remove(self, resource: str, namespace: str, name: str) -> Tree | None:
@@ -145,27 +153,29 @@ class Store:
         self._tell(Change(self.version, "DELETED", resource, tree, before))
         return tree
 
-    def _write(self, resource: str, key: tuple[str, str], tree: Tree | None) -> None:
+    def _write(self, resource: str, key: tuple[str, str], body: bytes | None) -> None:
         if self._database is None:
             return
         with self._database as database:
             database.execute("BEGIN")
-            if tree is None:
+            if body is None:
                 database.execute("DELETE FROM object WHERE resource = ? AND namespace = ? AND name = ?", (resource, *key))
             else:
-                database.execute("INSERT OR REPLACE INTO object VALUES (?, ?, ?, ?)", (resource, *key, msgspec.json.encode(tree)))
+                database.execute("INSERT OR REPLACE INTO object VALUES (?, ?, ?, ?)", (resource, *key, body))
             database.execute("UPDATE counter SET version = ?", (self.version,))
 
     def _tell(self, change: Change) -> None:
         self._log.append(change)
-        if len(self._log) > LOG_LENGTH:
-            self._oldest = self._log.popleft().version
+        self._log_size += change.size
+        while len(self._log) > LOG_LENGTH or self._log_size > LOG_SIZE:
+            oldest = self._log.popleft()
+            self._oldest, self._log_size = oldest.version, self._log_size - oldest.size
         for subscription in self._subscriptions:
             subscription.tell(change)
 
-    def subscribe(self, *resources: str, since: int | None = None, limit: int | None = None) -> Subscription:
+    def subscribe(self, *resources: str, since: int | None = None, bounded: bool = False) -> Subscription:
         """The changes of `resources` (none named: of all) after version `since` (default: now). Raises Expired."""
-        subscription = Subscription(frozenset(resources) or None, limit)
+        subscription = Subscription(frozenset(resources) or None, bounded=bounded)
         if since is not None:
             if since < self._oldest:
                 raise Expired

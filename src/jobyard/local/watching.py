@@ -13,14 +13,12 @@ from jobyard.local import selectors
 from jobyard.local.objects import Objects
 from jobyard.local.requests import Request, Target
 from jobyard.local.status import ApiError
-from jobyard.local.store import LOG_LENGTH, Change, Expired
+from jobyard.local.store import Change, Expired
 
 Tree = dict[str, Any]
 
 BOOKMARK_EVERY = 30.0
 _DEFAULT_TIMEOUT = 1800.0
-_BEHIND = 2 * LOG_LENGTH
-"""Changes that may wait for a client to read them."""
 
 
 def stream(objects: Objects, request: Request, what: Target) -> AsyncIterator[bytes]:
@@ -53,7 +51,7 @@ async def _stream(objects: Objects, what: Target, matches: Callable[[Tree], bool
     store = objects.store
     end = asyncio.get_running_loop().time() + wish.seconds
     try:
-        changes = store.subscribe(what.resource.full_name, since=wish.since or None, limit=_BEHIND)
+        changes = store.subscribe(what.resource.full_name, since=wish.since or None, bounded=True)
     except Expired:
         expired = ApiError(410, f"too old resource version: {wish.since} ({store.version})")
         yield _line("ERROR", expired.body())
