@@ -10,7 +10,8 @@ from jobyard.engine.decision import Attempt
 from jobyard.model import names
 from jobyard.model.job import moment, outputs, owned_by, read
 from jobyard.model.objects import Job, Pod
-from jobyard.model.run import Reason, Role, State
+from jobyard.model.run import Role, State
+from jobyard.model.standing import has_run, stands
 from jobyard.model.workflow import Workflow
 
 STOP_MARGIN = timedelta(minutes=1)
@@ -44,18 +45,18 @@ def read_attempt(job: Job, pods: Collection[Pod], workflow: Workflow, *, run: st
         return None
     if not is_record and job.metadata.name != job_name(workflow, run, role, step, int(number)):
         return None  # people copy Jobs, labels and owner included
-    result = read(job)
-    if result.reason == Reason.WAITING_FOR_POD and any(pod.status.phase in ("Running", "Succeeded", "Failed") for pod in pods):
-        result = replace(result, state=State.RUNNING, reason="")  # the pod says so before its Job does
+    its_pods = list(pods)
+    result = stands(job, its_pods)
     stopping = annotations.get(names.STOP, "")
     if stopping and not result.state.is_end:
         result = replace(result, state=State.RUNNING, reason=stopping)  # on its way out: its pods get their time
     facts = result.facts() | {"job": job.metadata.name, "attempt": int(number)}
-    facts["outputs"] = outputs(list(pods)) if result.state is State.SUCCEEDED else None
+    facts["outputs"] = outputs(its_pods) if result.state is State.SUCCEEDED else None
     return Attempt(
         role=role,
         step=step,
         created=job.metadata.creation_timestamp or _EPOCH,
+        has_run=has_run(job, its_pods),
         stopping=stopping,
         resumed=bool(stopping) and job.spec.suspend is not True and read(job).finished is None,
         stop_deadline=_stop_deadline(job),

@@ -10,6 +10,7 @@ from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 from jobyard.engine.decision import Action, Attempt, Create, Decision, Delete, Kill, Observed, Slot, Stop, Write
+from jobyard.model.back_off import Tries
 from jobyard.model.run import Reason, Role, State, StepResult, StepView
 from jobyard.model.workflow import Cleanup, OnFailure, Retry, Step, When, Workflow
 
@@ -190,7 +191,7 @@ class _Look:
             if role is not Role.STEP:
                 continue
             step = self.workflow.by_name[name]
-            waits = newest.state is State.PENDING
+            waits = newest.state is State.PENDING and not newest.has_run  # between two tries it is pending too
             for allowed, reason in ((step.timeout, Reason.TIMEOUT), (step.start_timeout if waits else None, Reason.START_TIMEOUT)):
                 if allowed is None:
                     continue
@@ -231,7 +232,7 @@ class _Look:
             due = (attempts[-1].finished or attempts[-1].created) + step.retry.delay(len(attempts))
             if due > self.now:
                 self.wakes.append(due)
-                return view
+                return replace(view, tries=Tries(failed=view.attempt, of=step.retry.limit + 1, by="Jobyard", again=due))
             return None
         needs = [self.views[Role.STEP, need] for need in step.needs]
         # What its needs say comes before a cancel or a timeout: a step that was skipped stays so, whatever comes later.

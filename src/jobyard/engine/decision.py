@@ -19,6 +19,8 @@ class Attempt(StepResult):
     role: Role
     step: str
     created: datetime
+    has_run: bool = False
+    """A pod of it ran, whatever became of it."""
     stopping: str = ""
     """Why we have asked for its end; '' when we have not."""
     resumed: bool = False

@@ -23,12 +23,12 @@ from jobyard.engine.run_sight import RunSight
 from jobyard.engine.sight import JOB_NAME_LABEL
 from jobyard.engine.tries import Tried
 from jobyard.model import names
-from jobyard.model.diagnosis import Diagnosis, diagnose
 from jobyard.model.errors import CannotRerun, Forbidden, NoSuchPage, NoSuchRun, NotFound, RunDamaged
+from jobyard.model.explained import lone
 from jobyard.model.finding import did_you_mean
 from jobyard.model.job import job_of, owned_by
 from jobyard.model.objects import CONFIG_MAPS, EVENTS, JOBS, PODS, WHOLE_JOBS, ConfigMap, Event, Job, Kind, metadata_of
-from jobyard.model.run import Run, RunRequest, RunView
+from jobyard.model.run import Run, RunRequest, RunView, StepView
 
 PAGE = 50
 DAYS = 14
@@ -251,8 +251,8 @@ def _allowed(kind: Kind[Any]) -> AbstractContextManager[None]:
     return contextlib.suppress(Forbidden) if kind.plural in (CONFIG_MAPS.plural, EVENTS.plural) else contextlib.nullcontext()
 
 
-async def look_at_job(cluster: Cluster, namespace: str, name: str) -> tuple[Job, Diagnosis | None] | None:
-    """Any Job of the namespace, ours or not, with its diagnosis; None when there is no such Job."""
+async def look_at_job(cluster: Cluster, namespace: str, name: str) -> tuple[Job, StepView] | None:
+    """Any Job of the namespace, ours or not, and how it stands; None when there is no such Job."""
     if not names.is_object_name(name):
         return None
     try:
@@ -265,4 +265,4 @@ async def look_at_job(cluster: Cluster, namespace: str, name: str) -> tuple[Job,
     events: list[Event] = []
     with _allowed(EVENTS):
         events += [event for event in await cluster.list(EVENTS, namespace, fields="type=Warning") if event.involved_object.uid in about]
-    return job, diagnose(job, pods, events)
+    return job, lone(job, pods, events)

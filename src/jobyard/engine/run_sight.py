@@ -13,7 +13,7 @@ from jobyard.engine.attempt import read_attempt
 from jobyard.engine.decision import Attempt, Decision, Observed, Refusal, Slot
 from jobyard.engine.home import Record, StoredRequest
 from jobyard.model import names
-from jobyard.model.diagnosis import diagnose
+from jobyard.model.explained import explained
 from jobyard.model.job import read
 from jobyard.model.objects import ConfigMap, Event, Job, Pod
 from jobyard.model.run import Reason, Role, Run, RunView, State, StepResult, StepView
@@ -302,5 +302,4 @@ class RunSight:
         about: list[Event] = [*self.events.get(job.metadata.uid, {}).values()]
         for pod in pods:
             about += self.events.get(pod.metadata.uid, {}).values()
-        diagnosis = diagnose(job, pods, about)
-        return replace(view, diagnosis=diagnosis) if diagnosis else view
+        return explained(view, job, pods, about)

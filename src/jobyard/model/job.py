@@ -11,12 +11,13 @@ from typing import Any
 import msgspec
 
 from jobyard.model import names
+from jobyard.model.back_off import between_tries
 from jobyard.model.objects import Job, Manifest, OwnerReference, Pod, condition
 from jobyard.model.run import Reason, State, StepResult
 
 
 def read(job: Job) -> StepResult:
-    """How a Job stands, by its own status; `finished` is None while it goes on.
+    """How a Job stands, by its own status; `finished` is None while it goes on. `standing.stands` knows its pods too.
 
     It has ended when a condition of type Complete or Failed is True; SuccessCriteriaMet and FailureTarget come first and are not the
     end. A Job that we stopped has ended when it is suspended and its pods are gone: `active` and `terminating` are 0.
@@ -33,6 +34,8 @@ def read(job: Job) -> StepResult:
     if stopped and job.spec.suspend and suspended and not status.active and not status.terminating:
         state = State.CANCELLED if stopped == Reason.CANCELLED else State.FAILED
         return StepResult(state=state, reason=stopped, started=started, finished=suspended.last_transition_time)
+    if between_tries(job) is not None:
+        return StepResult(state=State.PENDING, reason=Reason.RETRY_BACK_OFF, started=started)
     if status.ready or status.succeeded or status.failed:
         return StepResult(state=State.RUNNING, started=started)
     return StepResult(state=State.PENDING, reason=Reason.SUSPENDED if job.spec.suspend else Reason.WAITING_FOR_POD, started=started)

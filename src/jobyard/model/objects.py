@@ -31,6 +31,8 @@ class Metadata(Object, frozen=True, kw_only=True):
     resource_version: str = ""
     creation_timestamp: datetime | None = None
     deletion_timestamp: datetime | None = None
+    deletion_grace_period_seconds: int | None = None
+    finalizers: tuple[str, ...] = ()
     labels: dict[str, str] = {}
     annotations: dict[str, str] = {}
     owner_references: tuple[OwnerReference, ...] = ()
@@ -51,6 +53,8 @@ def condition(conditions: Sequence[Condition], kind: str) -> Condition | None:
 
 class PodTemplateSpec(Object, frozen=True, kw_only=True):
     termination_grace_period_seconds: int | None = None
+    restart_policy: str | None = None
+    node_name: str | None = None
 
 
 class PodTemplate(Object, frozen=True, kw_only=True):
@@ -61,6 +65,8 @@ class JobSpec(Object, frozen=True, kw_only=True):
     parallelism: int | None = None
     completions: int | None = None
     backoff_limit: int | None = None
+    backoff_limit_per_index: int | None = None
+    managed_by: str | None = None
     active_deadline_seconds: int | None = None
     suspend: bool | None = None
     template: PodTemplate = PodTemplate()
@@ -72,6 +78,7 @@ class JobStatus(Object, frozen=True, kw_only=True):
     succeeded: int | None = None
     failed: int | None = None
     terminating: int | None = None
+    failed_indexes: str | None = None
     start_time: datetime | None = None
     completion_time: datetime | None = None
     conditions: tuple[Condition, ...] = ()
@@ -109,6 +116,7 @@ class ContainerState(Object, frozen=True, kw_only=True):
 
 class ContainerStatus(Object, frozen=True, kw_only=True):
     name: str = ""
+    ready: bool = False
     restart_count: int = 0
     state: ContainerState = ContainerState()
     last_state: ContainerState = ContainerState()
@@ -124,8 +132,37 @@ class PodStatus(Object, frozen=True, kw_only=True):
     container_statuses: tuple[ContainerStatus, ...] = ()
 
 
+class Resources(Object, frozen=True, kw_only=True):
+    """Amounts as their author wrote them, by the name of the resource."""
+
+    limits: dict[str, Any] = {}
+    requests: dict[str, Any] = {}
+
+
+class Container(Object, frozen=True, kw_only=True):
+    name: str = ""
+    image: str = ""
+    resources: Resources = Resources()
+
+
+class SchedulingGate(Object, frozen=True, kw_only=True):
+    name: str = ""
+
+
+class PodResourceClaim(Object, frozen=True, kw_only=True):
+    name: str = ""
+    resource_claim_name: str | None = None
+    resource_claim_template_name: str | None = None
+
+
 class PodSpec(Object, frozen=True, kw_only=True):
     node_name: str = ""
+    scheduler_name: str = ""
+    active_deadline_seconds: int | None = None
+    scheduling_gates: tuple[SchedulingGate, ...] = ()
+    resource_claims: tuple[PodResourceClaim, ...] = ()
+    init_containers: tuple[Container, ...] = ()
+    containers: tuple[Container, ...] = ()
 
 
 class Pod(Object, frozen=True, kw_only=True):

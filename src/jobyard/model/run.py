@@ -12,8 +12,9 @@ from typing import TYPE_CHECKING, Any
 from jobyard.model import names
 
 if TYPE_CHECKING:
+    from jobyard.model.back_off import Tries
+    from jobyard.model.cause import Diagnosis
     from jobyard.model.objects import Manifest
-    from jobyard.model.pod_diagnosis import Diagnosis
     from jobyard.model.workflow import Workflow
 
 
@@ -26,7 +27,8 @@ class State(StrEnum):
     PENDING = "pending"
     """In: the run's record exists, or the step waits (for a step, a limit, a back-off, a pod). Out: a pod runs, or an end."""
     RUNNING = "running"
-    """In: a pod of the Job is ready or has ended. Out: Kubernetes says Complete or Failed, somebody stops it, or the Job vanishes."""
+    """In: a pod of the Job runs or has succeeded. Out: Kubernetes says Complete or Failed, somebody stops it, the Job vanishes; or a pod
+    failed, none runs, and Kubernetes will make another (PENDING, RetryBackOff)."""
     SUCCEEDED = "succeeded"
     """In: the condition Complete is True (a run: every step that had to run succeeded)."""
     FAILED = "failed"
@@ -110,6 +112,10 @@ class StepView(StepResult):
     role: Role = Role.STEP
     needs: tuple[str, ...] = ()
     diagnosis: Diagnosis | None = None
+    tries: Tries | None = None
+    """Between two tries: how often it failed, and when it is tried again."""
+    last_lines: tuple[str, ...] = ()
+    """The end of its log, where somebody fetched it: of what failed, and of what is between two tries."""
 
 
 @dataclass(frozen=True, kw_only=True)

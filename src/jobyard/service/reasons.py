@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from datetime import datetime
 
-from jobyard.model.diagnosis import Diagnosis
-from jobyard.model.job import read
-from jobyard.model.objects import Job
+from jobyard.model.back_off import Tries
+from jobyard.model.cause import Cause, Diagnosis
 from jobyard.model.run import Reason, Role, RunView, State, StepView
+from jobyard.model.words import STATES, clause, words
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -19,10 +20,14 @@ class Answer:
     remedy: str = ""
     detail: str = ""
     diagnosis: Diagnosis | None = None
+    tries: Tries | None = None
+    """Between two tries: how often it failed, and when it is tried again."""
     name: str = ""
     """Of the run or the Job, as one would type it."""
     step: str = ""
     """The step that it is about, as it is printed."""
+    last_lines: tuple[str, ...] = ()
+    """The end of its log, where somebody fetched it."""
 
     @property
     def has_log(self) -> bool:
@@ -36,31 +41,31 @@ def title(step: StepView) -> str:
 
 def reason_of(step: StepView) -> str:
     """In one word why a step stands as it does, the same in text and JSON: what is wrong comes before what it waits for."""
-    if step.diagnosis and step.state is not State.RUNNING:
+    if step.diagnosis and step.state is not State.RUNNING and not step.tries:
         return step.diagnosis.reason
     return str(step.reason)
 
 
 def as_text(answer: Answer) -> list[str]:
-    """The answer in lines: the sentence, and below it what is known besides."""
-    lines = [answer.sentence]
-    lines += [f"  {part}" for part in (answer.detail, answer.remedy) if part]
-    return lines
+    """The answer in lines: the sentence, what to do; then the words of whoever said so."""
+    return [answer.sentence, *(f"  {line}" for part in (answer.remedy, answer.detail) for line in part.splitlines() if line.strip())]
+
+
+# --- a run ---
 
 
 def of_run(view: RunView) -> list[Answer]:
-    """Why a run stands where it stands: the steps that matter, or a word that all is well."""
-    failed = [step for step in view.steps if step.state in (State.FAILED, State.LOST)]
-    if failed:
-        return [_of_step(step, view) for step in failed]
+    """Why a run stands where it stands: the steps that matter, or a word that all is well. It never tells less than `of_job` of its Jobs."""
+    telling = [_of_step(step, view) for step in view.steps if _is_telling(step, view)]
+    if telling:
+        return telling
     if view.state is State.SUCCEEDED:
         return [Answer(about=view.name, sentence=f"Run {view.name} succeeded: all its steps did.")]
     if view.state is State.CANCELLED:
         return [Answer(about=view.name, sentence=f"Run {view.name} was cancelled.", remedy="Run the workflow again to start over.")]
-    if view.state is State.FAILED:
-        return [Answer(about=view.name, sentence=f"Run {view.name} failed: {_run_reason(view.reason)}.")]
-    if stuck := held_up(view):
-        return stuck
+    if view.state.is_end:
+        why = f" {words(view.reason)}." if view.reason else ""
+        return [Answer(about=view.name, sentence=f"Run {view.name} {_is(view.state)}.{why}")]
     running = [step for step in view.steps if step.state is State.RUNNING]
     if running:
         names = ", ".join(title(step) for step in running[:5]) + (f" and {len(running) - 5} more" if len(running) > 5 else "")
@@ -69,89 +74,117 @@ def of_run(view: RunView) -> list[Answer]:
     return [_of_step(step, view) for step in waiting[:1]] or [Answer(about=view.name, sentence=f"Run {view.name} has only just begun.")]
 
 
+def _is_telling(step: StepView, view: RunView) -> bool:
+    """Whether there is more to say of the step than that it runs, or waits as it should."""
+    if step.state in (State.FAILED, State.LOST):
+        return True
+    if view.state.is_end:
+        return False
+    waits_for_pod = step.reason == Reason.WAITING_FOR_POD and bool(step.message)
+    return _is_held_up(step) or waits_for_pod or (step.state is State.RUNNING and step.diagnosis is not None)
+
+
 def held_up(view: RunView) -> list[Answer]:
-    """What keeps steps from running that nothing in the run itself keeps: images, quotas, names."""
-    pending = (step for step in view.steps if step.state is State.PENDING)
-    return [_of_step(step, view) for step in pending if step.diagnosis or step.reason in (Reason.QUOTA_EXCEEDED, Reason.WAITING_FOR_NAME)]
+    """What keeps steps from running that nothing in the run itself keeps: images, quotas, names, failures before another try."""
+    return [_of_step(step, view) for step in view.steps if _is_held_up(step)]
 
 
-def _run_reason(reason: str) -> str:
-    return "its timeout passed" if reason == Reason.TIMEOUT else reason or "nobody knows why"
+def _is_held_up(step: StepView) -> bool:
+    if step.state is not State.PENDING:
+        return False
+    return bool(step.diagnosis or step.tries) or step.reason in (Reason.QUOTA_EXCEEDED, Reason.WAITING_FOR_NAME)
 
 
 def _of_step(step: StepView, view: RunView) -> Answer:
-    about = f"{view.name}/{step.name}"
-    head = f"Step {title(step)} "
-    if step.state in (State.FAILED, State.LOST):
-        sentence = step.diagnosis.sentence if step.diagnosis else step.message or f"it is {step.state} ({step.reason})"
-        remedy = (step.diagnosis.remedy if step.diagnosis else "") or _REMEDIES.get(step.reason, "")
-        detail = step.diagnosis.detail if step.diagnosis else ""
-        return Answer(
-            about=about,
-            sentence=f"{head}failed: {_lower(sentence)}",
-            remedy=remedy,
-            detail=detail,
-            diagnosis=step.diagnosis,
-            name=view.name,
-            step=title(step),
-        )
-    if step.diagnosis:
-        return Answer(
-            about=about,
-            sentence=f"{head}is not running: {_lower(step.diagnosis.sentence)}",
-            remedy=step.diagnosis.remedy,
-            detail=step.diagnosis.detail,
-            diagnosis=step.diagnosis,
-            name=view.name,
-            step=title(step),
-        )
-    unfinished = [need for need in step.needs if any(each.name == need and not each.state.is_end for each in view.steps)]
-    words = {
-        Reason.WAITING_FOR_STEP: f"waits for {', '.join(unfinished or step.needs) or 'another step'}.",
-        Reason.WAITING_FOR_LIMIT: "waits because as many Jobs of this run are active as its parallelism allows.",
-        Reason.WAITING_FOR_POD: "waits for its pod to start.",
-        Reason.RETRY_BACK_OFF: f"failed at attempt {step.attempt} and waits before the next.",
-        Reason.QUOTA_EXCEEDED: "waits because the namespace's quota has no room for its Job.",
-        Reason.WAITING_FOR_NAME: "waits until the name of its Job is free.",
-    }
-    sentence = (
-        head + words.get(Reason(step.reason), f"waits ({step.reason}).") if step.reason in list(Reason) else f"{head}waits ({step.reason})."
+    answer = replace(_explain(step, f"Step {title(step)}"), about=f"{view.name}/{step.name}", name=view.name, step=title(step))
+    if step.state is not State.PENDING or answer.remedy or step.reason == Reason.WAITING_FOR_POD:
+        return answer
+    if step.reason == Reason.WAITING_FOR_STEP:
+        unfinished = [need for need in step.needs if any(each.name == need and not each.state.is_end for each in view.steps)]
+        answer = replace(answer, sentence=f"Step {title(step)} waits for {', '.join(unfinished or step.needs) or 'another step'}.")
+    return replace(answer, remedy=f"If nothing drives the run any more: jobyard run --resume {view.name}")
+
+
+# --- a Job by itself ---
+
+
+def of_job(job: StepView) -> Answer:
+    """Why a Job of any origin stands where it stands."""
+    return _explain(job, f"Job {job.name}")
+
+
+# --- both ---
+
+
+def _explain(step: StepView, head: str) -> Answer:
+    found = step.diagnosis
+    common = Answer(
+        about=step.name,
+        name=step.name,
+        sentence="",
+        remedy=(found.remedy if found else "") or _REMEDIES.get(step.reason, ""),
+        detail=found.detail if found else "",
+        diagnosis=found,
+        tries=step.tries,
+        last_lines=step.last_lines,
     )
-    return Answer(
-        about=about, sentence=sentence, detail=step.message, remedy=f"If nothing drives the run any more: jobyard run --resume {view.name}"
-    )
+    if step.tries:
+        return replace(common, sentence=f"{head} {failed_so_often(step.tries, found)}; {next_try(step.tries)}.")
+    if step.state is State.RUNNING:
+        return replace(common, sentence=f"{head} is running, but not all is well. {found.sentence}" if found else f"{head} is running.")
+    if found:
+        return replace(common, sentence=f"{head} {_is(step.state)}. {found.sentence}")
+    if step.state is State.PENDING and step.reason == Reason.WAITING_FOR_POD and step.message:
+        return replace(common, sentence=f"{head} {_is(step.state)}. {step.message}")
+    if step.state is State.PENDING and step.reason == Reason.WAITING_FOR_LIMIT:
+        known = step.message or "as many Jobs of this run are active as its parallelism allows."
+        return replace(common, sentence=f"{head} {_is(step.state)}. {words(step.reason)}: {known[:1].lower()}{known[1:]}")
+    why = f" {words(step.reason)}." if step.reason else ""
+    return replace(common, sentence=f"{head} {_is(step.state)}.{why}", detail=step.message)
+
+
+def _is(state: State) -> str:
+    """A state as a sentence goes on with it."""
+    match state:
+        case State.PENDING:
+            return "is not running"
+        case State.CANCELLED:
+            return "was cancelled"
+        case State.LOST | State.RUNNING:
+            return f"is {STATES[state]}"
+        case State.SKIPPED:
+            return f"was {STATES[state]}"
+    return STATES[state]
+
+
+def failed_so_often(tries: Tries, found: Diagnosis | None) -> str:
+    """How often something failed, and why the last time."""
+    part = f" in part {tries.index}" if tries.index else ""
+    often = f"failed {tries.failed} of {tries.of} times" if tries.of is not None else f"failed {tries.failed} times"
+    return f"{often}{part}" + (f": {short(found)}" if found else "")
+
+
+def short(found: Diagnosis) -> str:
+    """A cause within a sentence, as short as it can be without saying less."""
+    if found.reason == Cause.EXIT_CODE and found.exit_code is not None:
+        return f"exit code {found.exit_code}"
+    told = found.sentence.removesuffix(".")
+    own = words(found.reason)
+    return clause(found.reason) + told.removeprefix(own) if told.startswith(own) else told
+
+
+def next_try(tries: Tries) -> str:
+    """Who tries again, and when."""
+    return f"{tries.by} tries again {_about(tries.again) if tries.again else 'soon'}"
+
+
+def _about(moment: datetime) -> str:
+    return f"about {moment.astimezone().strftime('%H:%M')}"
 
 
 _REMEDIES: dict[str, str] = {
     Reason.NAME_TAKEN: "Delete or rename the other Job, then run the workflow again.",
     Reason.REFUSED: "Correct the manifest; `jobyard check FILE` asks the cluster beforehand.",
     Reason.OUTPUT_MISSING: "Write a JSON object with that key to /dev/termination-log in the step that is asked.",
-    Reason.JOB_VANISHED: "Somebody or something deleted it; run the workflow again.",
+    Reason.JOB_VANISHED: "Run the workflow again.",
 }
-
-
-def of_job(job: Job, diagnosis: Diagnosis | None) -> Answer:
-    """Why a Job of any origin stands where it stands."""
-    name, ending = job.metadata.name, read(job)
-    if diagnosis:
-        verb = "failed" if ending.state.is_end else "is not running"
-        return Answer(
-            about=name,
-            sentence=f"Job {name} {verb}: {_lower(diagnosis.sentence)}",
-            remedy=diagnosis.remedy,
-            detail=diagnosis.detail,
-            diagnosis=diagnosis,
-            name=name,
-        )
-    words = {State.SUCCEEDED: "succeeded", State.RUNNING: "is running", State.PENDING: "waits for its pods to start"}
-    return Answer(about=name, sentence=f"Job {name} {words.get(ending.state, str(ending.state))}.")
-
-
-def _lower(sentence: str) -> str:
-    """A sentence as it goes on after a colon."""
-    first = sentence.split(" ", 1)[0]
-    return (
-        sentence
-        if first.isupper() or first in ("ConfigMap", "Secret", "ServiceAccount", "PersistentVolumeClaim")
-        else sentence[:1].lower() + sentence[1:]
-    )
