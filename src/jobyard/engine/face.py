@@ -24,7 +24,7 @@ from jobyard.engine.sight import JOB_NAME_LABEL
 from jobyard.engine.tries import Tried
 from jobyard.model import names
 from jobyard.model.errors import CannotRerun, Forbidden, NoSuchPage, NoSuchRun, NotFound, RunDamaged
-from jobyard.model.explained import lone
+from jobyard.model.explained import after, lone, owner_names
 from jobyard.model.finding import did_you_mean
 from jobyard.model.job import job_of, owned_by
 from jobyard.model.objects import CONFIG_MAPS, EVENTS, JOBS, PODS, WHOLE_JOBS, ConfigMap, Event, Job, Kind, metadata_of
@@ -177,11 +177,16 @@ async def _gather(cluster: Cluster, namespace: str, run: str) -> RunSight:
         owner = job_of(pod)
         if owner is not None and owner.uid in uids:
             seen.see_pod(owner.uid, pod)
-    about = {*uids, *(pod.metadata.uid for pods in seen.pods.values() for pod in pods.values())}
+    known = {*uids, *(pod.metadata.uid for pods in seen.pods.values() for pod in pods.values())}
     with _allowed(EVENTS):
         for event in await cluster.list(EVENTS, namespace, fields="type=Warning"):
-            if event.involved_object.uid in about:
+            about = event.involved_object
+            if about.uid in known:
                 seen.see_event(event)
+            elif about.kind == "Pod":  # it may be of one that is gone
+                for former in (seen.jobs[name] for name in owner_names(about.name) if name in seen.jobs):
+                    if after(event, former):
+                        seen.see_event(event, about=former.metadata.uid)
     return seen
 
 
@@ -261,8 +266,7 @@ async def look_at_job(cluster: Cluster, namespace: str, name: str) -> tuple[Job,
         return None
     found = await cluster.list(PODS, namespace, labels=f"{JOB_NAME_LABEL}={name}")
     pods = [pod for pod in found if (owner := job_of(pod)) and owner.uid == job.metadata.uid]
-    about = {job.metadata.uid, *(pod.metadata.uid for pod in pods)}
     events: list[Event] = []
     with _allowed(EVENTS):
-        events += [event for event in await cluster.list(EVENTS, namespace, fields="type=Warning") if event.involved_object.uid in about]
+        events += await cluster.list(EVENTS, namespace, fields="type=Warning")
     return job, lone(job, pods, events)

@@ -110,13 +110,14 @@ class RunSight:
         self._attempts.pop(job, None)
         self._where[pod.metadata.uid] = (job, pod.metadata.name)
 
-    def see_event(self, event: Event) -> list[str]:
-        """Says the uids of those that are kept no more."""
-        about = self.events[event.involved_object.uid]
-        about.pop(event.metadata.name, None)
-        about[event.metadata.name] = event
-        self._where[event.metadata.uid] = (event.involved_object.uid, event.metadata.name)
-        old = [about.pop(name).metadata.uid for name in list(about)[:-EVENTS_LIMIT]]
+    def see_event(self, event: Event, *, about: str = "") -> list[str]:
+        """Says the uids of those that are kept no more. `about`: the uid of what it is kept with, where that is not what it is about itself."""
+        place = about or event.involved_object.uid
+        kept = self.events[place]
+        kept.pop(event.metadata.name, None)
+        kept[event.metadata.name] = event
+        self._where[event.metadata.uid] = (place, event.metadata.name)
+        old = [kept.pop(name).metadata.uid for name in list(kept)[:-EVENTS_LIMIT]]
         for uid in old:
             self._where.pop(uid, None)
         return old
@@ -141,7 +142,9 @@ class RunSight:
                 return []
             del self.pods[place][name]
             self._attempts.pop(place, None)
-            gone = [uid, *(event.metadata.uid for event in self.events.pop(uid, {}).values())]
+            gone = [uid]
+            for event in self.events.pop(uid, {}).values():  # what kept it from running is told of its Job
+                gone += self.see_event(event, about=place)
         else:
             about = self.events.get(place, {})
             about.pop(name, None)

@@ -79,7 +79,7 @@ class Diagnosis:
     @property
     def has_log(self) -> bool:
         """Whether a container ran that may have written something."""
-        return bool(self.container) and (self.exit_code is not None or self.remedy == LOG_TELLS_MORE)
+        return bool(self.container) and self.reason != Cause.START_ERROR and (self.exit_code is not None or self.remedy == LOG_TELLS_MORE)
 
 
 Make = Callable[[str, str, str], Diagnosis]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import replace
 
@@ -23,7 +24,38 @@ def explained(view: StepView, job: Job, pods: Sequence[Pod], events: Sequence[Ev
     return replace(view, diagnosis=diagnosis, message=message, tries=tries)
 
 
+_POD = re.compile(r"(.+?)((?:-[0-9]+)?)-[bcdfghjklmnpqrstvwxz2456789]{5}")
+"""What the Job controller calls a pod: after its Job; in an indexed Job with its index; and five characters."""
+
+
+def owner_names(pod: str) -> tuple[str, ...]:
+    """The Jobs that a pod of this name may have been of: all that is left to tell by, once it is gone."""
+    found = _POD.fullmatch(pod)
+    if not found:
+        return ()
+    return (found[1], found[1] + found[2]) if found[2] else (found[1],)
+
+
+def after(event: Event, job: Job) -> bool:
+    """Whether the event was told while there was this Job, not an earlier one of its name."""
+    told, made = event.last_timestamp or event.event_time or event.metadata.creation_timestamp, job.metadata.creation_timestamp
+    return told is not None and made is not None and told >= made
+
+
+def concerns(event: Event, job: Job, pods: Sequence[Pod]) -> bool:
+    """Whether an event of the Job's namespace is about it or a pod of its, also one that is gone."""
+    about = event.involved_object
+    if about.uid and about.uid in (job.metadata.uid, *(pod.metadata.uid for pod in pods)):
+        return True
+    return about.kind == "Pod" and job.metadata.name in owner_names(about.name) and after(event, job)
+
+
 def lone(job: Job, pods: Sequence[Pod], events: Sequence[Event]) -> StepView:
-    """Any Job as it stands, ours or not, as if it were a step of its own name."""
+    """Any Job as it stands, ours or not, as if it were a step of its own name. `events`: any of its namespace."""
     name = job.metadata.name
-    return explained(StepView(name=name, **stands(job, pods).facts() | {"job": name}), job, pods, events)
+    return explained(
+        StepView(name=name, **stands(job, pods).facts() | {"job": name}),
+        job,
+        pods,
+        [event for event in events if concerns(event, job, pods)],
+    )

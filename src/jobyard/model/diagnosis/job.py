@@ -40,6 +40,8 @@ def diagnose(job: Job | None, pods: Sequence[Pod] = (), events: Sequence[Event] 
             sentence=sentence(Reason.SUSPENDED, "Kubernetes starts no pods for it"),
             remedy=f'Resume it: kubectl patch job {job.metadata.name}{where} --type=merge -p \'{{"spec":{{"suspend":false}}}}\'',
         )
+    if job.metadata.deletion_timestamp is not None:
+        return None
     for pod in newest_first:
         if found := waiting_pod(pod, _about(pod, warnings)):
             return found
