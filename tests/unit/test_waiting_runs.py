@@ -11,7 +11,7 @@ import msgspec
 import pytest
 
 from jobyard.contracts import Cluster
-from jobyard.engine import limits
+from jobyard.engine import home, limits
 from jobyard.engine.driver import Driver, Tools
 from jobyard.engine.ledger import Ledger
 from jobyard.engine.limiter import Limiter
@@ -19,7 +19,7 @@ from jobyard.engine.sight import Sight
 from jobyard.model import names
 from jobyard.model.errors import Forbidden, NoRoom, NotFound
 from jobyard.model.objects import JOBS, ConfigMap, Job, JobStatus, Kind, Manifest, Metadata
-from jobyard.model.run import State
+from jobyard.model.run import Reason, State
 from jobyard.model.workflow import Workflow
 from tests.faketime import in_fake_time
 from tests.unit.samples import COMPLETE, NOW, SECOND, changed, flow, job_record, manifest, map_record, request, served
@@ -44,6 +44,8 @@ class Server:
         """How many creates are refused for a full quota."""
         self.barred = False
         """We have no right to create Jobs."""
+        self.notes: list[str | None] = []
+        """Why runs wait, as it was written on their records; None where that was taken away."""
 
     async def create(self, kind: Kind[Any], namespace: str, tree: Manifest) -> Any:
         if self.barred and kind is JOBS:
@@ -60,6 +62,8 @@ class Server:
 
     async def patch(self, kind: Kind[Any], namespace: str, name: str, change: Manifest) -> Any:
         metadata = change.get("metadata", {})
+        if names.WAITS in (noted := metadata.get("annotations", {})):
+            self.notes.append(msgspec.json.decode(noted[names.WAITS])["reason"] if noted[names.WAITS] else None)
         old = self.made[name]
         version = int(old.metadata.resource_version) + 1
         self.made[name] = changed(old, version=version, labels=metadata.get("labels"), annotations=metadata.get("annotations"))
@@ -275,5 +279,25 @@ def test_a_right_that_is_missing_is_waited_for_and_a_command_gives_up(gives_up: 
         await asyncio.sleep(10)
         await yard.finish(driver)
         working.cancel()
+
+    in_fake_time(scene())
+
+
+def test_a_run_that_waits_for_long_says_so_on_its_record_once() -> None:
+    async def scene() -> None:
+        yard = Yard(gpu=1)
+        (first, one), (second, two) = (yard.drive(key) for key in ("first", "second"))
+        await asyncio.sleep(4)
+        assert yard.server.notes == [], "a moment is not worth a write"
+        await asyncio.sleep(60)
+        assert yard.server.notes == [Reason.WAITING_FOR_LIMIT]
+        assert home.read(second.seen.record, "n").reason == Reason.WAITING_FOR_LIMIT
+        await yard.finish(first)
+        yard.server.full = 20  # before its second Job is made: a hundred seconds
+        await yard.finish(second)
+        assert yard.server.notes == [Reason.WAITING_FOR_LIMIT, None, Reason.QUOTA_EXCEEDED, None], "what is over goes with other news"
+        assert home.read(second.seen.record, "n").reason == ""
+        for task in (one, two):
+            task.cancel()
 
     in_fake_time(scene())

@@ -224,7 +224,8 @@ class Actor:
                 self._sight.see(await self._cluster.patch(CONFIG_MAPS, self._namespace, name, {"data": data}))
             except NotFound:
                 self._sight.see(await self._cluster.create(CONFIG_MAPS, self._namespace, records.page(known, name, data)))
-        change = records.change(action, own, known)
+        waits = action.state is None and any(refusal.until is not None for refusal in self.refusals.values())
+        change = records.change(action, own, known, waits=waits)
         if change is not None:
             self._sight.see(await patch_this(self._cluster, CONFIG_MAPS, self._namespace, known, change))
 

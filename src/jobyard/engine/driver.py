@@ -6,15 +6,17 @@ What goes wrong with one run is told to whoever awaits it, and ends no other.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
 from jobyard.contracts import Clock, Cluster
+from jobyard.engine import home
 from jobyard.engine.act import Actor, seconds_until
 from jobyard.engine.decide import decide
-from jobyard.engine.decision import Decision
+from jobyard.engine.decision import Decision, Refusal
 from jobyard.engine.ledger import Ledger
 from jobyard.engine.limiter import Limiter
 from jobyard.engine.run_sight import RunSight
@@ -41,6 +43,8 @@ from jobyard.patience import CLUSTER
 
 log = logging.getLogger("jobyard.engine")
 
+NOTED_AFTER = 5.0
+"""Seconds that a Job which is due must have waited to be made before the run's record says so: a write."""
 PODS_LATE = timedelta(seconds=2)
 """How long the stream of pods must have been silent before a pod that it has not told of is asked for: two streams tell of a Job's end."""
 PODS_AT_LAST = timedelta(seconds=30)
@@ -97,6 +101,8 @@ class Driver:
         """Steps whose Jobs were asked for by name and are not there."""
         self._barred: float | None = None
         """Since when credentials or rights are missing, by the event loop's clock."""
+        self._waits: tuple[str, float] | None = None
+        """Why Jobs that are due are not made, in a word, and since when, by the event loop's clock."""
 
     def view(self) -> RunView | None:
         """The run as it stood at the last look; None before the first."""
@@ -227,6 +233,8 @@ class Driver:
         lacking = {full.scope for (role, step, _), full in actor.lacking.items() if (role, step) in waiting}
         self._tools.limiter.line_up(self.seen, lacking, self.offer_room)
         self._note_launch(decision, left)
+        waits = [each for (role, step, _), each in actor.refusals.items() if each.until is not None and (role, step) in waiting]
+        await self._note_waiting(waits)
         return left or actor.refusals != before
 
     def _note_launch(self, decision: Decision, left: bool) -> None:
@@ -241,6 +249,23 @@ class Driver:
             self.launched.exception()
         elif decision.state.is_end or (self.seen.jobs and not actor.refusals):
             self.launched.set_result(None)
+
+    async def _note_waiting(self, refusals: Sequence[Refusal]) -> None:
+        """Notes on the record why Jobs that are due are not made, once that has lasted: nobody else can see it. One write for each reason."""
+        seen, now = self.seen, asyncio.get_running_loop().time()
+        if not refusals or not seen.keeps or seen.is_gone:
+            self._waits = None
+            return
+        noted, first = home.waiting(seen.record), refusals[0]
+        if noted is not None and any(each.reason == noted.reason for each in refusals):
+            return
+        if self._waits is None or self._waits[0] != first.reason:
+            self._waits = (first.reason, now)
+        if now - self._waits[1] >= NOTED_AFTER:
+            self._waits = (first.reason, now)  # whatever is answered, it is tried again no sooner than after as long
+            with contextlib.suppress(Rejected, Unavailable):
+                tools = self._tools
+                tools.sight.see(await tools.ledger.change(seen.record, home.note_waiting(first.reason, first.message)))
 
     def _note_barred(self) -> None:
         actor = self._actor

@@ -15,6 +15,7 @@ from msgspec import structs
 from jobyard.contracts import Clock, Cluster, Page
 from jobyard.engine import home, tries
 from jobyard.engine.decide import decide
+from jobyard.engine.decision import Create
 from jobyard.engine.home import Record
 from jobyard.engine.logs import pods_of
 from jobyard.engine.pages import pages
@@ -22,6 +23,7 @@ from jobyard.engine.rerun import rerun, reveal
 from jobyard.engine.run_sight import RunSight
 from jobyard.engine.sight import JOB_NAME_LABEL
 from jobyard.engine.tries import Tried
+from jobyard.engine.waiting import refusals
 from jobyard.model import names
 from jobyard.model.errors import CannotRerun, Forbidden, NoSuchPage, NoSuchRun, NotFound, RunDamaged
 from jobyard.model.explained import after, lone, owner_names
@@ -141,14 +143,18 @@ def _parts(place: _Place) -> list[str]:
 
 async def view(cluster: Cluster, clock: Clock, namespace: str, run: str) -> RunView:
     """The run of this id or name as it stands. Raises NoSuchRun, RunDamaged."""
-    seen = await _gather(cluster, namespace, run)
-    return _view(clock, namespace, seen)
+    return await _view(cluster, clock, namespace, await _gather(cluster, namespace, run))
 
 
-def _view(clock: Clock, namespace: str, seen: RunSight) -> RunView:
-    if seen.workflow is None:
+async def _view(cluster: Cluster, clock: Clock, namespace: str, seen: RunSight) -> RunView:
+    workflow = seen.workflow
+    if workflow is None:
         raise RunDamaged(run=seen.record.metadata.name, namespace=namespace)
-    return seen.show(namespace, decide(seen.workflow, seen.observe({}), clock.now()))
+    decision = decide(workflow, seen.observe({}), clock.now())
+    due = [action for action in decision.actions if isinstance(action, Create)]
+    if due and (known := await refusals(cluster, clock, namespace, seen, workflow, due)):
+        decision = decide(workflow, seen.observe(known), clock.now())
+    return seen.show(namespace, decision)
 
 
 async def _gather(cluster: Cluster, namespace: str, run: str) -> RunSight:
@@ -194,7 +200,7 @@ async def tried(cluster: Cluster, clock: Clock, namespace: str, name: str) -> Tr
     """What was tried of a run, known by its id or name or by a Job of it; or of any other Job. Raises NoSuchRun, RunDamaged."""
     try:
         seen = await _gather(cluster, namespace, name)
-        return Tried(name=seen.record.metadata.name, view=_view(clock, namespace, seen), tries=tuple(tries.of_run(seen)))
+        return Tried(name=seen.record.metadata.name, view=await _view(cluster, clock, namespace, seen), tries=tuple(tries.of_run(seen)))
     except NoSuchRun as unknown:
         try:
             job = await cluster.get(JOBS, namespace, name)
@@ -203,7 +209,7 @@ async def tried(cluster: Cluster, clock: Clock, namespace: str, name: str) -> Tr
     with contextlib.suppress(NoSuchRun):
         seen = await _gather(cluster, namespace, job.metadata.labels.get(names.RUN) or name)
         if mine := [each for each in tries.of_run(seen) if each.job == name]:
-            return Tried(name=seen.record.metadata.name, view=_view(clock, namespace, seen), tries=tuple(mine), job=name)
+            return Tried(name=seen.record.metadata.name, view=await _view(cluster, clock, namespace, seen), tries=tuple(mine), job=name)
     return Tried(name=name, tries=tuple(tries.of_job(job, await pods_of(cluster, namespace, name))), job=name)
 
 
@@ -223,7 +229,7 @@ async def run_hint(cluster: Cluster, namespace: str, run: str) -> str:
 async def again(cluster: Cluster, clock: Clock, run: Run, key: str, *, failed_only: bool) -> RunRequest:
     """The request for a run that has ended, once more. Raises NotEnded, NothingFailed, CannotRerun, NoSuchRun."""
     seen = await _gather(cluster, run.namespace, run.name)
-    shown = _view(clock, run.namespace, seen)
+    shown = await _view(cluster, clock, run.namespace, seen)
     stored = seen.stored()
     if stored is None:
         raise RunDamaged(run=run.name, namespace=run.namespace)

@@ -18,7 +18,7 @@ from jobyard.model import names
 from jobyard.model.job import hand_back_ttl, moment
 from jobyard.model.job import read as read_job
 from jobyard.model.objects import ConfigMap, Job, Manifest, Metadata, Other
-from jobyard.model.run import Role, Run, RunRequest, State, StepResult
+from jobyard.model.run import Reason, Role, Run, RunRequest, State, StepResult
 from jobyard.model.template import Path
 from jobyard.model.workflow import Workflow
 
@@ -26,6 +26,8 @@ Record = ConfigMap | Job
 """The object that remembers a run."""
 
 ORIGIN_LIMIT = 20_000
+MESSAGE_LIMIT = 1000
+"""Characters of a message that a record keeps."""
 SUFFIXES = 9
 """How many ids are tried for a request whose name another request, or somebody else's object, has."""
 _EPOCH = datetime.fromtimestamp(0, UTC)
@@ -46,6 +48,13 @@ class StoredRequest(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=Tru
     carried: tuple[StoredResult, ...] = ()
     literals: tuple[Path, ...] = ()
     """Where in the manifest of its only Job `***` stands for what its trigger put there. An author's own `***` is no literal."""
+
+
+class Waiting(msgspec.Struct, frozen=True, kw_only=True):
+    """Why a run's Jobs that are due are not made: what who drives it noted for others."""
+
+    reason: str
+    message: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -161,7 +170,13 @@ def _going(seen: ConfigMap | Job | Other) -> StepResult:
     """How a run stands that has not ended, as far as its record says."""
     if isinstance(seen, Job):
         return read_job(seen)
-    return StepResult(state=State.RUNNING if seen.metadata.labels.get(names.STATE) == State.RUNNING else State.PENDING)
+    annotations = seen.metadata.annotations
+    if seen.metadata.labels.get(names.STATE) == State.RUNNING:
+        return StepResult(state=State.RUNNING)
+    if names.HELD in annotations or names.INCOMPLETE in annotations:
+        return StepResult(state=State.PENDING, reason=Reason.HELD if names.HELD in annotations else Reason.INCOMPLETE)
+    noted = waiting(seen)
+    return StepResult(state=State.PENDING, reason=noted.reason if noted else "")
 
 
 def end(seen: ConfigMap | Job | Other) -> End | None:
@@ -177,6 +192,20 @@ def end(seen: ConfigMap | Job | Other) -> End | None:
     if isinstance(seen, Job) and (result := read_job(seen)).state.is_end:
         return End(state=result.state, reason=result.reason, finished=result.finished)
     return None
+
+
+def waiting(seen: ConfigMap | Job | Other) -> Waiting | None:
+    """Why its Jobs that are due were not made, as its driver noted last; None where it noted nothing."""
+    try:
+        return msgspec.json.decode(seen.metadata.annotations.get(names.WAITS, ""), type=Waiting)
+    except (msgspec.MsgspecError, RecursionError):
+        return None
+
+
+def note_waiting(reason: str, message: str) -> Manifest:
+    """The merge patch that notes it."""
+    text = msgspec.json.encode(Waiting(reason=reason, message=message[:MESSAGE_LIMIT])).decode()
+    return {"metadata": {"annotations": {names.WAITS: text}}}
 
 
 def origin(metadata: Metadata) -> Mapping[str, str]:

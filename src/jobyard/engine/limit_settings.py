@@ -36,13 +36,19 @@ async def limit_names(cluster: Cluster, namespace: str) -> list[str]:
         return []
 
 
-async def list_limits(cluster: Cluster, clock: Clock, namespace: str) -> list[tuple[str, int | None, list[str]]]:
-    """Each limit by name, with its number where it is set and who holds a place, as the cluster has it now."""
+async def all_that_is_open(cluster: Cluster, namespace: str) -> Sight:
+    """The open runs, the limits and their places, as the cluster has them now. Of each run its record and its Jobs."""
     sight = Sight()
     for found in await cluster.list(CONFIG_MAPS, namespace, labels=names.WATCHED):
         sight.see(found)
     for job in await cluster.list(JOBS, namespace, labels=names.WATCHED):
         sight.see(job)
+    return sight
+
+
+async def list_limits(cluster: Cluster, clock: Clock, namespace: str) -> list[tuple[str, int | None, list[str]]]:
+    """Each limit by name, with its number where it is set and who holds a place, as the cluster has it now."""
+    sight = await all_that_is_open(cluster, namespace)
     limiter = Limiter(cluster, clock, namespace, sight)
     rows: dict[str, tuple[int | None, list[str]]] = {name: (number, []) for name, number in limits.numbers(sight.limits).items()}
     for run in sight.runs.values():

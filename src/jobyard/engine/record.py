@@ -16,7 +16,7 @@ from typing import Any
 import msgspec
 
 from jobyard.engine.decision import Slot, Write
-from jobyard.engine.home import StoredRequest, StoredResult, record_annotations, record_labels
+from jobyard.engine.home import MESSAGE_LIMIT, StoredRequest, StoredResult, record_annotations, record_labels
 from jobyard.model import names
 from jobyard.model.errors import WrongInput
 from jobyard.model.job import owner_reference
@@ -32,7 +32,6 @@ PAGE_STEPS = 120
 ROOM_FOR_RESULTS = 200_000
 """Bytes of compressed workflow beside which the record has room for a page of results."""
 _WORKFLOW = "workflow"
-MESSAGE_LIMIT = 1000
 _INFLATED_LIMIT = 256 * 1024 * 1024
 
 
@@ -115,23 +114,24 @@ def pages(results: Mapping[Slot, StepResult], record: ConfigMap, workflow: Workf
     return {name: _texts(some) for name, some in found.items()}
 
 
-def change(write: Write, data: Mapping[str, str], known: ConfigMap) -> dict[str, Any] | None:
-    """The merge patch of the record itself for a Write, `data` being what of its results belongs there; None when there is nothing.
+def change(write: Write, data: Mapping[str, str], known: ConfigMap, *, waits: bool = False) -> dict[str, Any] | None:
+    """The merge patch of the record itself for a Write, `data` being what of its results belongs there; None when there is nothing. Unless
+    the run `waits`, a note that it does goes with it.
 
     A state is written only onto the record as it was `known` when it was decided: of many processes that serve a run, one says how and
     when it ended, and the others read it. One that is behind must not call a run running that has ended; its results do no harm.
     """
-    if write.state is None:
-        if known.metadata.labels.get(names.STATE) != State.PENDING:
-            return {"data": dict(data)} if data else None
-        version = known.metadata.resource_version
-        return {"metadata": {"labels": {names.STATE: State.RUNNING}, "resourceVersion": version}, "data": dict(data)}
-    annotations = {names.REASON: write.reason, names.FINISHED: write.finished.isoformat() if write.finished else None}
-    labels = {names.STATE: write.state}
-    return {
-        "metadata": {"labels": labels, "annotations": annotations, "resourceVersion": known.metadata.resource_version},
-        "data": dict(data),
-    }
+    version = known.metadata.resource_version
+    over: dict[str, str | None] = {names.WAITS: None} if names.WAITS in known.metadata.annotations and not waits else {}
+    metadata: dict[str, Any] = {"annotations": over} if over else {}
+    if write.state is not None:
+        told = {names.REASON: write.reason, names.FINISHED: write.finished.isoformat() if write.finished else None}
+        metadata = {"labels": {names.STATE: write.state}, "annotations": over | told, "resourceVersion": version}
+    elif known.metadata.labels.get(names.STATE) == State.PENDING:
+        metadata |= {"labels": {names.STATE: State.RUNNING}, "resourceVersion": version}
+    elif not data:
+        return None
+    return {"data": dict(data), **({"metadata": metadata} if metadata else {})}
 
 
 def _stored(slot: Slot, result: StepResult) -> StoredResult:

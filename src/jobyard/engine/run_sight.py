@@ -69,8 +69,8 @@ class RunSight:
 
     @property
     def has_begun(self) -> bool:
-        """Whether a Job of it was made."""
-        return bool(self.jobs or self.missing or self.vanished) or any(result.job for result in self.results().values())
+        """Whether a Job of it was made. What was carried over was made for an earlier run: its workflow need not be read."""
+        return bool(self.jobs or self.missing or self.vanished) or any(result.job for result in self._recorded().values())
 
     def run(self, namespace: str) -> Run:
         """What the record says of the run."""
@@ -180,11 +180,18 @@ class RunSight:
 
     def results(self) -> Mapping[Slot, StepResult]:
         """What is recorded of the run's steps: what was carried over, what its record says, and its pages. Each is read once a version."""
+        if isinstance(self.record, Job) and self.released:
+            return self._released_result(self.record)
         stored = self.stored()
-        found = {(each.role, each.step): each.result for each in stored.carried} if stored else {}
+        carried = {(each.role, each.step): each.result for each in stored.carried} if stored else {}
+        return {**carried, **self._recorded()}
+
+    def _recorded(self) -> Mapping[Slot, StepResult]:
+        """What the record and its pages say."""
+        found: dict[Slot, StepResult] = {}
         record = self.record
         if isinstance(record, Job):
-            return self._released_result(record) if self.released else found
+            return found
         for each in (record, *(page for page in self.owned.values() if page.metadata.labels.get(names.ROLE) == "page")):
             name, version = each.metadata.name, each.metadata.resource_version
             known = self._results.get(name)

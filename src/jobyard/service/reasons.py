@@ -66,6 +66,9 @@ def of_run(view: RunView) -> list[Answer]:
     if view.state.is_end:
         why = f" {words(view.reason)}." if view.reason else ""
         return [Answer(about=view.name, sentence=f"Run {view.name} {_is(view.state)}.{why}")]
+    if view.reason in (Reason.HELD, Reason.INCOMPLETE):
+        sentence = f"Run {view.name} {_is(view.state)}. {words(view.reason)}."
+        return [Answer(about=view.name, sentence=sentence, remedy=_REMEDIES.get(view.reason, ""))]
     running = [step for step in view.steps if step.state is State.RUNNING]
     if running:
         names = ", ".join(title(step) for step in running[:5]) + (f" and {len(running) - 5} more" if len(running) > 5 else "")
@@ -85,20 +88,22 @@ def _is_telling(step: StepView, view: RunView) -> bool:
 
 
 def held_up(view: RunView) -> list[Answer]:
-    """What keeps steps from running that nothing in the run itself keeps: images, quotas, names, failures before another try."""
+    """What keeps steps from running that nothing in the run itself keeps: images, quotas, rights, names, failures before another try."""
     return [_of_step(step, view) for step in view.steps if _is_held_up(step)]
 
 
 def _is_held_up(step: StepView) -> bool:
     if step.state is not State.PENDING:
         return False
-    return bool(step.diagnosis or step.tries) or step.reason in (Reason.QUOTA_EXCEEDED, Reason.WAITING_FOR_NAME)
+    return bool(step.diagnosis or step.tries) or step.reason in (Reason.QUOTA_EXCEEDED, Reason.NO_RIGHT, Reason.WAITING_FOR_NAME)
 
 
 def _of_step(step: StepView, view: RunView) -> Answer:
     answer = replace(_explain(step, f"Step {title(step)}"), about=f"{view.name}/{step.name}", name=view.name, step=title(step))
-    if step.state is not State.PENDING or answer.remedy or step.reason == Reason.WAITING_FOR_POD:
+    if step.state is not State.PENDING or answer.remedy or (step.reason == Reason.WAITING_FOR_POD and step.job):
         return answer
+    if step.reason == Reason.WAITING_FOR_POD:
+        answer = replace(answer, sentence=f"Step {title(step)} may start, and its Job is not made yet.")
     if step.reason == Reason.WAITING_FOR_STEP:
         unfinished = [need for need in step.needs if any(each.name == need and not each.state.is_end for each in view.steps)]
         answer = replace(answer, sentence=f"Step {title(step)} waits for {', '.join(unfinished or step.needs) or 'another step'}.")
@@ -187,4 +192,5 @@ _REMEDIES: dict[str, str] = {
     Reason.REFUSED: "Correct the manifest; `jobyard check FILE` asks the cluster beforehand.",
     Reason.OUTPUT_MISSING: "Write a JSON object with that key to /dev/termination-log in the step that is asked.",
     Reason.JOB_VANISHED: "Run the workflow again.",
+    Reason.INCOMPLETE: "Whoever submitted it submits the same again: that completes it.",
 }
