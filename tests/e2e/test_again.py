@@ -10,7 +10,7 @@ from pathlib import Path
 import yaml
 
 from tests.e2e.conftest import Jobyard
-from tests.manifests import step, workflow
+from tests.manifests import job, step, workflow
 
 
 def write(folder: Path, tree: object) -> Path:
@@ -87,3 +87,11 @@ def test_clean_deletes_what_retention_says_and_no_more(jobyard: Jobyard, tmp_pat
     assert jobyard("show", kept).code == 0
     while kept not in jobyard("clean", "--older-than", "1s").out:  # until its second is over
         pass
+
+
+def test_clean_takes_a_run_whose_command_was_gone_when_it_ended(jobyard: Jobyard, tmp_path: Path) -> None:
+    (tmp_path / "j.json").write_text(json.dumps(job("left")))
+    left = jobyard("run", "--detach", "j.json", "-o", "json", cwd=tmp_path).lines[-1]["name"]
+    while left not in jobyard("clean", "--older-than", "1s").out:  # until its second is over
+        pass
+    assert jobyard("show", left).code == 2

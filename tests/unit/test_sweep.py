@@ -138,9 +138,9 @@ async def test_an_object_that_is_another_s_by_now_is_none_of_ours() -> None:
 async def test_a_source_s_unreleased_run_is_kept_as_long_as_its_source_is_there() -> None:
     asked = request("job", trigger="orders")
     job = msgspec.structs.replace(job_record(asked, "job"), status=DONE)
-    server = Server(unreleased("map", "orders"), job, unreleased("other", "gone"), unreleased("cli", "cli"))
+    server = Server(unreleased("map", "orders"), job, unreleased("other", "gone"))
     assert await swept(server, after=DAY + UNRELEASED - timedelta(seconds=1)) == []
-    assert await swept(server, after=400 * DAY, cared_for={"orders"}) == ["other", "cli"]
+    assert await swept(server, after=400 * DAY, cared_for={"orders"}) == ["other"]
     assert server.left() == ["map", "job"]
     assert await swept(server, after=400 * DAY) == ["map", "job"]
 
@@ -152,3 +152,14 @@ async def test_who_does_not_know_the_sources_leaves_all_their_unreleased_runs() 
     assert [run.uid for run in found] == ["page", "over", "cli"]
     assert await swept(server, after=400 * DAY, cared_for=None) == ["page", "over", "cli"]
     assert server.left() == ["orders"]
+
+
+async def test_a_person_s_run_whose_command_died_goes_like_any_other() -> None:
+    """Nobody has anything to let go of: its retention is not seven days longer."""
+    job = msgspec.structs.replace(job_record(request("detached", trigger="cli"), "detached"), status=DONE)
+    going = msgspec.structs.replace(job_record(request("goes on", trigger="cli"), "goes on"))
+    for cared_for in ((), None, {"orders"}):
+        server = Server(unreleased("cli", "cli"), unreleased("page", "page"), job, going)
+        assert await swept(server, after=DAY - timedelta(seconds=1), cared_for=cared_for) == []
+        assert await swept(server, cared_for=cared_for) == ["page", "detached", "cli"]
+        assert server.left() == ["goes on"], "it has not ended"

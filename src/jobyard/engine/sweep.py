@@ -51,14 +51,14 @@ async def _going(
     runs: dict[str, _Going] = {}
     told: set[str] = set()
     async for seen, kind in _records(cluster, namespace):
-        run = home.read(seen, namespace)
-        if not run.released and _is_cared_for(seen.metadata.labels.get(names.TRIGGER, ""), cared_for):
+        run, trigger = home.read(seen, namespace), seen.metadata.labels.get(names.TRIGGER, "")
+        if not run.released and _is_cared_for(trigger, cared_for):
             continue
         candidate = Candidate(
             id=run.uid,
             created=run.created,
             finished=(run.finished or run.created) if run.state.is_end else None,
-            released=run.released,
+            released=run.released or trigger in names.FACES,  # a person has nothing to let go of: only their command was gone too soon
             retention=home.retention(seen),
         )
         going = _Going(run=run, kind=kind)
