@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
+from dataclasses import replace
 from typing import cast
 
 import msgspec
@@ -172,5 +173,19 @@ def test_the_first_in_line_looks_again_by_itself_after_a_while() -> None:
         begun = asyncio.get_running_loop().time()
         await lines.wait("gpu", "a")
         assert asyncio.get_running_loop().time() - begun == PATIENCE
+
+    in_fake_time(scene())
+
+
+def test_nothing_is_kept_of_a_workflow_whose_runs_are_over() -> None:
+    async def scene() -> None:
+        yard = Yard()
+        for number in range(5):
+            one = replace(flow(max_runs=1), name=f"etl-{number}")
+            runs = [yard.submit(f"{number} {each}", one) for each in range(2)]
+            assert len(await yard.end_all(2)) == 2
+            await asyncio.gather(*runs)
+        limiter = yard.limiter
+        assert not (limiter._workflows or limiter._promised or limiter._visible or limiter.lines._waiting or limiter.lines._called)
 
     in_fake_time(scene())

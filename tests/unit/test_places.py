@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Any, cast
 
@@ -66,6 +67,12 @@ class Server:
     async def list(self, kind: Kind[Any], namespace: str, *, labels: str) -> list[ConfigMap]:
         self.lists += 1
         return [run for run in self.runs if kind.plural == "configmaps" and f"{names.RUN}={run.metadata.labels[names.RUN]}" in labels]
+
+    async def delete(self, kind: Kind[Any], namespace: str, name: str, *, uid: str = "", version: str = "") -> None:
+        found = self.made.get(name)
+        if found is not None and found.metadata.resource_version != version:
+            raise Conflict(action="delete", status=409, reason="Conflict", message=name)
+        self.made.pop(name, None)
 
     def holders(self, scope: str) -> dict[str, Place]:
         return limits.holders(self.made.get(Claim(scope=scope, limit=1, holder="").object_name))
@@ -239,5 +246,27 @@ def test_runs_that_go_on_when_a_limit_is_set_do_not_wait_for_each_other() -> Non
             sight.see(job_record(asked, asked.key))
         assert await process_.admit(going[0].run_id, flow()) is None
         assert isinstance(await process_.admit(going[1].run_id, flow()), Full), "one after the other: there is one place"
+
+    in_fake_time(scene())
+
+
+def test_who_held_the_places_of_a_workflow_that_is_gone_is_forgotten_and_who_takes_one_keeps_it() -> None:
+    async def scene() -> None:
+        server = Server()
+        limiter, sight = process(server, namespace=2)
+        old, taken = flow(max_runs=1), replace(flow(max_runs=1), name="taken")
+        for asked in (request("old", workflow=old), request("taken", workflow=taken)):
+            assert await limiter.admit(asked.run_id, asked.workflow) is None
+        await limiter.delete_idle()
+        assert len(server.made) == 3, "the namespace's own too"
+        going = job_record(request("going"))
+        sight.see(going)  # counts for the namespace
+        await asyncio.sleep(limits.IDLE.total_seconds())
+        other, _ = process(server, namespace=2)
+        assert await other.admit("run-again", taken) is None, "and our watch has not told of it yet"
+        await limiter.delete_idle()
+        assert server.holders("workflow/etl") == {}
+        assert set(server.holders("workflow/taken")) == {"run-again"}
+        assert len(server.made) == 2
 
     in_fake_time(scene())

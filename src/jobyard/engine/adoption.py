@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from jobyard.engine.drivers import Drivers
-from jobyard.engine.ledger import Ledger
+from jobyard.engine.elsewhere import Elsewhere
 from jobyard.engine.run_sight import RunSight
 from jobyard.engine.sight import Sight
 from jobyard.engine.tidying import Tidying
@@ -13,9 +13,9 @@ from jobyard.model import names
 class Adoption:
     """One namespace's part of it."""
 
-    def __init__(self, sight: Sight, ledger: Ledger, drivers: Drivers, tidying: Tidying) -> None:
+    def __init__(self, sight: Sight, elsewhere: Elsewhere, drivers: Drivers, tidying: Tidying) -> None:
         self._sight = sight
-        self._ledger = ledger
+        self._elsewhere = elsewhere
         self._drivers = drivers
         self._tidying = tidying
         self.is_on = False
@@ -23,7 +23,7 @@ class Adoption:
     async def run(self) -> None:
         """Drives every open run, and sees to what is over; until cancelled. Then nothing more is done."""
         self.is_on = True
-        self._ledger.ask_anew()  # another process may have led since
+        self._elsewhere.ask_anew()  # another process may have led since
         try:
             for seen in list(self._sight.runs.values()):
                 self.consider(seen)

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import functools
-from collections import defaultdict
+from collections import OrderedDict
 from collections.abc import Sequence
 from typing import Any
 
@@ -13,6 +12,7 @@ from jobyard.access import RECORDS
 from jobyard.contracts import Clock, Cluster
 from jobyard.engine import home, job_home
 from jobyard.engine import record as records
+from jobyard.engine.elsewhere import Elsewhere, Home
 from jobyard.engine.home import Record
 from jobyard.engine.patching import patch_this
 from jobyard.engine.run_sight import RunSight
@@ -30,8 +30,8 @@ KINDS: dict[tuple[str, str], Kind[Other]] = {
     ("v1", "Secret"): SECRETS,
 }
 """Kinds that need not be looked for."""
-Home = tuple[str, str]
-"""Where a request's record is: the kind of object, and what stands before the id in its name."""
+UNFINISHED_LIMIT = 1000
+"""How many Jobs are remembered that lack what their pods wait for: nobody may ever ask for such a run again."""
 
 
 class Ledger:
@@ -42,13 +42,9 @@ class Ledger:
         self._clock = clock
         self._namespace = namespace
         self._sight = sight
-        self._homes: defaultdict[str, dict[Home, bool]] = defaultdict(dict)
-        """From a trigger's label to the homes that its requests had, and whether it had runs elsewhere when that was asked."""
-
-        self._unfinished: dict[str, Job] = {}
+        self.elsewhere = Elsewhere(self._has_runs_elsewhere)
+        self._unfinished: OrderedDict[str, Job] = OrderedDict()
         """Jobs, by uid, that this ledger made and whose Secrets and ConfigMaps are not there yet."""
-        self._asking: defaultdict[str, asyncio.Lock] = defaultdict(asyncio.Lock)
-        """By a trigger's label: many that submit at once ask once."""
 
     # --- found ---
 
@@ -70,18 +66,8 @@ class Ledger:
         return [each for each in found if home.is_record(each)]
 
     async def _elsewhere(self, request: RunRequest, where: Home) -> Record | None:
-        """The request's record where it would not be made now: in the other home, or under another prefix.
-
-        A trigger's namespace is asked once for each home of its requests; only while it holds runs of it elsewhere, each request looks.
-        """
-        if request.key_names_workflow:
-            return None
-        label = names.label_value(request.trigger)
-        homes = self._homes[label]
-        async with self._asking[label]:
-            if where not in homes:
-                homes[where] = await self._has_runs_elsewhere(label, where)
-        if not homes[where] and len(homes) == 1:
+        """The request's record where it would not be made now: in the other home, or under another prefix."""
+        if request.key_names_workflow or not await self.elsewhere.may_be(names.label_value(request.trigger), where):
             return None
         for run in home.ids(request):
             found = await self._labelled(f"{names.RECORD_SELECTOR},{names.RUN}={run}")
@@ -99,10 +85,6 @@ class Ledger:
             if found or following:
                 return True
         return False
-
-    def ask_anew(self) -> None:
-        """What was said of runs elsewhere holds no more: another process may have made some, or more is seen than before."""
-        self._homes.clear()
 
     # --- made ---
 
@@ -123,6 +105,8 @@ class Ledger:
             )
         if not existed and request.objects:
             self._unfinished[made.metadata.uid] = made
+            while len(self._unfinished) > UNFINISHED_LIMIT:
+                self._unfinished.popitem(last=False)
         if names.ENDED not in made.metadata.labels:
             for each in request.objects:
                 await patiently(functools.partial(self._make_object, each, request, made))
@@ -270,18 +254,27 @@ class Ledger:
     # --- read, changed ---
 
     async def load(self, run: RunSight) -> bool:
-        """Whether the run's workflow can be read; parts of it that were not seen yet are asked for. Of a run that is not watched any more,
-        the pages too."""
-        if run.stored() is None and isinstance(run.record, ConfigMap):
+        """Whether the run's workflow can be read. What of its record was not seen is asked for, once: the watch may have told of it before the
+        record, and what comes so is not kept for long. A step whose result is not known would run again."""
+        if not run.is_whole and isinstance(run.record, ConfigMap):
             for name in records.part_names(run.record):
-                if name not in run.owned:
+                if run.stored() is None and name not in run.owned:
                     with contextlib.suppress(NotFound):
-                        run.see_owned(await self._cluster.get(CONFIG_MAPS, self._namespace, name))
-            if run.is_gone and names.PAGES in run.record.metadata.annotations:
+                        self._see_owned(run, await self._cluster.get(CONFIG_MAPS, self._namespace, name))
+            if names.PAGES in run.record.metadata.annotations:
                 selector = f"{names.SELECTOR},{names.RUN}={run.id},{names.ROLE}=page"
                 for page in await self._cluster.list(CONFIG_MAPS, self._namespace, labels=selector):
-                    run.see_owned(page)
-        return run.stored() is not None
+                    self._see_owned(run, page)
+        run.is_whole = run.stored() is not None
+        return run.is_whole
+
+    def _see_owned(self, run: RunSight, owned: ConfigMap) -> None:
+        """By way of what is seen where the run is watched: the watch may have told something newer meanwhile. A copy that somebody made is
+        owned by nobody, or by another."""
+        self._sight.see(owned)
+        is_mine = any(owner.uid == run.uid for owner in owned.metadata.owner_references)
+        if is_mine and owned.metadata.name not in run.owned:
+            run.see_owned(owned)
 
     async def change(self, record: Record, change: Manifest) -> Record:
         """Patches this very record. Raises NotFound, Conflict, Unavailable."""

@@ -117,6 +117,8 @@ class Limiter:
             for run in heapq.nsmallest(max(room, 0), waiting, key=self._age):
                 waiting[run]()
         self.lines.settle(scope)
+        if scope in self._workflows and not (waiting or self.lines.has(scope) or self._active(scope)):
+            self._workflows.pop(scope, None)
 
     def line_up(self, seen: RunSight, scopes: Collection[str], call: Callable[[], None]) -> None:
         """A run that everybody can see waits for a place in these scopes, in no others, and is told by `call` when there may be one. The
@@ -293,6 +295,19 @@ class Limiter:
         while len(self._noticed) > NOTICED_LIMIT:
             self._noticed.popitem(last=False)
         return limits.is_unused(place, noticed, now)
+
+    async def delete_idle(self) -> None:
+        """Deletes what says who holds the places of a limit that nobody has held for long: workflows come and go, and each may have had one.
+        Whoever takes a place in the same moment keeps it."""
+        for name, places in list(self._sight.places.items()):
+            scope = places.metadata.annotations.get(names.SCOPE, "")
+            held = limits.holders(places).values()
+            is_fresh = any(self._clock.now() - place.at < limits.IDLE for place in held)
+            if is_fresh or self._active(scope) or self._sight.jobs_of(scope):
+                continue
+            metadata = places.metadata
+            with contextlib.suppress(Conflict, NotFound):
+                await self._cluster.delete(CONFIG_MAPS, self._namespace, name, uid=metadata.uid, version=metadata.resource_version)
 
     async def _state(self, run: str) -> bool | None:
         """Whether a run that is not seen here is over; None when there is no such run."""

@@ -30,6 +30,8 @@ UNUSED = timedelta(minutes=2)
 """How long a place counts whose run, or Job, was noticed not to be there: its launch may be under way."""
 OLD = timedelta(minutes=10)
 """Age of such a place at which nobody need have noticed: no two clocks are as far apart."""
+IDLE = timedelta(days=1)
+"""How long after the last place was taken who held them is remembered, where none holds any."""
 LAUNCH = timedelta(minutes=1)
 """How long a place is good for a launch: one that takes longer takes the place anew."""
 

@@ -91,9 +91,17 @@ class Namespace:
         )
         self._drivers = Drivers(tools, self._spawn)
         self._tidying = Tidying(
-            cluster, clock, name, self.sight, self._drivers, self.release, retention=options.retention, triggers=options.triggers
+            cluster,
+            clock,
+            name,
+            self.sight,
+            self._drivers,
+            self.limiter,
+            self.release,
+            retention=options.retention,
+            triggers=options.triggers,
         )
-        self.adoption = Adoption(self.sight, self.ledger, self._drivers, self._tidying)
+        self.adoption = Adoption(self.sight, self.ledger.elsewhere, self._drivers, self._tidying)
 
     # --- submit ---
 
@@ -276,7 +284,7 @@ class Namespace:
     def note_config_maps(self, *, seen: bool) -> None:
         if self.sight.without_config_maps == seen:
             self.sight.without_config_maps = not seen
-            self.ledger.ask_anew()
+            self.ledger.elsewhere.ask_anew()
 
     def note_reach(self) -> None:
         self._drivers.note_reach()

@@ -36,6 +36,8 @@ class RunSight:
         """We are releasing it just now: the watch may tell so before the call is answered."""
         self.owned: dict[str, ConfigMap] = {}
         """The further parts and pages of the record, by name."""
+        self.is_whole = False
+        """All of them that there were are among what is seen."""
         self.jobs: dict[str, Job] = {record.metadata.name: record} if isinstance(record, Job) else {}
         self.pods: defaultdict[str, dict[str, Pod]] = defaultdict(dict)
         """By the uid of their Job: its name may have been another's before."""

@@ -24,7 +24,9 @@ JOB_NAME_LABEL = "batch.kubernetes.io/job-name"
 GONE_LIMIT = 10_000
 """How many uids of objects that are gone are remembered: an answer to a call of ours may tell of one after the watch has told its end."""
 EARLY_LIMIT = 2_000
-"""How many objects are kept whose owner was not seen yet. One that is dropped too soon is asked for by name before anything is decided."""
+"""How many objects are kept whose owner was not seen yet; a ConfigMap counts once more for each `WEIGHT` characters that it holds. One that is
+dropped too soon is asked for before anything is decided."""
+WEIGHT = 4096
 
 Seen = ConfigMap | Job | Pod | Event
 
@@ -207,10 +209,10 @@ class Sight:
         run = self._run_of.get(uid)
         if run is None and uid and uid not in self._gone:
             self._early.setdefault(uid, []).append(seen)
-            self._early_count += 1
+            self._early_count += _weight(seen)
             while self._early_count > EARLY_LIMIT:
                 _, dropped = self._early.popitem(last=False)
-                self._early_count -= len(dropped)
+                self._early_count -= sum(map(_weight, dropped))
         return run
 
     def _belongs(self, uid: str, run: RunSight) -> None:
@@ -219,7 +221,7 @@ class Sight:
             return
         self._run_of[uid] = run
         early = self._early.pop(uid, [])
-        self._early_count -= len(early)
+        self._early_count -= sum(map(_weight, early))
         for each in early:
             self.see(each)
 
@@ -231,7 +233,7 @@ class Sight:
     def _note_gone(self, uid: str) -> None:
         self._gone[uid] = None
         early = self._early.pop(uid, [])
-        self._early_count -= len(early)
+        self._early_count -= sum(map(_weight, early))
         while len(self._gone) > GONE_LIMIT:
             self._gone.popitem(last=False)
 
@@ -245,6 +247,13 @@ class Sight:
                 self.freed.add(scope)
                 if not self._active[scope]:
                     del self._active[scope]
+
+
+def _weight(seen: Seen) -> int:
+    """What an object that is kept early counts for: a part of a record may have a megabyte."""
+    if not isinstance(seen, ConfigMap):
+        return 1
+    return 1 + sum(len(text) for texts in (seen.data, seen.binary_data) for text in texts.values()) // WEIGHT
 
 
 def _is_known(seen: Seen, known: Seen | None) -> bool:

@@ -9,6 +9,7 @@ from datetime import timedelta
 
 from jobyard.contracts import Clock, Cluster
 from jobyard.engine.drivers import Drivers
+from jobyard.engine.limiter import Limiter
 from jobyard.engine.sight import Sight
 from jobyard.engine.sweep import delete_stopped, sweep
 from jobyard.model import names
@@ -33,6 +34,7 @@ class Tidying:
         namespace: str,
         sight: Sight,
         drivers: Drivers,
+        limiter: Limiter,
         release: Callable[[Run], Awaitable[None]],
         retention: timedelta | None,
         triggers: Collection[str],
@@ -43,6 +45,7 @@ class Tidying:
         self._namespace = namespace
         self._sight = sight
         self._drivers = drivers
+        self._limiter = limiter
         self._release = release
         self._retention = retention
         self._cared_for = {names.label_value(trigger) for trigger in triggers}
@@ -55,6 +58,7 @@ class Tidying:
             await self._try("deleted", delete_stopped(self._cluster, self._clock, self._namespace))
             if count % SWEEP_EVERY == 0:
                 await self._try("swept", sweep(self._cluster, self._clock, self._namespace, self._retention, cared_for=self._cared_for))
+                await self._try("forgotten", self._limiter.delete_idle())
             count += 1
             await asyncio.sleep(EVERY.total_seconds())
 
