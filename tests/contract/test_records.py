@@ -207,6 +207,7 @@ async def test_a_ttl_is_handed_back_from_each_job_s_own_end(
         for job in await cluster.list(JOBS, namespace)
     }
     assert ttls["a"] >= ttls["b"] + 5
+    assert await cluster.list(JOBS, namespace, labels=names.WATCHED) == [], "they leave the watch in the same write"
 
 
 async def test_a_job_whose_secret_is_refused_is_taken_back(cluster: HttpCluster, namespace: str) -> None:

@@ -120,8 +120,7 @@ def job_labels(run: str, trigger: str, role: str, step: str, attempt: int) -> di
 
 def release(record: Record, end: End, now: datetime) -> Manifest:
     """The merge patch by which the source lets go of a run that has ended: the TTL handed back, the record open no more."""
-    day = (end.finished or now).astimezone(UTC).date().isoformat()
-    labels = {names.OPEN: None, names.STATE: str(end.state), names.ENDED: day}
+    labels = {names.OPEN: None, names.STATE: str(end.state), names.ENDED: _day(end, now)}
     annotations = {names.RELEASED: now.isoformat(), names.REASON: end.reason, names.FINISHED: (end.finished or now).isoformat()}
     change: Manifest = {"metadata": {"labels": labels, "annotations": annotations}}
     back = hand_back_ttl(record, end.finished, now) if isinstance(record, Job) else None
@@ -130,6 +129,19 @@ def release(record: Record, end: End, now: datetime) -> Manifest:
     labels |= back["metadata"].get("labels") or {}
     annotations |= back["metadata"]["annotations"]
     return change | ({"spec": back["spec"]} if "spec" in back else {})
+
+
+def release_job(job: Job, end: End, now: datetime) -> Manifest | None:
+    """The merge patch by which a Job that a released run owns gets its TTL back; it leaves the watch in the same write. None where it has
+    none: that is worth no write."""
+    change = hand_back_ttl(job, read_job(job).finished or end.finished, now)
+    if change is not None:
+        change["metadata"].setdefault("labels", {})[names.ENDED] = _day(end, now)
+    return change
+
+
+def _day(end: End, now: datetime) -> str:
+    return (end.finished or now).astimezone(UTC).date().isoformat()
 
 
 # --- what is read ---

@@ -30,7 +30,6 @@ from jobyard.engine.tidying import Tidying
 from jobyard.engine.watches import Watches
 from jobyard.model import names
 from jobyard.model.errors import Conflict, Forbidden, NoSuchRun, NotEnded, NotFound, Unauthorized, Unavailable
-from jobyard.model.job import hand_back_ttl, read
 from jobyard.model.objects import CONFIG_MAPS, JOBS, ConfigMap, Event, Job, Pod
 from jobyard.model.parameters import resolve
 from jobyard.model.run import Outcome, Run, RunRequest, RunView, StepView
@@ -176,7 +175,7 @@ class Namespace:
                 self._see(await self._patiently(lambda: self.ledger.change(seen.record, kept)))
             return
         for job in list(seen.jobs.values()) if seen.keeps else ():
-            change = hand_back_ttl(job, read(job).finished or end.finished, now)
+            change = home.release_job(job, end, now)
             if change is not None:
                 with contextlib.suppress(NotFound):
                     await self._patiently(functools.partial(patch_this, self._cluster, JOBS, self._name, job, change))
