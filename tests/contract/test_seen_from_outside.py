@@ -58,7 +58,7 @@ async def test_a_run_that_waits_for_a_limit_is_seen_to_by_who_drives_nothing(
         second = await engine.submit(asked(flow))
         view = await face.view(cluster, CLOCK, namespace, second.name)
         assert (view.state, view.reason, view.steps[0].reason) == (State.PENDING, Reason.WAITING_FOR_LIMIT, Reason.WAITING_FOR_LIMIT)
-        assert f"The only place of limit gpu is taken, by {first.name}." in why(view)
+        assert f"the only place of limit gpu is taken, by {first.name}." in why(view)
         await until_noted(cluster, namespace, second)
         assert await listed(cluster, namespace, second) == Reason.WAITING_FOR_LIMIT
         await engine.cancel(first)
@@ -117,7 +117,7 @@ async def test_a_run_that_waits_for_a_quota_is_seen_to_by_who_drives_nothing(
         assert await listed(cluster, namespace, run) == Reason.QUOTA_EXCEEDED
         view = await face.view(cluster, CLOCK, namespace, run.name)
         assert (view.reason, view.steps[0].reason) == (Reason.QUOTA_EXCEEDED, Reason.QUOTA_EXCEEDED)
-        assert "no room for its Job" in why(view)
+        assert "Waiting for room in the namespace's quota" in why(view)
         assert "exceeded quota: q" in why(view)
         await cluster.call("DELETE", f"/api/v1/namespaces/{namespace}/resourcequotas/q", "delete a quota")
         assert (await engine.outcome(run)).state is State.SUCCEEDED

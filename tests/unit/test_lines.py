@@ -186,6 +186,7 @@ def test_nothing_is_kept_of_a_workflow_whose_runs_are_over() -> None:
             assert len(await yard.end_all(2)) == 2
             await asyncio.gather(*runs)
         limiter = yard.limiter
-        assert not (limiter._workflows or limiter._promised or limiter._visible or limiter.lines._waiting or limiter.lines._called)
+        kept = (limiter._workflows, limiter._promised, limiter._visible, limiter.lines._waiting, limiter.lines._called)
+        assert not any(kept)
 
     in_fake_time(scene())
