@@ -42,6 +42,8 @@ class Server:
         self.made: dict[str, Any] = {}
         self.full = 0
         """How many creates are refused for a full quota."""
+        self.hooked = 0
+        """How many, then, by an admission hook."""
         self.barred = False
         """We have no right to create Jobs."""
         self.notes: list[str | None] = []
@@ -53,6 +55,9 @@ class Server:
         if self.full:
             self.full -= 1
             raise NoRoom(action="create Job", status=403, reason="Forbidden", message="exceeded quota")
+        if self.hooked:
+            self.hooked -= 1
+            raise Forbidden(action="create Job", status=403, reason="Forbidden", message="the hook says no")
         name = tree["metadata"]["name"]
         self.made[name] = msgspec.convert(served(tree, name, 10), kind.struct)
         return self.made[name]
@@ -301,3 +306,22 @@ def test_a_run_that_waits_for_long_says_so_on_its_record_once() -> None:
             task.cancel()
 
     in_fake_time(scene())
+
+
+def test_a_run_that_waited_for_a_quota_and_a_right_has_its_three_tries_of_an_admission_hook() -> None:
+    async def scene(hooked: int, state: State) -> None:
+        yard = Yard(gpu=1)
+        yard.server.full, yard.server.hooked = 5, hooked
+        driver, task = yard.drive("first", flow(manifest()))
+        await asyncio.sleep(30)
+        yard.server.barred = True
+        await asyncio.sleep(30)
+        yard.server.barred = False
+        await asyncio.sleep(60)
+        if state is State.SUCCEEDED:
+            await yard.finish(driver)
+        assert driver.outcome.result().state is state
+        task.cancel()
+
+    in_fake_time(scene(2, State.SUCCEEDED))
+    in_fake_time(scene(3, State.FAILED))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections import Counter
+from collections import defaultdict
 from collections.abc import Mapping
 from datetime import datetime, timedelta
 
@@ -17,7 +17,7 @@ from jobyard.engine.ledger import Ledger
 from jobyard.engine.limiter import Limiter
 from jobyard.engine.limits import Full
 from jobyard.engine.patching import patch_this
-from jobyard.engine.refusal import LOOK_FOR_ROOM, judge
+from jobyard.engine.refusal import LOOK_FOR_ROOM, Tries, judge
 from jobyard.engine.run_sight import RunSight
 from jobyard.engine.sight import Sight
 from jobyard.model import names
@@ -66,7 +66,7 @@ class Actor:
         self._limiter = limiter
         self._run = run
         self._workflow = workflow
-        self._tries: Counter[Attempted] = Counter()
+        self._tries: defaultdict[Attempted, Tries] = defaultdict(Tries)
         self.refusals: dict[Attempted, Refusal] = {}
         self.lacking: dict[Attempted, Full] = {}
         """Which limits have no room for Jobs that are due."""
@@ -184,9 +184,8 @@ class Actor:
         )
 
     async def _judge(self, attempted: Attempted, refused: Rejected) -> Refusal:
-        self._tries[attempted] += 1
         may = await self._cluster.may("create", JOBS, self._namespace) if isinstance(refused, Forbidden) else None
-        verdict = judge(refused, self._tries[attempted], may, self._namespace)
+        verdict = judge(refused, self._tries[attempted].one_more(refused, may), may, self._namespace)
         until = self._clock.now() + verdict.wait if verdict.wait is not None else None
         return Refusal(reason=verdict.reason, message=verdict.message, until=until)
 

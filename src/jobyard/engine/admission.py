@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import timedelta
 
 from jobyard import access
@@ -14,7 +14,7 @@ from jobyard.engine import job_home
 from jobyard.engine.home import Record
 from jobyard.engine.ledger import Ledger, kind_of
 from jobyard.engine.limiter import Limiter
-from jobyard.engine.refusal import Verdict, judge
+from jobyard.engine.refusal import Tries, Verdict, judge
 from jobyard.engine.sight import Sight
 from jobyard.model.errors import Forbidden, Rejected, RightsUnavailable
 from jobyard.model.run import Reason, RunRequest
@@ -29,7 +29,11 @@ class _Attempt:
     """Its run may be one Job: nothing has kept it from starting at once."""
     begun: float
     """By the event loop's clock."""
-    tries: int = 0
+    full: int = 0
+    """How often another process had the place."""
+    barred: int = 0
+    """How often a right, or credentials, were missing."""
+    tries: Tries = field(default_factory=Tries)
 
 
 class Admission:
@@ -71,8 +75,8 @@ class Admission:
                     self._see(made)
                     return made, existed
                 # Another process has the place, or has just had it: its ConfigMap says so before we can see whose it is.
-                attempt.tries += 1
-                wait = CLUSTER.draw(attempt.tries)
+                attempt.full += 1
+                wait = CLUSTER.draw(attempt.full)
             except Rejected as refused:
                 wait = await self._wait(refused, request, attempt)
             finally:
@@ -95,9 +99,9 @@ class Admission:
         if refused.reason == Reason.NO_RIGHT:  # our own word: it can't be had in this namespace
             raise refused
         wants_to_know = request.waits or request.accepted
-        attempt.tries += 1
         verdict = await self._judge(refused, request, attempt.tries)
         if attempt.as_job and not wants_to_know and job_home.is_plain(request) and not self._sight.without_config_maps:
+            await self._ledger.withdraw(request)  # or it would run beside the other
             attempt.as_job = False
             return 0.0
         is_barred = verdict.reason == Reason.NO_RIGHT
@@ -110,16 +114,18 @@ class Admission:
         if is_barred and self._gives_up is not None:
             if asyncio.get_running_loop().time() - attempt.begun >= self._gives_up.total_seconds():
                 raise refused
-            return CLUSTER.draw(attempt.tries)
+            attempt.barred += 1
+            return CLUSTER.draw(attempt.barred)
         return verdict.wait.total_seconds()
 
-    async def _judge(self, refused: Rejected, request: RunRequest, tries: int) -> Verdict:
+    async def _judge(self, refused: Rejected, request: RunRequest, tries: Tries) -> Verdict:
         """What the refusal of a record, or of what stands beside it, means. Names the rights that are missing."""
         if not isinstance(refused, Forbidden):
-            return judge(refused, tries, None, self._namespace)
+            return judge(refused, tries.one_more(refused, None), None, self._namespace)
         wanted = [JOB_RECORDS, *(() if self._sight.without_config_maps else (RECORDS,))]
         for each in request.objects:
             wanted.append(access.to(await kind_of(self._cluster, each), "create", why="what the run brings with it"))
         missing = await lacking(self._cluster, self._namespace, wanted)
-        verdict = judge(refused, tries, None if missing is None else not missing, self._namespace)
+        may = None if missing is None else not missing
+        verdict = judge(refused, tries.one_more(refused, may), may, self._namespace)
         return replace(verdict, message=f"we may not {', '.join(missing)}") if missing else verdict

@@ -6,6 +6,7 @@ import contextlib
 import functools
 from collections import OrderedDict
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from jobyard.access import RECORDS
@@ -34,6 +35,15 @@ UNFINISHED_LIMIT = 1000
 """How many Jobs are remembered that lack what their pods wait for: nobody may ever ask for such a run again."""
 
 
+@dataclass(frozen=True, kw_only=True)
+class _Unfinished:
+    """A Job whose Secrets and ConfigMaps are perhaps not all there yet."""
+
+    job: Job
+    is_ours: bool
+    """This ledger made it: nobody else can have made what it needs."""
+
+
 class Ledger:
     """The records of one namespace."""
 
@@ -43,8 +53,8 @@ class Ledger:
         self._namespace = namespace
         self._sight = sight
         self.elsewhere = Elsewhere(self._has_runs_elsewhere)
-        self._unfinished: OrderedDict[str, Job] = OrderedDict()
-        """Jobs, by uid, that this ledger made and whose Secrets and ConfigMaps are not there yet."""
+        self._unfinished: OrderedDict[str, _Unfinished] = OrderedDict()
+        """By the Job's uid."""
 
     # --- found ---
 
@@ -103,23 +113,45 @@ class Ledger:
             made, existed = await self._take_name(
                 JOBS, request, lambda run: manifest if run == request.run_id else job_home.write_job(request, run)
             )
-        if not existed and request.objects:
-            self._unfinished[made.metadata.uid] = made
+        if request.objects and names.ENDED not in made.metadata.labels and not _has_run(made):
+            known = self._unfinished.get(made.metadata.uid)
+            self._unfinished[made.metadata.uid] = _Unfinished(job=made, is_ours=not existed or (known is not None and known.is_ours))
             while len(self._unfinished) > UNFINISHED_LIMIT:
                 self._unfinished.popitem(last=False)
-        if names.ENDED not in made.metadata.labels:
             for each in request.objects:
                 await patiently(functools.partial(self._make_object, each, request, made))
-        self._unfinished.pop(made.metadata.uid, None)
+            self._unfinished.pop(made.metadata.uid, None)
         return made, existed
 
     async def withdraw(self, request: RunRequest) -> None:
-        """Deletes the request's Job where this ledger made it and what its pods wait for is refused for good: nothing of it ever ran."""
-        for uid, job in list(self._unfinished.items()):
-            if home.same_request(job, request):
-                del self._unfinished[uid]
-                await self._cluster.delete(JOBS, self._namespace, job.metadata.name, uid=uid)
-                self._sight.forget(uid)  # whoever is told of the refusal finds no run: the watch may be a moment behind
+        """Deletes the request's Job where what its pods wait for is refused for good: nothing of it ever ran. Raises Unavailable, Conflict."""
+        for uid, unfinished in list(self._unfinished.items()):
+            if home.same_request(unfinished.job, request):
+                if unfinished.is_ours or await self._lacks_an_object(request):
+                    await patiently(functools.partial(self._delete_unused, unfinished.job))
+                self._unfinished.pop(uid, None)
+
+    async def _lacks_an_object(self, request: RunRequest) -> bool:
+        """Whether an object is known not to be there that the request's pods wait for. One may be refused (by a full quota) that is there."""
+        for each in request.objects:
+            try:
+                await self._cluster.get(await kind_of(self._cluster, each), self._namespace, str(each["metadata"]["name"]))
+            except NotFound:
+                return True
+            except Forbidden:
+                continue
+        return False
+
+    async def _delete_unused(self, job: Job) -> None:
+        """Deletes the Job unless a pod of it ran meanwhile. Raises Conflict: look again."""
+        uid, name = job.metadata.uid, job.metadata.name
+        try:
+            found = await self._cluster.get(JOBS, self._namespace, name)
+        except NotFound:
+            return
+        if found.metadata.uid == uid and not _has_run(found):
+            await self._cluster.delete(JOBS, self._namespace, name, uid=uid, version=found.metadata.resource_version)
+            self._sight.forget(uid)  # whoever is told of the refusal finds no run: the watch may be a moment behind
 
     async def find_job(self, request: RunRequest) -> Job | None:
         """The request's Job where its run is one already; None where it is not."""
@@ -310,6 +342,11 @@ def _belonging(manifest: Manifest, record: Record, trigger: str) -> Manifest:
     owner = owner_reference(record.metadata.name, record.metadata.uid, kind="Job" if isinstance(record, Job) else "ConfigMap")
     metadata |= {"labels": {**(metadata.get("labels") or {}), **labels}, "ownerReferences": [{**owner, "controller": False}]}
     return {**manifest, "metadata": metadata}
+
+
+def _has_run(job: Job) -> bool:
+    """Whether a pod of the Job ran: then all that its pods wait for was there."""
+    return bool(job.status.ready or job.status.succeeded or job.status.failed)
 
 
 def _age(record: Record) -> str:

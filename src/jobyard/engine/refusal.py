@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import dataclass
 from datetime import timedelta
 
@@ -27,8 +28,20 @@ class Verdict:
     wait: timedelta | None = None
 
 
+class Tries:
+    """How often a create was refused, each way by itself: a full quota, or a right that was missing, is no try of an admission hook."""
+
+    def __init__(self) -> None:
+        self._counts: Counter[tuple[type[Rejected], bool | None]] = Counter()
+
+    def one_more(self, error: Rejected, may: bool | None) -> int:
+        """Which refusal of this way it is, from 1. `may`: as for `judge`."""
+        self._counts[type(error), may] += 1
+        return self._counts[type(error), may]
+
+
 def judge(error: Rejected, tries: int, may: bool | None, namespace: str) -> Verdict:
-    """What the `tries`-th refusal of the same create means. `may`: whether a review says that we have the right; None when nobody knows."""
+    """What the `tries`-th refusal of the same create means (`Tries`). `may`: whether a review says that we have the right; None when nobody knows."""
     message = error.message
     match error:
         case NoRoom():

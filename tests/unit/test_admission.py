@@ -1,0 +1,139 @@
+"""How a request becomes a run when the cluster refuses something: what is left of it, and how often it is tried."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from typing import Any, cast
+
+import msgspec
+import pytest
+
+from jobyard.contracts import Cluster
+from jobyard.engine.admission import Admission
+from jobyard.engine.clock import SystemClock
+from jobyard.engine.ledger import Ledger
+from jobyard.engine.limiter import Limiter
+from jobyard.engine.sight import Sight
+from jobyard.model.errors import Conflict, Forbidden, JobyardError, NoRoom, NotFound, Rejected
+from jobyard.model.objects import Job, JobStatus, Kind, Manifest
+from jobyard.model.run import RunRequest
+from tests.faketime import in_fake_time
+from tests.unit.samples import changed, flow, manifest, request, served
+
+NO = Rejected(action="create Secret", status=405, reason="No", message="no Secrets here")
+FULL = NoRoom(action="create", status=403, reason="Forbidden", message="exceeded quota")
+HOOK = Forbidden(action="create", status=403, reason="Forbidden", message="the hook says no")
+
+
+class Server:
+    """Keeps what it is given, and refuses what `answers` says of the next creates of a kind."""
+
+    def __init__(self, **answers: list[JobyardError]) -> None:
+        self.answers = answers
+        self.made: dict[tuple[str, str], Any] = {}
+        self.sees_secrets = True
+        self.created: list[str] = []
+
+    async def create(self, kind: Kind[Any], namespace: str, tree: Manifest) -> Any:
+        if refusals := self.answers.get(kind.name):
+            raise refusals.pop(0)
+        key = (kind.name, tree["metadata"]["name"])
+        if key in self.made:
+            raise Conflict(action="create", status=409, reason="AlreadyExists", message=key[1])
+        self.made[key] = msgspec.convert(served(tree, key[1], 1), kind.struct)
+        self.created.append(kind.name)
+        return self.made[key]
+
+    async def get(self, kind: Kind[Any], namespace: str, name: str) -> Any:
+        if kind.name == "Secret" and not self.sees_secrets:
+            raise Forbidden(action="get Secret", status=403, reason="Forbidden", message="no right")
+        if (kind.name, name) not in self.made:
+            raise NotFound(action="get", status=404, reason="NotFound", message=name)
+        return self.made[kind.name, name]
+
+    async def delete(self, kind: Kind[Any], namespace: str, name: str, *, uid: str = "", version: str = "") -> None:
+        metadata = self.made[kind.name, name].metadata
+        if uid != metadata.uid or version not in ("", metadata.resource_version):
+            raise Conflict(action="delete", status=409, reason="Conflict", message=name)
+        del self.made[kind.name, name]
+
+    async def may(self, *_: Any, **__: Any) -> bool:
+        return True
+
+    def left(self) -> list[str]:
+        return sorted(kind for kind, _ in self.made)
+
+    def begin(self, *, ready: int = 0) -> None:
+        """The Job has a pod, ready or not."""
+        for key, job in self.made.items():
+            if isinstance(job, Job):
+                self.made[key] = msgspec.structs.replace(changed(job, version=7), status=JobStatus(active=1, ready=ready))
+
+    async def patch(self, kind: Kind[Any], namespace: str, name: str, change: Manifest) -> Any:
+        metadata = change["metadata"]
+        self.made[kind.name, name] = changed(self.made[kind.name, name], version=8, annotations=metadata.get("annotations"))
+        return self.made[kind.name, name]
+
+    async def list(self, *_: Any, **__: Any) -> list[Any]:
+        return []
+
+
+def door(server: Server) -> Admission:
+    cluster, clock, sight = cast(Cluster, server), SystemClock(), Sight()
+    ledger, limiter = Ledger(cluster, clock, "n", sight), Limiter(cluster, clock, "n", sight)
+    return Admission(cluster, "n", sight, ledger, limiter, sight.see, gives_up=None)
+
+
+def asked(**more: Any) -> RunRequest:
+    """A run of one Job that waits for a Secret which comes with it."""
+    first = request("k", key_names_workflow=True)
+    secret = {"apiVersion": "v1", "kind": "Secret", "metadata": {"name": f"p-{first.run_id}"}}
+    tree = manifest({"name": "A", "valueFrom": {"secretKeyRef": {"name": f"p-{first.run_id}", "key": "a"}}})
+    return request("k", workflow=flow(tree), objects=(secret,), key_names_workflow=True, **more)
+
+
+def test_a_job_that_a_crash_left_without_its_secret_is_taken_back_when_that_is_refused() -> None:
+    async def scene(change: Callable[[Server], None], left: list[str]) -> None:
+        server = Server(Secret=[NO] * 9)
+        with pytest.raises(Rejected, match="no Secrets here"):
+            await door(server).admit(asked())
+        assert server.left() == [], "by who made it"
+        server.answers = {"Secret": [asyncio.CancelledError()]}  # type: ignore[list-item]
+        with pytest.raises(asyncio.CancelledError):
+            await door(server).admit(asked())
+        assert server.left() == ["Job"], "its process died here"
+        server.answers = {"Secret": [NO] * 9}
+        change(server)
+        if left == ["Job"] and server.sees_secrets:  # what has run had all it needs
+            assert (await door(server).admit(asked()))[1]
+        else:
+            with pytest.raises(Rejected, match="no Secrets here"):
+                await door(server).admit(asked())
+        assert server.left() == left
+
+    in_fake_time(scene(lambda server: server.begin(), []))
+    in_fake_time(scene(lambda server: server.begin(ready=1), ["Job"]))
+    in_fake_time(scene(lambda server: setattr(server, "sees_secrets", False), ["Job"]))
+
+
+def test_a_run_that_a_person_sees_to_wait_is_not_one_job_and_a_record_beside_it() -> None:
+    async def scene() -> None:
+        server = Server(Secret=[NO])
+        record, existed = await door(server).admit(asked(waits=False))
+        assert not existed
+        assert not isinstance(record, Job)
+        assert server.left() == ["ConfigMap", "Secret"], "or the work would be done twice"
+
+    in_fake_time(scene())
+
+
+def test_a_source_that_waited_for_a_quota_has_its_three_tries_of_an_admission_hook() -> None:
+    async def scene(hooked: int) -> None:
+        server = Server(Job=[*[FULL] * 5, *[HOOK] * hooked])
+        await door(server).admit(request("k", key_names_workflow=True))
+        assert server.created == ["Job"]
+
+    in_fake_time(scene(2))
+    with pytest.raises(Forbidden, match="the hook says no"):
+        in_fake_time(scene(3))
