@@ -284,7 +284,7 @@ class _Budgeted(Through):
         self._clock = clock
 
     async def submit(self, request: RunRequest) -> Run:
-        while (until := self._budget.rest(await self._failed(), self._clock.now())) is not None:
+        while (until := self._budget.rest(await self._failed(request.namespace), self._clock.now())) is not None:
             why = f"{self._budget.failures} of its runs failed within {self._budget.within}"
             self._report.set(Stage.PAUSED, error=why, until=until)
             await asyncio.sleep((until - self._clock.now()).total_seconds())
@@ -292,11 +292,16 @@ class _Budgeted(Through):
         return await super().submit(request)
 
     async def release(self, run: Run, until: datetime | None = None) -> None:
-        failed = next((each.finished for each in await self.runs(self._trigger) if each.uid == run.uid and _failed(each)), None)
+        failed = next(
+            (each.finished for each in await self.runs(self._trigger, run.namespace) if each.uid == run.uid and _failed(each)), None
+        )
         counts = failed + self._budget.within if failed is not None else None
         await super().release(run, max(filter(None, (until, counts)), default=None))
 
-    async def _failed(self) -> list[datetime]:
+    async def _failed(self, namespace: str) -> list[datetime]:
+        """When runs failed, in all namespaces that are open and in this one, which after a restart may not be yet."""
+        if namespace:
+            await self.runs(self._trigger, namespace)
         return [run.finished for run in await self.runs(self._trigger) if _failed(run) and run.finished is not None]
 
 

@@ -189,6 +189,47 @@ async def test_what_failed_is_read_from_the_cluster_and_kept_while_it_counts() -
     assert engine.released == {"a": None, "b": None, "c": None}
 
 
+class Closed(Ended):
+    """An engine that has just started: it knows of a namespace once that was asked for."""
+
+    def __init__(self, state: State) -> None:
+        super().__init__(state)
+        self.opened: set[str] = set()
+
+    async def runs(self, trigger: str, namespace: str = "") -> list[Run]:
+        self.opened |= {namespace} - {""}
+        return [run for run in await super().runs(trigger) if run.namespace in self.opened]
+
+
+async def test_what_failed_in_a_namespace_that_is_not_open_yet_counts_too() -> None:
+    engine = Closed(State.FAILED)
+    engine.submitted = ["a", "b", "c"]
+    report, budget = Report("feeder", CLOCK), Budget(failures=3, within=timedelta(hours=1))
+
+    class Elsewhere:
+        name = "feeder"
+
+        async def run(self, engine: Engine) -> None:
+            await engine.submit(RunRequest(trigger="feeder", key="d", workflow=Workflow(name="w", steps=()), namespace="n"))
+
+    task = asyncio.create_task(FailureBudget(Elsewhere(), budget, report, CLOCK).run(engine))
+    await until(report, lambda: report.health.stage is Stage.PAUSED)
+    assert engine.submitted == ["a", "b", "c"]
+    task.cancel()
+    await asyncio.gather(task, return_exceptions=True)
+
+    engine.opened.clear()
+
+    class Hands:
+        name = "feeder"
+
+        async def run(self, handed: Engine) -> None:
+            await handed.release(engine._run("a", "feeder"))
+
+    await FailureBudget(Hands(), budget, report, CLOCK).run(engine)
+    assert engine.released["a"] is not None, "it still counts"
+
+
 class Feeder:
     """A trigger that submits one run after the other."""
 
