@@ -63,7 +63,7 @@ def test_manifests_that_a_workflow_names_are_judged_once_and_under_their_own_nam
     mistakes = said(tmp_path, x=text(flow), strong=text(PRIVILEGED), disk=text(HOST_PATH))
     assert [each.partition(",")[0] for each in mistakes] == [
         "strong.yaml:19:23: true as spec.template.spec.containers[0].securityContext.privileged",
-        "queued/../disk.yaml:22:11: a mapping as spec.template.spec.volumes[0].hostPath",
+        "disk.yaml:22:11: a mapping as spec.template.spec.volumes[0].hostPath",
     ]
 
 
