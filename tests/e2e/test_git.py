@@ -7,7 +7,9 @@ import hashlib
 import hmac
 import json
 import os
+import pty
 import queue
+import select
 import signal
 import subprocess
 import threading
@@ -27,7 +29,7 @@ from jobyard.model.objects import CONFIG_MAPS, SECRETS
 from tests.conftest import ClusterUnderTest
 from tests.e2e.conftest import COMMAND, Answer, Jobyard, environment
 from tests.git.remotes import NO_CONFIG, Person, git, subjects, tree
-from tests.manifests import job
+from tests.manifests import job, step, workflow
 from tests.ports import free_port
 
 BOUND = 100.0
@@ -219,6 +221,33 @@ def test_watch_hears_of_pushes_and_follows_runs(serve: Serve, remote: Path, tmp_
     assert tell(commit) == tell(commit) == (200, "OK")
     watching.until("a.yaml  processing → succeeded")
     assert tree(remote) == {"a.yaml": "succeeded"}
+
+
+def test_a_terminal_shows_files_with_the_steps_of_their_runs(credentials: Path, space: str, remote: Path, tmp_path: Path) -> None:
+    person = Person(remote, tmp_path / "person")
+    flow = workflow("etl", step("extract", "echo row 7; sleep 3"), step("load", "true", "extract"))
+    person.write("queued/etl.yaml", yaml.safe_dump(flow))
+    person.push()
+    ours, theirs = pty.openpty()
+    words = ["git", "watch", "--repository", str(remote), "--branch", "main", "--kubeconfig", str(credentials), "-n", space]
+    env = environment(XDG_CACHE_HOME=str(tmp_path / "cache"), COLUMNS="80", LINES="24", TERM="xterm", **NO_CONFIG)
+    watching = subprocess.Popen([*COMMAND, *words], stdin=theirs, stdout=theirs, stderr=theirs, env=env)
+    os.close(theirs)
+    seen = b""
+    try:
+        for awaited in ("queued → processing", "▸ extract", "row 7", "· load", "WaitingForStep", "processing → succeeded"):
+            while awaited.encode() not in seen:
+                assert select.select([ours], [], [], BOUND)[0], f"{awaited} was not shown: {seen.decode()}"
+                seen += os.read(ours, 65536)
+        watching.send_signal(signal.SIGINT)
+        while b"Interrupted. Runs that have begun go on" not in seen:
+            assert select.select([ours], [], [], BOUND)[0]
+            seen += os.read(ours, 65536)
+        assert watching.wait(60) == 130
+    finally:
+        watching.kill()
+        watching.wait()
+        os.close(ours)
 
 
 def test_says_what_keeps_a_job_from_running(serve: Serve, under_test: ClusterUnderTest, space: str, remote: Path, tmp_path: Path) -> None:

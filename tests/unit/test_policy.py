@@ -62,8 +62,8 @@ def test_manifests_that_a_workflow_names_are_judged_once_and_under_their_own_nam
     flow = workflow("flow", *steps, {"name": "c", "job": {"spec": job("c")["spec"]}, "revert": "../disk.yaml"})
     mistakes = said(tmp_path, x=text(flow), strong=text(PRIVILEGED), disk=text(HOST_PATH))
     assert [each.partition(",")[0] for each in mistakes] == [
-        "queued/../strong.yaml:19:23: true as spec.template.spec.containers[0].securityContext.privileged",
-        "queued/../disk.yaml:22:11: a mapping as spec.template.spec.volumes[0].hostPath",
+        "strong.yaml:19:23: true as spec.template.spec.containers[0].securityContext.privileged",
+        "disk.yaml:22:11: a mapping as spec.template.spec.volumes[0].hostPath",
     ]
 
 

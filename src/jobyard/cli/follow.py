@@ -71,7 +71,7 @@ async def follow(engine: ClusterEngine, run: Run, target: Target, screen: Screen
     """Shows the run until it ends. The first Ctrl-C leaves it to itself and says how to come back; a second one soon after cancels it.
     SIGTERM leaves at once; a run that lives only as long as we do is cancelled."""
     async with asyncio.TaskGroup() as tasks:
-        tails = Tails(target.cluster, target.namespace, tasks)
+        tails = Tails(target.cluster, tasks)
         drawing = tasks.create_task(_draw(engine, run, tails, screen, clock))
         ending = tasks.create_task(_outcome(engine, run))
         try:

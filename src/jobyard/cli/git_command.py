@@ -89,18 +89,25 @@ def process(wait: bool, git: GitOptions, serve: ServeOptions, target: TargetOpti
 
 
 async def _process(git: GitOptions, serve: ServeOptions, options: TargetOptions, output: str, wait: bool) -> int:
+    from contextlib import nullcontext
+
+    from jobyard.cli.git_live import live_files
+    from jobyard.engine.clock import SystemClock
     from jobyard.service.git import open_trigger
 
-    ends = Ends(print_move_json if output == "json" else print_move)
-    async with open_trigger(git, serve, options, ends.say, warn) as (trigger, engine):
-        done = await (trigger.run_until_idle(engine) if wait else trigger.run_once(engine))
+    live = live_files(SystemClock()) if wait and output == "text" else None
+    move = live.move if live else print_move_json if output == "json" else print_move
+    ends, told = Ends(move), live.note if live else lambda _: None
+    async with open_trigger(git, serve, options, ends.say, live.say if live else warn, told=told) as (trigger, engine):
+        async with live.drawn(engine, trigger) if live else nullcontext():
+            done = await (trigger.run_until_idle(engine) if wait else trigger.run_once(engine))
         if output == "text" and not (done.moves or wait):
             click.echo("Nothing to move." if done.running or done.waiting else "Nothing is queued or running.", err=True)
         if output == "text" and (done.running or done.waiting):
             click.echo(f"{done.running} running, {done.waiting} waiting in the queue.", err=True)
     if not wait or not ends.bad:
         return 0
-    click.echo(ends.told(), err=True)
+    say(ends.told())
     return 1
 
 

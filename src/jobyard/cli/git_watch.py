@@ -7,14 +7,13 @@ import contextlib
 import functools
 import os
 import signal
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
 
-import rich_click as click
-
+from jobyard.cli.git_live import live_files
 from jobyard.cli.git_moves import print_move, print_move_json, warn
 from jobyard.cli.hints import say
 from jobyard.contracts import Clock
@@ -55,13 +54,13 @@ class PortTaken(WrongInput):
 async def keep_watching(git: GitOptions, serve: ServeOptions, options: TargetOptions, watch: WatchOptions) -> None:
     """Serves the repository until interrupted or terminated. The runs go on."""
     clock, is_json = SystemClock(), watch.output == "json"
-    tell = functools.partial(say, err=is_json)
     more: dict[str, Any] = {"poll": watch.poll, "drop_duplicates": watch.drop_duplicates}
+    live = None if is_json else live_files(clock)
+    move = live.move if live else print_move_json if is_json else print_move
+    tell, warn_ = (live.say, live.say) if live else (functools.partial(say, err=is_json), warn)
+    more["told"] = live.note if live else lambda _: None
     async with (
-        open_trigger(git, serve, options, print_move_json if is_json else print_move, warn, in_cluster=watch.in_cluster, **more) as (
-            trigger,
-            engine,
-        ),
+        open_trigger(git, serve, options, move, warn_, in_cluster=watch.in_cluster, **more) as (trigger, engine),
         AsyncExitStack() as stack,
     ):
         report, namespace = Report(trigger.name, clock), trigger.settings.policy.default_namespace
@@ -75,9 +74,15 @@ async def keep_watching(git: GitOptions, serve: ServeOptions, options: TargetOpt
         else:
             tell(f"No webhook secret is set (JOBYARD_WEBHOOK_SECRET), so none are received; the branch is looked at every {every}.")
         ended = await stack.enter_async_context(_until_terminated())
+        if live is not None:
+            await stack.enter_async_context(live.drawn(engine, trigger))
         async with asyncio.TaskGroup() as tasks:
-            parts = [tasks.create_task(Supervised(trigger, report, clock).run(engine)), tasks.create_task(_tell(report, clock))]
-            await ended.wait()
+            parts = [tasks.create_task(Supervised(trigger, report, clock).run(engine)), tasks.create_task(_tell(report, clock, warn_))]
+            try:
+                await ended.wait()
+            except asyncio.CancelledError:
+                tell("Interrupted. Runs that have begun go on; their files are moved when somebody looks again.")
+                raise
             for part in parts:
                 part.cancel()
 
@@ -91,17 +96,17 @@ async def _listen(app: Webhooks, watch: WatchOptions) -> AsyncIterator[int]:
         raise PortTaken(host=watch.host, port=watch.port, why=error.strerror or str(error)) from None
 
 
-async def _tell(report: Report, clock: Clock) -> None:
+async def _tell(report: Report, clock: Clock, tell: Callable[[str], None]) -> None:
     """Says when the trigger fails: why, when that is news, and when it is tried again."""
     told = ""
     while True:
         changed, health = report.changed, report.health
         if health.stage is Stage.BACKING_OFF and health.until is not None:
             if health.error != told:
-                say(health.error)
+                tell(health.error)
             told = health.error
             wait = max((health.until - clock.now()).total_seconds(), 0.0)
-            click.echo(f"  {_times(health.failures)}; trying again in {wait:.0f} s", err=True)
+            tell(f"  {_times(health.failures)}; trying again in {wait:.0f} s")
         await changed.wait()
 
 

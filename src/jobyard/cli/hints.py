@@ -68,9 +68,13 @@ def note(given: Mapping[str, str]) -> None:
 
 def say(text: str, *, err: bool = True) -> None:
     """Prints a message, in which commands may be named; on a terminal it is wrapped between words."""
-    context = click.get_current_context(silent=True)
-    root = context.find_root().command if context is not None else None
-    tell(text, root if isinstance(root, click.Group) else None, _given(), err=err)
+    tell(text, _root(), _given(), err=err)
+
+
+def on_terminal(text: str) -> str:
+    """A message as `say` prints it on a terminal: for who draws there, and prints by other means."""
+    root = _root()
+    return wrap(complete(text, root, _given()) if root is not None else text, shutil.get_terminal_size().columns)
 
 
 def tell(text: str, root: click.Group | None, given: Given, *, err: bool = True) -> None:
@@ -93,6 +97,12 @@ def _wrap_line(line: str, width: int) -> str:
     whole = _QUOTED.sub(lambda found: found[0].replace(" ", _HARD), line.strip())
     lines = textwrap.wrap(whole, width, initial_indent=indent, subsequent_indent=indent, break_long_words=False, break_on_hyphens=False)
     return "\n".join(lines).replace(_HARD, " ")
+
+
+def _root() -> click.Group | None:
+    context = click.get_current_context(silent=True)
+    root = context.find_root().command if context is not None else None
+    return root if isinstance(root, click.Group) else None
 
 
 def _given() -> Given:

@@ -6,12 +6,16 @@ import json
 import shutil
 from collections.abc import Callable, Mapping
 from datetime import datetime
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from jobyard.cli import render
 from jobyard.model.run import Reason, Role, RunView, State, StepView
 from jobyard.service.reasons import reason_of, title
 from jobyard.service.shapes import run_json
+
+if TYPE_CHECKING:
+    from rich.table import Table
+    from rich.text import Text
 
 Say = Callable[[str], None]
 
@@ -122,25 +126,12 @@ class LiveTree:
         from rich.text import Text
 
         height = shutil.get_terminal_size().lines
-        grid = Table.grid(padding=(0, 2))
-        grid.add_column(no_wrap=True)
-        grid.add_column(no_wrap=True, justify="right")
-        grid.add_column(no_wrap=True, overflow="ellipsis", ratio=1)
+        grid = columns()
         if not self._depths:
             self._depths = depths(view.steps)
         chosen = choose(view.steps, max(height - 5, 5))
         for step in chosen:
-            style = render.STYLES[step.state]
-            name = "  " * min(self._depths.get(step.name, 0), 8) + f"{render.MARKS[step.state]} {title(step)}"
-            attempt = f" attempt {step.attempt}" if step.attempt > 1 else ""
-            note = Text(f"{reason_of(step)}{attempt}".strip(), style="yellow")
-            if step.state is State.RUNNING and last_lines.get(step.name):
-                note = Text.assemble(note, " " if note else "", (_plain(last_lines[step.name]), "dim"))
-            elif step.diagnosis and step.state is State.PENDING:
-                note = Text.assemble(note, " ", (step.diagnosis.sentence, "dim"))
-            elif step.outputs:
-                note = Text.assemble(note, (render.outputs(step), "dim"))
-            grid.add_row(Text(name, style=style), Text(render.lasted(step, now), style="dim"), note)
+            grid.add_row(*row(step, self._depths.get(step.name, 0), last_lines, now))
         head = Text.assemble(
             (view.name, "bold"), "  ", (render.summary(view), render.STYLES[view.state]), "  ", (render.lasted(view, now), "dim")
         )
@@ -158,6 +149,36 @@ class LiveTree:
 
     def close(self) -> None:
         self._live.stop()
+
+
+def columns() -> Table:
+    """A grid for rows of steps: name, duration, and a note that takes the room that is left. Three columns of the terminal stay free: the
+    `^C` that a terminal writes must not begin a line of its own, or what is drawn would be wiped away but for its first line."""
+    from rich.table import Table
+
+    grid = Table.grid(padding=(0, 2), expand=True)
+    grid.width = max(shutil.get_terminal_size().columns - 3, 20)
+    grid.add_column(no_wrap=True)
+    grid.add_column(no_wrap=True, justify="right")
+    grid.add_column(no_wrap=True, overflow="ellipsis", ratio=1)
+    return grid
+
+
+def row(step: StepView, depth: int, last_lines: Mapping[str, str], now: datetime, name: str = "") -> tuple[Text, Text, Text]:
+    """A step as a row of `columns`. `last_lines`: of each Job's log; `name`: what it is called instead of its own name."""
+    from rich.text import Text
+
+    style = render.STYLES[step.state]
+    told = "  " * min(depth, 8) + f"{render.MARKS[step.state]} {name or title(step)}"
+    attempt = f" attempt {step.attempt}" if step.attempt > 1 else ""
+    note = Text(f"{reason_of(step)}{attempt}".strip(), style="yellow")
+    if step.state is State.RUNNING and last_lines.get(step.job):
+        note = Text.assemble(note, " " if note else "", (_plain(last_lines[step.job]), "dim"))
+    elif step.diagnosis and step.state is State.PENDING:
+        note = Text.assemble(note, " ", (step.diagnosis.sentence, "dim"))
+    elif step.outputs:
+        note = Text.assemble(note, (render.outputs(step), "dim"))
+    return Text(told, style=style), Text(render.lasted(step, now), style="dim"), note
 
 
 def depths(steps: tuple[StepView, ...]) -> dict[str, int]:

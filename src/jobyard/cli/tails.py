@@ -16,11 +16,10 @@ TAIL = 20
 
 
 class Tails:
-    """Follows the logs of running steps, and keeps their last lines."""
+    """Follows the logs of running steps, and keeps their last lines, each under the name of its Job."""
 
-    def __init__(self, cluster: Cluster, namespace: str, tasks: asyncio.TaskGroup) -> None:
+    def __init__(self, cluster: Cluster, tasks: asyncio.TaskGroup) -> None:
         self._cluster = cluster
-        self._namespace = namespace
         self._tasks = tasks
         self._following: dict[str, asyncio.Task[None]] = {}
         self._lines: dict[str, deque[str]] = {}
@@ -29,29 +28,34 @@ class Tails:
         """Begins to follow what runs now."""
         for step in view.steps:
             if step.state is State.RUNNING and step.job not in self._following and len(self._following) < FOLLOWED:
-                self._following[step.job] = self._tasks.create_task(self._follow(step.name, step.job))
+                self._following[step.job] = self._tasks.create_task(self._follow(view.namespace, step.job))
 
     def last_lines(self) -> dict[str, str]:
-        return {name: lines[-1] for name, lines in self._lines.items() if lines}
+        return {job: lines[-1] for job, lines in self._lines.items() if lines}
 
-    def kept(self, step: str) -> list[str]:
-        return list(self._lines.get(step, ()))
+    def kept(self, job: str) -> list[str]:
+        return list(self._lines.get(job, ()))
+
+    def forget(self, view: RunView) -> None:
+        """Nobody looks at the run any more."""
+        for step in view.steps:
+            self._lines.pop(step.job, None)
 
     def close(self) -> None:
         for task in self._following.values():
             task.cancel()
 
-    async def _follow(self, step: str, job: str) -> None:
+    async def _follow(self, namespace: str, job: str) -> None:
         try:
-            pods = await pods_of(self._cluster, self._namespace, job)
+            pods = await pods_of(self._cluster, namespace, job)
             running = [pod for pod in pods if pod.status.phase == "Running"] or pods
             if not running:
                 return
-            lines = self._lines.setdefault(step, deque(maxlen=TAIL))
+            lines = self._lines.setdefault(job, deque(maxlen=TAIL))
             lines.clear()
             pod = running[-1]
             container = pod.status.container_statuses[0].name if pod.status.container_statuses else ""
-            async for line in self._cluster.logs(self._namespace, pod.metadata.name, container=container, tail=TAIL, follow=True):
+            async for line in self._cluster.logs(namespace, pod.metadata.name, container=container, tail=TAIL, follow=True):
                 lines.append(line)
         except JobyardError:
             return  # a log that can't be had is no reason to disturb the run

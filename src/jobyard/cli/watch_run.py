@@ -72,7 +72,7 @@ async def _tell_end(outcome: Outcome, tails: Tails, target: Target) -> None:
             click.secho(line, fg=colour, bold=style is None)
     for step in view.steps:
         if step.state in (State.FAILED, State.LOST):
-            log = await last_lines(target.cluster, target.namespace, step, TAIL, tails.kept(step.name))
+            log = await last_lines(target.cluster, target.namespace, step, TAIL, tails.kept(step.job))
             has_log = step.diagnosis is not None and step.diagnosis.has_log and not target.ends_with_us
             click.echo()
             for line in render.explain(step):

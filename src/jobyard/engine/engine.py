@@ -19,7 +19,7 @@ class ClusterEngine:
     """The Engine, and the Face, whose memory is the cluster. Each namespace is opened when it is first asked for. Made by `open_engine`."""
 
     def __init__(self, cluster: Cluster, clock: Clock, default: str, tasks: asyncio.TaskGroup, options: Options) -> None:
-        self._cluster = cluster
+        self.cluster = cluster
         self._clock = clock
         self._default = default
         self._tasks = tasks
@@ -40,7 +40,7 @@ class ClusterEngine:
     async def _keep(self, namespace: str, opened: asyncio.Future[Namespace]) -> None:
         """Holds a namespace open; a task of its own, because who first asks for one may be gone long before the last."""
         try:
-            async with open_namespace(self._cluster, self._clock, namespace, self._options) as part:
+            async with open_namespace(self.cluster, self._clock, namespace, self._options) as part:
                 opened.set_result(part)
                 if self._adopting is not None:
                     self._adopting.create_task(part.adoption.run())
@@ -103,10 +103,10 @@ class ClusterEngine:
     # --- for faces ---
 
     async def page(self, namespace: str = "", after: str = "", size: int = face.PAGE) -> Page:
-        return await face.page(self._cluster, self._clock, namespace or self._default, after, size)
+        return await face.page(self.cluster, self._clock, namespace or self._default, after, size)
 
     async def view(self, run: str, namespace: str = "") -> RunView:
-        return await face.view(self._cluster, self._clock, namespace or self._default, run)
+        return await face.view(self.cluster, self._clock, namespace or self._default, run)
 
     def driven(self, run: Run) -> RunView | None:
         """The run as it stood at its driver's last look; None before the first, and where it is not driven here."""
@@ -122,7 +122,7 @@ class ClusterEngine:
         await (await self.of(run.namespace)).cancel(run)
 
     async def again(self, run: Run, key: str, *, failed_only: bool) -> Run:
-        return await self.submit(await face.again(self._cluster, self._clock, run, key, failed_only=failed_only))
+        return await self.submit(await face.again(self.cluster, self._clock, run, key, failed_only=failed_only))
 
 
 @asynccontextmanager

@@ -70,4 +70,4 @@ def show(path: Path) -> str:
     try:
         return str(path.resolve().relative_to(Path.cwd())) if path.is_absolute() else os.path.normpath(path)
     except ValueError:
-        return str(path)
+        return os.path.normpath(path)

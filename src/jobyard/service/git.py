@@ -12,6 +12,7 @@ from jobyard.engine.clock import SystemClock
 from jobyard.engine.engine import ClusterEngine, open_engine
 from jobyard.engine.namespace import Options
 from jobyard.model.errors import Unauthorized, Unavailable
+from jobyard.model.run import Run
 from jobyard.service.obstacles import Obstacles
 from jobyard.service.options import GitOptions, ServeOptions, TargetOptions
 from jobyard.service.target import open_target
@@ -37,19 +38,25 @@ async def open_trigger(
     say: Callable[[Move], None],
     warn: Callable[[str], None],
     *,
+    told: Callable[[Run], None] = lambda _: None,
     in_cluster: bool | None = None,
     **more: Any,
 ) -> AsyncIterator[tuple[GitTrigger, ClusterEngine]]:
     """A trigger and the engine to run it with; `more` are further settings. Every namespace that is named is open: what was left there
-    is seen to as well. `say` is told each transition, `warn` in words what keeps a run from running. Raises NoRepository, GitFailed, NoCluster,
-    NoSuchNamespace, HiddenNamespace."""
+    is seen to as well. `say` is told each transition, `warn` in words what keeps a run from running, `told` each run that may have changed.
+    Raises NoRepository, GitFailed, NoCluster, NoSuchNamespace, HiddenNamespace."""
     found = await open_repository(git)
     async with AsyncExitStack() as stack:
         target = await stack.enter_async_context(open_target(options, in_cluster=in_cluster))
         with contextlib.suppress(Unavailable, Unauthorized):  # that passes
             await target.require_namespace()
         obstacles = Obstacles(lambda run: run.origin.get("file", run.name).rpartition("/")[2], warn, target)
-        engine = await stack.enter_async_context(open_engine(target.cluster, SystemClock(), target.namespace, Options(told=obstacles.note)))
+
+        def note(run: Run) -> None:
+            obstacles.note(run)
+            told(run)
+
+        engine = await stack.enter_async_context(open_engine(target.cluster, SystemClock(), target.namespace, Options(told=note)))
         await stack.enter_async_context(obstacles.said(engine))
         settings = _settings(git, serve, target.namespace, **more)
         for name in settings.policy.namespaces or ():

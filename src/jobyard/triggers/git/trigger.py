@@ -87,6 +87,8 @@ class GitTrigger:
         """The last commit that we pushed: a webhook that tells of it tells nothing new."""
         self.wanted = asyncio.Event()
         """Somebody wants us to look."""
+        self.seen = Pass()
+        """What the last look came to, while somebody goes on looking."""
         branch = repository.source.branch
         self.name = f"git-{names.slug(url.rstrip('/').rsplit('/', 1)[-1].removesuffix('.git'), 30)}-{names.digest('git', url, branch)}"
 
@@ -95,7 +97,7 @@ class GitTrigger:
         async with self._serving(engine) as serving:
             while True:
                 self.wanted.clear()
-                await serving.run_once(timedelta(0))
+                self.seen = await serving.run_once(timedelta(0))
                 await self._pause()
 
     async def run_once(self, engine: Engine) -> Pass:
@@ -108,7 +110,7 @@ class GitTrigger:
         async with self._serving(engine) as serving:
             while True:
                 self.wanted.clear()
-                done = await serving.run_once(timedelta(0))
+                self.seen = done = await serving.run_once(timedelta(0))
                 if not (done.running or done.waiting):
                     return done
                 await self._pause()
