@@ -33,7 +33,7 @@ def test_no_reason_is_a_cause_too() -> None:
 
 def test_the_reference_lists_them_all_in_these_words() -> None:
     rows = [line for line in (DOCS / "workflow-reference.md").read_text().splitlines() if line.startswith("| `")]
-    table: dict[str, str] = {**STATES, **REASONS}
+    table: dict[str, str] = {**{str(each): word for each, word in STATES.items()}, **REASONS}
     told = {each for each, words in table.items() if any(f"`{each}`" in row and f"| {words} |" in row for row in rows)}
     assert told == set(table)
 
