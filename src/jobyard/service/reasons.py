@@ -149,6 +149,8 @@ def _explain(step: StepView, head: str) -> Answer:
         return replace(common, sentence=f"{head} {said[:1].lower()}{said[1:]}")
     if step.state is State.RUNNING:
         return replace(common, sentence=f"{head} is running, but not all is well. {said}" if found else f"{head} is running.")
+    if step.state in (State.SUCCEEDED, State.CANCELLED):
+        return replace(common, sentence=f"{head} {_is(step.state)}.")
     detail = common.detail or (step.message if step.message not in said else "")
     return replace(common, sentence=f"{head} {_is(step.state)}. {said}".rstrip(), detail=detail)
 
