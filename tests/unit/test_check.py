@@ -216,6 +216,43 @@ def test_a_retry_and_a_backoff_limit_are_two_owners() -> None:
     assert any("both would retry the same failure" in each for each in found)
 
 
+RETRIED = """apiVersion: jobyard.dev/v1
+kind: Workflow
+spec:
+  steps:
+    - name: a
+      job: {spec: {template: {spec: {restartPolicy: Never, containers: [{name: main, image: busybox}]}}}}
+"""
+
+
+def test_a_job_that_kubernetes_would_try_for_ten_minutes_is_a_warning_of_check_alone() -> None:
+    assert not findings(RETRIED)
+    answer = CliRunner().invoke(check, ["f.yaml"])
+    assert answer.exit_code == 0
+    assert (
+        "f.yaml:5:13: warning: step a has no retry, and its Job no backoffLimit: when it fails, Kubernetes tries six times more, over ten minutes; "
+        "say backoffLimit: 0 in the Job, or retry in the step\n"
+    ) in answer.output
+
+
+@pytest.mark.parametrize("owner", ["retry: {limit: 1}", "backoffLimit: 0", "backoffLimit: 3", "backoffLimitPerIndex: 1"])
+def test_where_somebody_says_how_often_a_job_is_tried_nothing_is_warned_of(owner: str) -> None:
+    in_step = owner.startswith("retry")
+    more = f"completions: 2, completionMode: Indexed, {owner}" if "Index" in owner else owner
+    text = (
+        RETRIED.replace("    - name: a\n", f"    - name: a\n      {owner}\n")
+        if in_step
+        else RETRIED.replace("{spec: {template", f"{{spec: {{{more}, template")
+    )
+    assert not findings(text)
+    assert not read_file(Path("f.yaml")).advice
+
+
+def test_plain_manifests_are_run_as_they_are() -> None:
+    Path("f.yaml").write_text(JOB)
+    assert not read_file(Path("f.yaml")).advice
+
+
 def test_a_missing_command_is_a_warning() -> None:
     Path("f.yaml").write_text(JOB.replace('          command: [sh, -c, "echo hi"]\n', ""))
     reading = read_file(Path("f.yaml"))

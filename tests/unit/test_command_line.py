@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterator
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -13,8 +14,9 @@ from jobyard.cli import render
 from jobyard.cli.hints import Given, as_given, complete, wrap
 from jobyard.cli.main import cli
 from jobyard.cli.screens import Lines
+from jobyard.model.back_off import Tries
 from jobyard.model.diagnosis import Diagnosis
-from jobyard.model.run import RunView, State, StepView
+from jobyard.model.run import Reason, RunView, State, StepView
 from jobyard.service.options import TargetOptions
 
 NO_JSON = {
@@ -152,6 +154,30 @@ def _view(step: StepView, unreachable: str = "") -> RunView:
 def _waiting(reason: str, attempt: int = 1) -> StepView:
     diagnosis = Diagnosis(reason=reason, sentence="The image can't be pulled.", remedy="Check its name.")
     return StepView(name="a", state=State.PENDING, attempt=attempt, job="a-1", diagnosis=diagnosis)
+
+
+def test_each_failure_before_another_try_is_told_once_with_the_end_of_its_log() -> None:
+    said: list[str] = []
+    screen = Lines(said.append)
+    now = datetime(2026, 11, 28, tzinfo=UTC)
+    found = Diagnosis(reason="ExitCode", sentence="Container main exited with code 4.", exit_code=4, remedy="Its log tells more.")
+    failed = StepView(name="a", state=State.PENDING, reason=Reason.RETRY_BACK_OFF, attempt=1, job="a-1", diagnosis=found)
+    for failures in (1, 2):
+        step = replace(failed, tries=Tries(failed=failures, of=7, by="Kubernetes"))
+        for lines in ((), ("no connection",), ("no connection",)):  # the log is there a moment later
+            screen.show(_view(replace(step, last_lines=lines)), {}, now)
+        screen.show(_view(replace(failed, state=State.RUNNING, reason="")), {}, now)
+    assert [line[9:].strip() for line in said] == [
+        "· a pending [RetryBackOff]",
+        "Failed 1 of 7 times: exit code 4; Kubernetes tries again soon.",
+        "Its log tells more.",
+        "a | no connection",
+        "▸ a running",
+        "· a pending [RetryBackOff]",
+        "Failed 2 of 7 times: exit code 4; Kubernetes tries again soon.",
+        "a | no connection",
+        "▸ a running",
+    ]
 
 
 def test_plain_lines_say_nothing_twice() -> None:

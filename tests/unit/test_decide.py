@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from jobyard.engine.decide import decide
 from jobyard.engine.decision import Attempt, Create, Decision, Delete, Kill, Observed, Refusal, Slot, Stop, Write
+from jobyard.model.back_off import Tries
 from jobyard.model.run import Reason, Role, State, StepResult
 from jobyard.model.template import Template
 from jobyard.model.workflow import Cleanup, OnFailure, Retry, Step, When, Workflow
@@ -376,6 +377,24 @@ def test_a_step_that_has_not_started_in_time_is_stopped_and_one_that_runs_is_not
     assert look(waiting, 9).wake_at == START + 10 * SECOND
     assert look(waiting, 10).actions[0] == Stop(job="a-1", reason=Reason.START_TIMEOUT)
     assert not any(isinstance(action, Stop) for action in look(replace(waiting, state=State.RUNNING), 10).actions)
+    again = replace(waiting, reason=Reason.RETRY_BACK_OFF, has_run=True)
+    assert not any(isinstance(action, Stop) for action in look(again, 10).actions), "between two tries it has long started"
+
+
+def test_a_step_that_is_tried_again_says_how_often_it_failed_and_when_it_is_tried_again() -> None:
+    world = World(Workflow(name="w", steps=(step("a", retries=2),)))
+    world.look()
+    for failures, seconds in ((1, 5), (2, 10)):
+        world.finish((Role.STEP, "a"), State.FAILED)
+        (view,) = world.look().steps
+        due = world.now + seconds * SECOND
+        assert (view.state, view.reason) == (State.PENDING, Reason.RETRY_BACK_OFF)
+        assert view.tries == Tries(failed=failures, of=3, by="Jobyard", again=due)
+        world.now = due
+        assert world.look().steps[0].tries, "until its next Job is there"
+        assert world.look().steps[0].tries is None
+    world.finish((Role.STEP, "a"), State.FAILED)
+    assert (world.look().steps[0].state, world.look().steps[0].tries) == (State.FAILED, None)
 
 
 def test_a_job_that_was_seen_to_vanish_is_lost_though_nothing_was_recorded() -> None:

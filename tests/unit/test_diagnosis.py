@@ -7,8 +7,8 @@ from typing import Any
 import msgspec
 import pytest
 
-from jobyard.model.diagnosis import diagnose
-from jobyard.model.objects import Event, Job, Pod
+from jobyard.model.diagnosis import Diagnosis, diagnose
+from jobyard.model.objects import Container, Event, Job, Pod
 
 Tree = dict[str, Any]
 
@@ -72,10 +72,20 @@ def disrupted(reason: str) -> list[Tree]:
     return [{"type": "DisruptionTarget", "status": "True", "reason": reason, "message": "m"}]
 
 
+Case = tuple[str, Job, Pod | None, list[Event], str, str, str]
+
+
+def pulled(case: str, message: str, sentence: str, image: str = "none:1") -> Case:
+    """An image that can't be pulled."""
+    waits = pod(state=waiting("ErrImagePull", message))
+    spec = msgspec.structs.replace(waits.spec, containers=(Container(name="main", image=image),))
+    return (case, ALIVE, msgspec.structs.replace(waits, spec=spec), [], "ErrImagePull", f"Could not fetch the program: {sentence}", ".")
+
+
 FAILED = job(("Failed", "BackoffLimitExceeded", "Job has reached the specified backoff limit"), failed=1)
 ALIVE = job()
 
-CASES: list[tuple[str, Job, Pod | None, list[Event], str, str, str]] = [
+CASES: list[Case] = [
     (
         "image pull",
         ALIVE,
@@ -388,6 +398,113 @@ CASES: list[tuple[str, Job, Pod | None, list[Event], str, str, str]] = [
         "Took longer than its timeout allows, so Jobyard stopped it.",
         "longer timeout",
     ),
+    # --- words that the node of our tests does not say: of other runtimes, registries, clusters ---
+    pulled(
+        "Docker Hub, in newer words",
+        'failed to pull and unpack image "docker.io/library/none:1": failed to resolve reference "docker.io/library/none:1": pull access denied, '
+        "repository does not exist or may require authorization: server message: insufficient_scope: authorization failed",
+        "Docker Hub wants a login for none:1, or there is no such image.",
+    ),
+    pulled(
+        "too many pulls, in newer words",
+        "failed to copy: httpReadSeeker: failed open: unexpected status from GET request to https://registry-1.docker.io/v2/library/none/manifests/1: "
+        "429 Too Many Requests: toomanyrequests: You have reached your unauthenticated pull rate limit.",
+        "Docker Hub answers that it was asked too often.",
+    ),
+    pulled("CRI-O", "reading manifest 1 in docker.io/library/none: manifest unknown", "version 1 of none does not exist."),
+    pulled(
+        "a certificate that the node does not know",
+        'failed to do request: Head "https://r.example.com/v2/": tls: failed to verify certificate: x509: certificate signed by unknown authority',
+        "its node does not trust r.example.com.",
+        image="r.example.com/a/none:1",
+    ),
+    pulled(
+        "by digest",
+        "rpc error: code = NotFound desc = failed to pull and unpack image: not found",
+        "version sha256:0123456789ab of r.example.com/none does not exist.",
+        image="r.example.com/none@sha256:0123456789abcdef",
+    ),
+    (
+        "no command",
+        ALIVE,
+        pod(state=waiting("CreateContainerError", "failed to generate container spec: no command specified")),
+        [],
+        "StartError",
+        "says no command, and its container gives none.",
+        "Say what to run",
+    ),
+    (
+        "another kind of machine",
+        FAILED,
+        pod("Failed", state=ended(128, "StartError", message='exec: "/app": exec format error')),
+        [],
+        "StartError",
+        "/app in the image of container main is not made for its node's kind of machine.",
+        "Build the image",
+    ),
+    (
+        "a user by name",
+        ALIVE,
+        pod(
+            state=waiting(
+                "CreateContainerConfigError",
+                "container has runAsNonRoot and image has non-numeric user (app), cannot verify user is non-root",
+            )
+        ),
+        [],
+        "RunsAsRoot",
+        "the image's user is app, which may be root.",
+        "runAsUser",
+    ),
+    (
+        "a volume of another node",
+        ALIVE,
+        pod(),
+        [event("FailedAttachVolume", 'Multi-Attach error for volume "pvc-1" Volume is already used by pod(s) other')],
+        "FailedMount",
+        "volume pvc-1 is in use on another node.",
+        "once the other pod has ended",
+    ),
+    (
+        "a hook that does not answer",
+        ALIVE,
+        None,
+        [event("FailedCreate", 'Internal error occurred: failed calling webhook "w.example.com": context deadline exceeded', "j", "Job")],
+        "FailedCreate",
+        "admission webhook w.example.com does not answer.",
+        "tried again by itself",
+    ),
+    (
+        "a node without AppArmor",
+        FAILED,
+        pod("Failed", reason="AppArmor", message="Pod was rejected: Cannot enforce AppArmor: AppArmor is not enabled on the host"),
+        [],
+        "AppArmor",
+        "Its node refused its pod (AppArmor): cannot enforce AppArmor: AppArmor is not enabled on the host.",
+        "appArmorProfile",
+    ),
+    (
+        "a node that is full after all",
+        FAILED,
+        pod(
+            "Failed",
+            reason="OutOfcpu",
+            message="Pod was rejected: Node didn't have enough resource: cpu, requested: 2000, used: 1, capacity: 2000",
+        ),
+        [],
+        "OutOfcpu",
+        "Its node refused its pod (OutOfcpu): node didn't have enough resource: cpu",
+        "Run it again",
+    ),
+    (
+        "a readiness probe ends nothing",
+        FAILED,
+        pod("Failed", state=ended(137)),
+        [event("Unhealthy", "Readiness probe failed: ")],
+        "Signal",
+        "Container main was ended by SIGKILL (exit code 137).",
+        "memory ran out on the node",
+    ),
     (
         "cancelled",
         job(("Suspended", "JobSuspended", "m"), suspend=True, annotations={"jobyard.dev/stop": "Cancelled"}),
@@ -400,10 +517,16 @@ CASES: list[tuple[str, Job, Pod | None, list[Event], str, str, str]] = [
 ]
 
 
-@pytest.mark.parametrize(("case", "of", "its_pod", "events", "reason", "sentence", "remedy"), CASES, ids=[case[0] for case in CASES])
-def test_case(case: str, of: Job, its_pod: Pod | None, events: list[Event], reason: str, sentence: str, remedy: str) -> None:
+def diagnosed(case: Case) -> Diagnosis:
+    _, of, its_pod, events, *_ = case
     found = diagnose(of, [its_pod] if its_pod else [], events)
     assert found is not None
+    return found
+
+
+@pytest.mark.parametrize("case", CASES, ids=[case[0].replace(" ", "-") for case in CASES])
+def test_case(case: Case) -> None:
+    found, (*_, reason, sentence, remedy) = diagnosed(case), case
     assert found.reason == reason
     assert sentence in found.sentence
     assert remedy in found.remedy

@@ -122,6 +122,15 @@ def test_nothing_is_kept_of_what_came_and_went_in_whatever_order(make: Any, data
     assert kept(sight) == {}
 
 
+def test_what_kept_a_pod_from_running_is_told_of_its_job_once_the_pod_is_gone() -> None:
+    sight = told(alone())
+    (run,) = sight.runs.values()
+    sight.forget("pod")
+    assert set(run.events["job-0"]) == {"name-of-event-1", "name-of-event-2"}
+    sight.forget("event-1")
+    assert set(run.events["job-0"]) == {"name-of-event-2"}
+
+
 def test_what_belongs_to_nothing_that_is_open_is_kept_in_bounds() -> None:
     sight = Sight()
     for number in range(EARLY_LIMIT + 500):

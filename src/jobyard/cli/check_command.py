@@ -38,7 +38,7 @@ def check(files: tuple[Path, ...], target: TargetOptions, output: str) -> None:
     for file in (each for path in files for each in files_of(path)):
         reading = read_file(file)
         seen.update(dict.fromkeys([show(file)] if not file.is_dir() else (placed.document.file for placed in reading.placed)))
-        findings += reading.findings
+        findings += [*reading.findings, *reading.advice]
         findings += without_command(reading.jobs)
         if not reading.errors:
             answer = asyncio.run(ask_cluster(target, reading))

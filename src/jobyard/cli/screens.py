@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from jobyard.cli import render
 from jobyard.model.run import Reason, Role, RunView, State, StepView
-from jobyard.service.reasons import reason_of, title
+from jobyard.service.reasons import reason_of, title, told
 from jobyard.service.shapes import run_json
 
 if TYPE_CHECKING:
@@ -64,17 +64,23 @@ class Lines:
         before, said = self._shown.get(key), self._said.setdefault(key, set())
         if step.state is State.PENDING and reason in ("", Reason.WAITING_FOR_POD, Reason.WAITING_FOR_STEP):
             return  # as it should be
-        if stands == before and f"{step.attempt} {reason}" in said:
-            return
-        self._shown[key] = stands
-        said.add(f"{step.attempt} {reason}")
-        self._echo(f"{_clock(now)} {render.change_line(step, now)}")
-        if step.state is State.PENDING:
-            why = step.diagnosis
-            parts = (why.sentence, why.detail, why.remedy) if why else (step.message,)
-            for part in (part for part in parts if part and part not in said):
-                said.add(part)
-                self._echo(f"         {part}")
+        news = f"{step.attempt} {reason}" + (f" {step.tries.failed}" if step.tries else "")
+        if stands != before or news not in said:
+            self._shown[key] = stands
+            said.add(news)
+            self._echo(f"{_clock(now)} {render.change_line(step, now)}")
+            if step.state is State.PENDING:
+                self._explain(step, said)
+        if step.tries and step.last_lines and f"log {news}" not in said:
+            said.add(f"log {news}")
+            for line in step.last_lines:
+                self._echo(f"         {title(step)} | {line}")
+
+    def _explain(self, step: StepView, said: set[str]) -> None:
+        why = step.diagnosis
+        for part in (part for part in (told(step), why.remedy if why else "", why.detail if why else "") if part and part not in said):
+            said.add(part)
+            self._echo(f"         {part}")
 
     def say(self, text: str) -> None:
         self._echo(text)
@@ -169,16 +175,22 @@ def row(step: StepView, depth: int, last_lines: Mapping[str, str], now: datetime
     from rich.text import Text
 
     style = render.STYLES[step.state]
-    told = "  " * min(depth, 8) + f"{render.MARKS[step.state]} {name or title(step)}"
+    shown = "  " * min(depth, 8) + f"{render.MARKS[step.state]} {name or title(step)}"
     attempt = f" attempt {step.attempt}" if step.attempt > 1 else ""
     note = Text(f"{reason_of(step)}{attempt}".strip(), style="yellow")
-    if step.state is State.RUNNING and last_lines.get(step.job):
-        note = Text.assemble(note, " " if note else "", (_plain(last_lines[step.job]), "dim"))
-    elif step.diagnosis and step.state is State.PENDING:
-        note = Text.assemble(note, " ", (step.diagnosis.sentence, "dim"))
-    elif step.outputs:
-        note = Text.assemble(note, (render.outputs(step), "dim"))
-    return Text(told, style=style), Text(render.lasted(step, now), style="dim"), note
+    if behind := _behind(step, last_lines):
+        note = Text.assemble(note, " " if note else "", (_plain(behind), "dim"))
+    return Text(shown, style=style), Text(render.lasted(step, now), style="dim"), note
+
+
+def _behind(step: StepView, last_lines: Mapping[str, str]) -> str:
+    """What stands behind a step's reason: why it does not run, the last line of its log, what it gave."""
+    last = last_lines.get(step.job, "")
+    if step.state is State.RUNNING:
+        return last
+    if step.state is State.PENDING and (step.tries or step.diagnosis or (step.job and step.message)):
+        return f"{told(step)}  {last}" if step.tries and last else told(step)
+    return render.outputs(step)
 
 
 def depths(steps: tuple[StepView, ...]) -> dict[str, int]:

@@ -34,6 +34,8 @@ class Reading:
 
     workflow: Workflow | None
     findings: list[Finding] = field(default_factory=list)
+    advice: list[Finding] = field(default_factory=list)
+    """Warnings for who checks the file; who runs it has decided."""
     jobs: list[JobSource] = field(default_factory=list)
     objects: tuple[SideObject, ...] = ()
     """What stands beside the Jobs: the run's to make, each once."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ from jobyard.files.inspection import Inspection, word
 from jobyard.files.manifest import JobSource, check_job, read_jobs
 from jobyard.files.reading import Reader, Reading
 from jobyard.model.errors import InvalidParameter
+from jobyard.model.finding import Finding
 from jobyard.model.parameters import Parameter, ParameterType
 from jobyard.model.template import Path as TreePath
 from jobyard.model.template import Template
@@ -104,6 +106,8 @@ def _read_step(
                     "remove retry here or backoffLimit there",
                     key=True,
                 )
+    elif found := _retried_by_default(document, path, step.name, jobs):
+        reading.advice.append(found)
     revert = reverts[0].template if reverts else None
 
     def make(name: str, job: Template | None, needs: tuple[str, ...], revert: Template | None) -> Step:
@@ -127,6 +131,20 @@ def _read_step(
     inside = [make(name, job.template, needs, None) for name, job in zip(names, jobs, strict=True)]
     reading.places[step.name] = (document, path)
     return [*inside, Step(name=step.name, job=None, needs=tuple(names) or needs, revert=revert)]
+
+
+def _retried_by_default(document: Document, path: TreePath, step: str, jobs: Sequence[JobSource]) -> Finding | None:
+    """A warning where nobody said how often a failed step is tried: Kubernetes then tries it for ten minutes."""
+    unsaid = [job for job in jobs if not {"backoffLimit", "backoffLimitPerIndex"} & set(job.manifest.get("spec") or {})]
+    if not unsaid:
+        return None
+    whose = f"{len(unsaid)} of its Jobs" if len(jobs) > 1 else "its Job"
+    return Finding(
+        position=document.at((*path, "name")),
+        what=f"step {step} has no retry, and {whose} no backoffLimit: when it fails, Kubernetes tries six times more, over ten minutes",
+        remedy="say backoffLimit: 0 in the Job, or retry in the step",
+        is_error=False,
+    )
 
 
 def _jobs_of(

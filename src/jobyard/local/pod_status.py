@@ -12,15 +12,16 @@ def waiting(reason: str, message: str = "") -> Tree:
     return {"waiting": {"reason": reason, **({"message": message} if message else {})}}
 
 
-def container_status(container: Tree, state: Tree, last: Tree, restarts: int, container_id: str) -> Tree:
-    """One entry of containerStatuses."""
-    ready = "running" in state
+def container_status(container: Tree, state: Tree, last: Tree, restarts: int, container_id: str, *, is_init: bool = False) -> Tree:
+    """One entry of containerStatuses. A container is ready while it runs, an init container once it has succeeded."""
+    runs = "running" in state
+    ready = (state.get("terminated") or {}).get("exitCode") == 0 if is_init else runs
     return {
         "name": container["name"],
         "state": state,
         "lastState": last,
         "ready": ready,
-        "started": ready,
+        "started": runs,
         "restartCount": restarts,
         "image": container["image"],
         "imageID": "",
@@ -51,6 +52,11 @@ def phase(pod: Tree, init: Sequence[Tree], main: Sequence[Tree], *, stopping: bo
     return "Running"
 
 
+def _has_sandbox(state: Tree) -> bool:
+    """Whether a container got so far that the pod's volumes and network are there."""
+    return "waiting" not in state or state["waiting"]["reason"] not in ("ContainerCreating", "PodInitializing")
+
+
 def conditions(old: Sequence[Tree], phase: str, init: Sequence[Tree], main: Sequence[Tree], stamp: str) -> list[Tree]:
     """The pod's conditions; one that stays as it was keeps its time."""
     done = phase == "Succeeded"
@@ -62,7 +68,7 @@ def conditions(old: Sequence[Tree], phase: str, init: Sequence[Tree], main: Sequ
     not_ready = {"reason": why, **({"message": message} if message else {})}
     incomplete = [each["name"] for each in init if (each["state"].get("terminated") or {}).get("exitCode") != 0]
     not_initialized = {"reason": "ContainersNotInitialized", "message": f"containers with incomplete status: [{' '.join(incomplete)}]"}
-    sandbox = phase not in ("Succeeded", "Failed")
+    sandbox = phase not in ("Succeeded", "Failed") and any(_has_sandbox(each["state"]) for each in (*init, *main))
     wanted: list[tuple[str, bool, Mapping[str, str]]] = [
         ("PodReadyToStartContainers", sandbox, {}),
         ("Initialized", initialized or done, {"reason": "PodCompleted"} if done else {} if initialized else not_initialized),

@@ -41,8 +41,8 @@ class _Container:
         ended = self.state.get("terminated")
         return ended["exitCode"] if ended else None
 
-    def status(self) -> Tree:
-        return pod_status.container_status(self.spec, self.state, self.last, self.restarts, self.id)
+    def status(self, *, is_init: bool = False) -> Tree:
+        return pod_status.container_status(self.spec, self.state, self.last, self.restarts, self.id, is_init=is_init)
 
 
 class PodWorker:
@@ -336,7 +336,7 @@ class PodWorker:
         current = self._objects.find(PODS, self._pod["metadata"]["namespace"], self._pod["metadata"]["name"])
         if current is None or current["metadata"]["uid"] != self._pod["metadata"]["uid"]:
             return
-        init = [each.status() for each in self._init]
+        init = [each.status(is_init=True) for each in self._init]
         main = [each.status() for each in self._main]
         old = current["status"]
         phase = pod_status.phase(current, init, main, stopping=self._stop.is_set())
