@@ -59,4 +59,4 @@ async def test_a_pod_that_failed_by_hand_explains_nobody_s_job(cluster: HttpClus
     await forge(cluster, namespace, "forged", {"batch.kubernetes.io/job-name": "waits", "job-name": "waits"})
     found = await look_at_job(cluster, namespace, "waits")
     assert found is not None
-    assert found[1] is None or found[1].pod == ""
+    assert found[1].diagnosis is None or found[1].diagnosis.pod == ""

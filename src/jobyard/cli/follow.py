@@ -107,6 +107,7 @@ async def _draw(engine: ClusterEngine, run: Run, tails: Tails, screen: Screen, c
                 continue
             if screen.wants_logs:
                 tails.see(view)
+            view = tails.between_tries(view, changed.set)
             screen.show(view, tails.last_lines(), clock.now())
             if screen.every:
                 await asyncio.sleep(0.1)  # nobody reads more than ten frames a second

@@ -7,10 +7,9 @@ from collections.abc import Sequence
 from datetime import datetime
 
 from jobyard.model import duration, names
-from jobyard.model.job import read
 from jobyard.model.objects import Job
 from jobyard.model.run import RunView, State, StepView
-from jobyard.service.reasons import reason_of, title
+from jobyard.service.reasons import reason_of, title, told
 
 MARKS = {
     State.PENDING: "·",
@@ -75,9 +74,8 @@ def cancelled(view: RunView, now: datetime, *, was_over: bool) -> str:
     return f"Run {view.name} is cancelled: {_counts(view)}"
 
 
-def job(found: Job, now: datetime) -> list[str]:
+def job(found: Job, stands: StepView, now: datetime) -> list[str]:
     """A Job by itself, in a few lines."""
-    stands = read(found)
     took = duration.show((stands.finished or now) - stands.started) if stands.started else ""
     run, step = found.metadata.labels.get(names.RUN), found.metadata.annotations.get(names.STEP)
     whose = f"step {step} of run {run}" if run else "not started by Jobyard"
@@ -97,17 +95,16 @@ def exactly(moment: datetime) -> str:
 
 
 def explain(step: StepView) -> list[str]:
-    """Why a step failed, or does not run: sentence, detail, remedy."""
-    lines = [f"{title(step)}: {_sentence(step)}"]
+    """Why a step failed, or does not run: the sentence, what to do, the details."""
+    lines = [f"{title(step)}: {told(step) or f'{step.state} ({step.reason})'}"]
     diagnosis = step.diagnosis
     if diagnosis:
-        if diagnosis.detail:
-            lines.append(f"  {diagnosis.detail}")
+        if diagnosis.remedy:
+            lines.append(f"  {diagnosis.remedy}")
         if diagnosis.pod:
             code = f", exit code {diagnosis.exit_code}" if diagnosis.exit_code is not None else ""
             lines.append(f"  pod {diagnosis.pod}: {diagnosis.reason}{code}")
-        if diagnosis.remedy:
-            lines.append(f"  {diagnosis.remedy}")
+        lines += [f"  {line}" for line in diagnosis.detail.splitlines() if line.strip()]
     return lines
 
 
@@ -118,12 +115,6 @@ def end_of_log(log: Sequence[str], command: str, tail: int) -> list[str]:
         return [f"  its log: {command}"] if command else []
     lines = [f"  its last {len(shown)} log lines:" if len(shown) > 1 else "  its log:", *(f"    {line}" for line in shown)]
     return [*lines, f"  all of it: {command}"] if command and len(shown) == tail else lines
-
-
-def _sentence(step: StepView) -> str:
-    if step.diagnosis:
-        return step.diagnosis.sentence
-    return step.message or f"{step.state} ({step.reason})"
 
 
 def table(view: RunView, now: datetime) -> list[tuple[str, str, str, str, str]]:

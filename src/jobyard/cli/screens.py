@@ -10,7 +10,7 @@ from typing import Any, Protocol
 
 from jobyard.cli import render
 from jobyard.model.run import Reason, Role, RunView, State, StepView
-from jobyard.service.reasons import reason_of, title
+from jobyard.service.reasons import reason_of, title, told
 from jobyard.service.shapes import run_json
 
 Say = Callable[[str], None]
@@ -60,17 +60,23 @@ class Lines:
         before, said = self._shown.get(key), self._said.setdefault(key, set())
         if step.state is State.PENDING and reason in ("", Reason.WAITING_FOR_POD, Reason.WAITING_FOR_STEP):
             return  # as it should be
-        if stands == before and f"{step.attempt} {reason}" in said:
-            return
-        self._shown[key] = stands
-        said.add(f"{step.attempt} {reason}")
-        self._echo(f"{_clock(now)} {render.change_line(step, now)}")
-        if step.state is State.PENDING:
-            why = step.diagnosis
-            parts = (why.sentence, why.detail, why.remedy) if why else (step.message,)
-            for part in (part for part in parts if part and part not in said):
-                said.add(part)
-                self._echo(f"         {part}")
+        news = f"{step.attempt} {reason}" + (f" {step.tries.failed}" if step.tries else "")
+        if stands != before or news not in said:
+            self._shown[key] = stands
+            said.add(news)
+            self._echo(f"{_clock(now)} {render.change_line(step, now)}")
+            if step.state is State.PENDING:
+                self._explain(step, said)
+        if step.tries and step.last_lines and f"log {news}" not in said:
+            said.add(f"log {news}")
+            for line in render.end_of_log(step.last_lines, "", len(step.last_lines)):
+                self._echo(f"       {line}")
+
+    def _explain(self, step: StepView, said: set[str]) -> None:
+        why = step.diagnosis
+        for part in (part for part in (told(step), why.remedy if why else "", why.detail if why else "") if part and part not in said):
+            said.add(part)
+            self._echo(f"         {part}")
 
     def say(self, text: str) -> None:
         self._echo(text)
@@ -134,12 +140,8 @@ class LiveTree:
             name = "  " * min(self._depths.get(step.name, 0), 8) + f"{render.MARKS[step.state]} {title(step)}"
             attempt = f" attempt {step.attempt}" if step.attempt > 1 else ""
             note = Text(f"{reason_of(step)}{attempt}".strip(), style="yellow")
-            if step.state is State.RUNNING and last_lines.get(step.name):
-                note = Text.assemble(note, " " if note else "", (_plain(last_lines[step.name]), "dim"))
-            elif step.diagnosis and step.state is State.PENDING:
-                note = Text.assemble(note, " ", (step.diagnosis.sentence, "dim"))
-            elif step.outputs:
-                note = Text.assemble(note, (render.outputs(step), "dim"))
+            if behind := _behind(step, last_lines):
+                note = Text.assemble(note, " " if note else "", (_plain(behind), "dim"))
             grid.add_row(Text(name, style=style), Text(render.lasted(step, now), style="dim"), note)
         head = Text.assemble(
             (view.name, "bold"), "  ", (render.summary(view), render.STYLES[view.state]), "  ", (render.lasted(view, now), "dim")
@@ -158,6 +160,16 @@ class LiveTree:
 
     def close(self) -> None:
         self._live.stop()
+
+
+def _behind(step: StepView, last_lines: Mapping[str, str]) -> str:
+    """What stands behind a step's reason: why it does not run, the last line of its log, what it gave."""
+    last = last_lines.get(step.name, "")
+    if step.state is State.RUNNING:
+        return last
+    if step.state is State.PENDING and (step.tries or step.diagnosis or (step.job and step.message)):
+        return f"{told(step)}  {last}" if step.tries and last else told(step)
+    return render.outputs(step)
 
 
 def depths(steps: tuple[StepView, ...]) -> dict[str, int]:

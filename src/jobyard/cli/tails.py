@@ -4,15 +4,19 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
+from collections.abc import Callable
+from dataclasses import replace
 
 from jobyard.contracts import Cluster
-from jobyard.engine.logs import pods_of
+from jobyard.engine.logs import end_of, pods_of
 from jobyard.model.errors import JobyardError
-from jobyard.model.run import RunView, State
+from jobyard.model.run import RunView, State, StepView
 
 FOLLOWED = 16
 """How many steps' logs are followed at once; of more nobody could read the last lines anyway."""
 TAIL = 20
+ENOUGH, KEPT = 5, 200
+"""How many lines are told of a failure before the next try, and of how many failures."""
 
 
 class Tails:
@@ -24,12 +28,33 @@ class Tails:
         self._tasks = tasks
         self._following: dict[str, asyncio.Task[None]] = {}
         self._lines: dict[str, deque[str]] = {}
+        self._failed: dict[tuple[str, int], tuple[str, ...]] = {}
+        """By Job and how often it had failed: the end of the log of the last failure, once it was fetched."""
 
     def see(self, view: RunView) -> None:
         """Begins to follow what runs now."""
         for step in view.steps:
             if step.state is State.RUNNING and step.job not in self._following and len(self._following) < FOLLOWED:
                 self._following[step.job] = self._tasks.create_task(self._follow(step.name, step.job))
+
+    def between_tries(self, view: RunView, news: Callable[[], None]) -> RunView:
+        """The run with the end of the log of each step that failed and is tried again, as far as it is there; `news` is called when more is."""
+        return replace(view, steps=tuple(self._with_end(step, news) if step.tries else step for step in view.steps))
+
+    def _with_end(self, step: StepView, news: Callable[[], None]) -> StepView:
+        key = (step.job, step.tries.failed if step.tries else 0)
+        if key not in self._failed and len(self._failed) < KEPT and step.diagnosis is not None and step.diagnosis.has_log:
+            self._failed[key] = ()
+            self._following[f"{key}"] = self._tasks.create_task(self._fetch(step, key, news))
+        return replace(step, last_lines=self._failed.get(key, ()))
+
+    async def _fetch(self, step: StepView, key: tuple[str, int], news: Callable[[], None]) -> None:
+        lines = await end_of(self._cluster, self._namespace, step.diagnosis, ENOUGH)
+        self._following.pop(f"{key}", None)
+        if lines:
+            self._failed[key] = tuple(lines)
+            self._lines[step.name] = deque(lines, maxlen=TAIL)
+            news()
 
     def last_lines(self) -> dict[str, str]:
         return {name: lines[-1] for name, lines in self._lines.items() if lines}

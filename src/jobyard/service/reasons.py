@@ -46,6 +46,22 @@ def reason_of(step: StepView) -> str:
     return str(step.reason)
 
 
+def told(step: StepView) -> str:
+    """Why a step or a Job stands as it does, in sentences without their subject; '' where there is nothing to say."""
+    found = step.diagnosis
+    if step.tries:
+        often = failed_so_often(step.tries, found)
+        return f"{often[:1].upper()}{often[1:]}; {next_try(step.tries)}."
+    if found:
+        return found.sentence
+    if step.reason == Reason.WAITING_FOR_LIMIT and step.state is State.PENDING:
+        known = step.message or "as many Jobs of this run are active as its parallelism allows."
+        return f"{words(step.reason)}: {known[:1].lower()}{known[1:]}"
+    if step.reason == Reason.WAITING_FOR_POD and step.message:
+        return step.message
+    return f"{words(step.reason)}." if step.reason else ""
+
+
 def as_text(answer: Answer) -> list[str]:
     """The answer in lines: the sentence, what to do; then the words of whoever said so."""
     return [answer.sentence, *(f"  {line}" for part in (answer.remedy, answer.detail) for line in part.splitlines() if line.strip())]
@@ -128,19 +144,13 @@ def _explain(step: StepView, head: str) -> Answer:
         tries=step.tries,
         last_lines=step.last_lines,
     )
+    said = told(step)
     if step.tries:
-        return replace(common, sentence=f"{head} {failed_so_often(step.tries, found)}; {next_try(step.tries)}.")
+        return replace(common, sentence=f"{head} {said[:1].lower()}{said[1:]}")
     if step.state is State.RUNNING:
-        return replace(common, sentence=f"{head} is running, but not all is well. {found.sentence}" if found else f"{head} is running.")
-    if found:
-        return replace(common, sentence=f"{head} {_is(step.state)}. {found.sentence}")
-    if step.state is State.PENDING and step.reason == Reason.WAITING_FOR_POD and step.message:
-        return replace(common, sentence=f"{head} {_is(step.state)}. {step.message}")
-    if step.state is State.PENDING and step.reason == Reason.WAITING_FOR_LIMIT:
-        known = step.message or "as many Jobs of this run are active as its parallelism allows."
-        return replace(common, sentence=f"{head} {_is(step.state)}. {words(step.reason)}: {known[:1].lower()}{known[1:]}")
-    why = f" {words(step.reason)}." if step.reason else ""
-    return replace(common, sentence=f"{head} {_is(step.state)}.{why}", detail=step.message)
+        return replace(common, sentence=f"{head} is running, but not all is well. {said}" if found else f"{head} is running.")
+    detail = common.detail or (step.message if step.message not in said else "")
+    return replace(common, sentence=f"{head} {_is(step.state)}. {said}".rstrip(), detail=detail)
 
 
 def _is(state: State) -> str:

@@ -10,9 +10,9 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from jobyard.model import names
+from jobyard.model.back_off import Tries
 from jobyard.model.diagnosis import Diagnosis
 from jobyard.model.finding import Finding
-from jobyard.model.job import read
 from jobyard.model.objects import Job
 from jobyard.model.run import Role, Run, RunView, StepView
 from jobyard.service.reasons import Answer, reason_of
@@ -75,26 +75,37 @@ def step_json(step: StepView) -> Shape:
         finished=step.finished,
         needs=list(step.needs),
         outputs=dict(step.outputs) if step.outputs is not None else None,
-        diagnosis=diagnosis_json(step.diagnosis),
+        **_why(step),
     )
 
 
-def job_json(job: Job, diagnosis: Diagnosis | None) -> Shape:
+def job_json(job: Job, stands: StepView) -> Shape:
     """A Job by itself, whoever made it. `run` and `step`: of which it is, where it is one of ours."""
-    stands = read(job)
     return shape(
         job=job.metadata.name,
         namespace=job.metadata.namespace,
         run=job.metadata.labels.get(names.RUN),
         step=job.metadata.annotations.get(names.STEP),
         state=stands.state,
-        reason=diagnosis.reason if diagnosis else stands.reason,
+        reason=reason_of(stands),
         message=stands.message,
         started=stands.started,
         finished=stands.finished,
         pods={"active": job.status.active or 0, "succeeded": job.status.succeeded or 0, "failed": job.status.failed or 0},
-        diagnosis=diagnosis_json(diagnosis),
+        **_why(stands),
     )
+
+
+def _why(told: StepView | Answer) -> Shape:
+    """What is known of why something does not run, or failed. `lastLines` are fetched where one looks at few steps."""
+    return shape(diagnosis=diagnosis_json(told.diagnosis), tries=_tries(told.tries), lastLines=list(told.last_lines) or None)
+
+
+def _tries(tries: Tries | None) -> Shape | None:
+    """Between two tries; null else, and for `of` where nothing bounds them, for `next` where nobody knows when it comes."""
+    if tries is None:
+        return None
+    return shape(failed=tries.failed, of=tries.of, by=tries.by, next=tries.again, part=tries.index)
 
 
 def diagnosis_json(diagnosis: Diagnosis | None) -> Shape | None:
@@ -119,7 +130,7 @@ def answer_json(answer: Answer) -> Shape:
         sentence=answer.sentence,
         detail=answer.detail,
         remedy=answer.remedy,
-        diagnosis=diagnosis_json(answer.diagnosis),
+        **_why(answer),
     )
 
 

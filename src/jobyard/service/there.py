@@ -8,7 +8,6 @@ from jobyard.cluster.client import HttpCluster
 from jobyard.contracts import Clock, Cluster, Engine
 from jobyard.engine import face
 from jobyard.model import names
-from jobyard.model.diagnosis import Diagnosis
 from jobyard.model.errors import (
     Forbidden,
     HiddenNamespace,
@@ -22,7 +21,7 @@ from jobyard.model.errors import (
 )
 from jobyard.model.finding import did_you_mean
 from jobyard.model.objects import CONFIG_MAPS, JOBS, Job
-from jobyard.model.run import Run, RunView
+from jobyard.model.run import Run, RunView, StepView
 
 _PROBE = {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "jobyard-probe"}}
 
@@ -64,7 +63,7 @@ class SingleJob:
     """A Job that was asked for by its own name, and what is to be said of it."""
 
     job: Job
-    diagnosis: Diagnosis | None
+    view: StepView
 
 
 async def run_or_job(cluster: Cluster, clock: Clock, namespace: str, name: str) -> RunView | SingleJob:
@@ -75,7 +74,7 @@ async def run_or_job(cluster: Cluster, clock: Clock, namespace: str, name: str) 
         found = await face.look_at_job(cluster, namespace, name)
         if found is None:
             raise NoSuchRunOrJob(run=name, namespace=namespace, hint=missing.hint) from None
-        return SingleJob(job=found[0], diagnosis=found[1])
+        return SingleJob(job=found[0], view=found[1])
 
 
 async def find_run(cluster: Cluster, engine: Engine, name: str) -> Run:
