@@ -69,8 +69,8 @@ class Lines:
                 self._explain(step, said)
         if step.tries and step.last_lines and f"log {news}" not in said:
             said.add(f"log {news}")
-            for line in render.end_of_log(step.last_lines, "", len(step.last_lines)):
-                self._echo(f"       {line}")
+            for line in step.last_lines:
+                self._echo(f"         {title(step)} | {line}")
 
     def _explain(self, step: StepView, said: set[str]) -> None:
         why = step.diagnosis

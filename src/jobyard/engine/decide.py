@@ -131,7 +131,9 @@ class _Look:
         outputs = newest.outputs if newest.state is State.SUCCEEDED else None
         view = replace(view, started=attempts[0].started or attempts[0].created, finished=finished, outputs=outputs)
         if newest.state is State.FAILED and newest.attempt <= step.retry.limit:
-            return replace(view, state=State.PENDING, reason=Reason.RETRY_BACK_OFF)
+            due = (newest.finished or newest.created) + step.retry.delay(len(attempts))
+            tries = Tries(failed=newest.attempt, of=step.retry.limit + 1, by="Jobyard", again=due)
+            return replace(view, state=State.PENDING, reason=Reason.RETRY_BACK_OFF, tries=tries)
         return view
 
     def _by_force(self, attempt: Attempt) -> Attempt:
@@ -218,7 +220,7 @@ class _Look:
                 self._show(slot, verdict)
                 continue
             if room is not None and room <= 0:
-                self._show(slot, replace(view, state=State.PENDING, reason=Reason.WAITING_FOR_LIMIT))
+                self._show(slot, replace(view, state=State.PENDING, reason=Reason.WAITING_FOR_LIMIT, tries=None))
                 continue
             if self._create(Role.STEP, step, view) and room is not None:
                 room -= 1
@@ -228,11 +230,9 @@ class _Look:
         if view.reason == Reason.RETRY_BACK_OFF:
             if halt:  # the retry will not come: the last attempt's end is the step's
                 return self._last_attempt(step)
-            attempts = self.observed.attempts[Role.STEP, step.name]
-            due = (attempts[-1].finished or attempts[-1].created) + step.retry.delay(len(attempts))
-            if due > self.now:
-                self.wakes.append(due)
-                return replace(view, tries=Tries(failed=view.attempt, of=step.retry.limit + 1, by="Jobyard", again=due))
+            if view.tries and view.tries.again and view.tries.again > self.now:
+                self.wakes.append(view.tries.again)
+                return view
             return None
         needs = [self.views[Role.STEP, need] for need in step.needs]
         # What its needs say comes before a cancel or a timeout: a step that was skipped stays so, whatever comes later.
@@ -272,10 +272,11 @@ class _Look:
         base = view or StepView(name=step.name, role=role, state=State.PENDING, needs=step.needs)
         if refusal and refusal.until and refusal.until > self.now:
             self.wakes.append(refusal.until)
-            self._show((role, step.name), replace(base, state=State.PENDING, reason=refusal.reason, message=refusal.message))
+            self._show((role, step.name), replace(base, state=State.PENDING, reason=refusal.reason, message=refusal.message, tries=None))
             return False
         self.actions.append(Create(role=role, step=step.name, attempt=number))
-        self._show((role, step.name), replace(base, state=State.PENDING, reason=Reason.WAITING_FOR_POD))
+        if not base.tries:
+            self._show((role, step.name), replace(base, state=State.PENDING, reason=Reason.WAITING_FOR_POD))
         return True
 
     def _has_live_job(self, slot: Slot) -> bool:

@@ -34,6 +34,8 @@ class Tries:
     """Who tries again: `Kubernetes`, or `Jobyard` where the step has a `retry`."""
     again: datetime | None = None
     """When, by that rule; None where it is not to be known, but soon."""
+    begins: bool = False
+    """The next try has its pod, which is about to run."""
     index: str = ""
     """Of which part of an indexed Job, where each part counts by itself."""
 
@@ -54,20 +56,34 @@ def between_tries(job: Job, pods: Sequence[Pod] = ()) -> Tries | None:
     alive = [pod for pod in pods if pod.status.phase not in ("Succeeded", "Failed") and pod.metadata.deletion_timestamp is None]
     if alive:
         return _restarted(job, alive)
-    status = job.status
-    if status.active or status.terminating or not status.failed:
+    status, count = job.status, failures(job)
+    if status.active or status.terminating or not count:
         return None
     failed = [pod for pod in pods if pod.status.phase == "Failed"]
     if job.spec.backoff_limit_per_index is not None:
         return _by_index(job.spec.backoff_limit_per_index, failed)
     limit = _limit(job)
-    if status.failed > limit:
+    if count > limit:
         return None  # it is about to be called failed
     succeeded = max(_ends(pod for pod in pods if pod.status.phase == "Succeeded"), default=None)
     ends = sorted(end for end in _ends(failed) if succeeded is None or end > succeeded)
-    count = len(ends) if succeeded else max(len(ends), status.failed)
-    again = ends[-1] + delay(count) if ends else None
-    return Tries(failed=status.failed, of=limit + 1, by="Kubernetes", again=again)
+    since = len(ends) if succeeded else max(len(ends), count)
+    again = ends[-1] + delay(since) if ends else None
+    return Tries(failed=count, of=limit + 1, by="Kubernetes", again=again)
+
+
+def next_begins(job: Job) -> Tries | None:
+    """Kubernetes' tries of a Job whose next pod is there and does not run yet; None where none had failed."""
+    count = failures(job)
+    if not count or not _goes_on(job):
+        return None
+    bounded = job.spec.backoff_limit_per_index is None
+    return Tries(failed=count, of=_limit(job) + 1 if bounded else None, by="Kubernetes", begins=True)
+
+
+def failures(job: Job) -> int:
+    """How many of its pods have failed."""
+    return (job.status.failed or 0) + len(job.status.uncounted_terminated_pods.failed)
 
 
 def _goes_on(job: Job) -> bool:

@@ -6,7 +6,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import replace
 
-from jobyard.model.back_off import between_tries
+from jobyard.model.back_off import between_tries, next_begins
 from jobyard.model.diagnosis import diagnose
 from jobyard.model.objects import Event, Job, Pod
 from jobyard.model.run import Reason, State, StepView
@@ -17,11 +17,14 @@ def explained(view: StepView, job: Job, pods: Sequence[Pod], events: Sequence[Ev
     """The step of this Job with its diagnosis and its tries, where there is something to explain."""
     if view.state in (State.SUCCEEDED, State.SKIPPED):
         return view
-    diagnosis = diagnose(job, pods, events)
-    # What is wrong is more than who is waited for.
-    message = "" if diagnosis and view.reason == Reason.WAITING_FOR_POD else view.message
-    tries = view.tries or (between_tries(job, pods) if view.reason == Reason.RETRY_BACK_OFF else None)
-    return replace(view, diagnosis=diagnosis, message=message, tries=tries)
+    view = replace(view, diagnosis=diagnose(job, pods, events))
+    if view.reason == Reason.RETRY_BACK_OFF:
+        return view if view.tries else replace(view, tries=between_tries(job, pods))
+    if view.reason != Reason.WAITING_FOR_POD or view.diagnosis is None:
+        return view
+    if any(pod.metadata.name == view.diagnosis.pod and pod.status.phase == "Failed" for pod in pods) and (tries := next_begins(job)):
+        return replace(view, reason=Reason.RETRY_BACK_OFF, message="", tries=tries)  # what was wrong is over; nothing is, with the next try
+    return replace(view, message="")  # what is wrong is more than who is waited for
 
 
 _POD = re.compile(r"(.+?)((?:-[0-9]+)?)-[bcdfghjklmnpqrstvwxz2456789]{5}")

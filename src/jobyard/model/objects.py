@@ -72,6 +72,12 @@ class JobSpec(Object, frozen=True, kw_only=True):
     template: PodTemplate = PodTemplate()
 
 
+class UncountedPods(Object, frozen=True, kw_only=True):
+    """The uids of pods that have ended, and are not in the counts yet."""
+
+    failed: tuple[str, ...] = ()
+
+
 class JobStatus(Object, frozen=True, kw_only=True):
     active: int | None = None
     ready: int | None = None
@@ -79,6 +85,7 @@ class JobStatus(Object, frozen=True, kw_only=True):
     failed: int | None = None
     terminating: int | None = None
     failed_indexes: str | None = None
+    uncounted_terminated_pods: UncountedPods = UncountedPods()
     start_time: datetime | None = None
     completion_time: datetime | None = None
     conditions: tuple[Condition, ...] = ()

@@ -185,6 +185,8 @@ def short(found: Diagnosis) -> str:
 
 def next_try(tries: Tries) -> str:
     """Who tries again, and when."""
+    if tries.begins:
+        return "its next try is about to run"
     return f"{tries.by} tries again {_about(tries.again) if tries.again else 'soon'}"
 
 
