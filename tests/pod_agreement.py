@@ -89,9 +89,9 @@ async def all_verdicts(cluster: HttpCluster, namespaces: dict[PodLevel, str], tr
     door = asyncio.Semaphore(AT_ONCE)
 
     async def one(seed: int, tree: Any, level: PodLevel) -> PodVerdicts:
-        documents, _ = load(json.dumps(tree).encode(), "mutant.json")
-        ours = tuple(str(finding) for document in documents for finding in judge(document, level))
-        async with door:
+        async with door:  # judging, too: thousands at once would keep those waiting who have asked
+            documents, _ = load(json.dumps(tree).encode(), "mutant.json")
+            ours = tuple(str(finding) for document in documents for finding in judge(document, level))
             said = await theirs(cluster, namespaces[level], documents[0].tree if documents else None)
         return PodVerdicts(seed=seed, level=level, ours=ours, theirs=said)
 
