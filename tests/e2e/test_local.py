@@ -59,7 +59,7 @@ def test_a_command_brings_its_own_cluster_and_takes_it_along(tmp_path: Path, dat
     flow.write_text(json.dumps(workflow("w", step("a", "echo hi"))))
     answer = call("run", "--local", flow, **data)
     assert answer.code == 0, answer.err
-    assert answer.err.count("no images, isolation") == 1
+    assert answer.err.count("without images, isolation or limits") == 1
     assert call("local", "status", **data).code == 1
     assert call("runs", "--local", **data).code == 3
 
