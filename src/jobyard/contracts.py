@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import builtins
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Mapping
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -215,7 +215,7 @@ class Cluster(Protocol):
         since: timedelta | None = None,
         follow: bool = False,
         timestamps: bool = False,
-    ) -> AsyncIterator[str]:
+    ) -> AsyncGenerator[str, None]:
         """The log's lines, without line ends: the last `tail` of them, and none that is older than `since`. With `timestamps`, each begins
         with its time (RFC 3339) and a space."""
         ...

@@ -179,7 +179,7 @@ def test_a_template_takes_the_rest_of_the_line_as_it_is(jobyard: Jobyard) -> Non
 def test_a_template_that_can_t_be_made_leaves_nothing_in_a_file(jobyard: Jobyard, words: list[str]) -> None:
     answer = jobyard("git", "template", *words, cluster=False)
     assert (answer.code, answer.out) == (2, "")
-    assert "Error: " in answer.err
+    assert "jobyard: " in answer.err
 
 
 def test_mistakes_are_told_in_a_sentence(jobyard: Jobyard, tmp_path: Path) -> None:

@@ -59,7 +59,7 @@ def test_a_command_brings_its_own_cluster_and_takes_it_along(tmp_path: Path, dat
     flow.write_text(json.dumps(workflow("w", step("a", "echo hi"))))
     answer = call("run", "--local", flow, **data)
     assert answer.code == 0, answer.err
-    assert answer.err.count("no images, isolation") == 1
+    assert answer.err.count("without images, isolation or limits") == 1
     assert call("local", "status", **data).code == 1
     assert call("runs", "--local", **data).code == 3
 
@@ -102,7 +102,7 @@ def test_start_status_kubeconfig_stop_reset(tmp_path: Path, data: dict[str, str]
     assert call("local", "status", **data).code == 1
     started = call("local", "start", **data)
     assert (started.code, "is up" in started.out) == (0, True)
-    assert "runs already" in call("local", "start", **data).out
+    assert "is already running" in call("local", "start", **data).out
     assert call("local", "status", **data).code == 0
     kubeconfig = Path(call("local", "kubeconfig", **data).out.strip())
     assert stat.S_IMODE(kubeconfig.stat().st_mode) == 0o600
@@ -110,7 +110,7 @@ def test_start_status_kubeconfig_stop_reset(tmp_path: Path, data: dict[str, str]
     flow.write_text(json.dumps(workflow("w", step("a"))))
     assert call("run", "--local", flow, **data).code == 0
     assert call("local", "stop", **data).code == 0
-    assert "No local cluster runs." in call("local", "stop", **data).out
+    assert "No local cluster is running." in call("local", "stop", **data).out
     assert call("local", "kubeconfig", **data).code == 3
     call("local", "start", **data)
     assert [json.loads(line)["state"] for line in call("runs", "--local", "-o", "json", **data).out.splitlines()] == ["succeeded"], (
@@ -163,7 +163,7 @@ def test_stop_says_what_would_end_and_ends_it_only_when_that_is_meant(tmp_path: 
     assert (stopped.code, run in stopped.err, "is stopped" in stopped.out) == (0, True, True)
     said = rest(process)
     assert process.returncode == 3
-    assert f"then `jobyard run --resume {run} --local -n default` goes on with the run" in said
+    assert f"then `jobyard run --resume {run} --local` goes on with the run" in said
     assert "the local cluster has ended" in said
 
 
@@ -198,7 +198,7 @@ def test_sigterm_does_not_speak_of_ctrl_c(tmp_path: Path, data: dict[str, str]) 
     process.terminate()
     said = rest(process)
     assert (process.returncode, "Ctrl-C" in said) == (143, False)
-    assert "Terminated. The Jobs go on; come back with: jobyard run --resume w-" in said
+    assert "Terminated. The Jobs go on. Come back with:\n  jobyard run --resume w-" in said
 
 
 def test_kubectl_works_on_it(tmp_path: Path, data: dict[str, str]) -> None:

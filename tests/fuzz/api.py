@@ -21,7 +21,7 @@ _PLACES = (
     "/apis/authorization.k8s.io/v1/selfsubjectaccessreviews",
     "/apis/authorization.k8s.io/v1/{name}",
 )
-_PLURALS = ("pods", "jobs", "cronjobs", "configmaps", "secrets", "events", "serviceaccounts", "leases", "nothing")
+_PLURALS = ("pods", "jobs", "cronjobs", "configmaps", "secrets", "events", "serviceaccounts", "services", "leases", "nothing")
 _SUBS = ("status", "log", "eviction", "finalize", "exec", "scale", "binding", "")
 _NAMES = ("known", "known", "none", "..", "%2e%2e", "%2f", "%00", "%ff", "%", "\u00e9", "a b", "*", "x" * 5000, "{}", "%25%32%65")
 _PARAMETERS = (

@@ -119,6 +119,15 @@ def _good_account(_: random.Random) -> Tree:
     return {"apiVersion": "v1", "kind": "ServiceAccount", "metadata": {"name": "s"}, "secrets": [{"name": "x"}]}
 
 
+def _good_service(chance: random.Random) -> Tree:
+    spec: Tree = {
+        "clusterIP": chance.choice(("None", "")),
+        "selector": {"a": "b"},
+        "ports": [{"name": "http", "port": 80, "targetPort": "web"}],
+    }
+    return {"apiVersion": "v1", "kind": "Service", "metadata": {"name": chance.choice(("db", "x"))}, "spec": spec}
+
+
 SORTS = {
     sort.plural: sort
     for sort in (
@@ -130,9 +139,24 @@ SORTS = {
         Sort(kind="v1/Event", api="api/v1", plural="events", good=_good_event),
         Sort(kind="coordination.k8s.io/v1/Lease", api="apis/coordination.k8s.io/v1", plural="leases", good=_good_lease),
         Sort(kind="v1/ServiceAccount", api="api/v1", plural="serviceaccounts", good=_good_account),
+        Sort(kind="v1/Service", api="api/v1", plural="services", good=_good_service),
     )
 }
-_OFTEN = ("jobs", "jobs", "jobs", "pods", "pods", "pods", "cronjobs", "configmaps", "secrets", "events", "leases", "serviceaccounts")
+_OFTEN = (
+    "jobs",
+    "jobs",
+    "jobs",
+    "pods",
+    "pods",
+    "pods",
+    "cronjobs",
+    "configmaps",
+    "secrets",
+    "events",
+    "leases",
+    "serviceaccounts",
+    "services",
+)
 
 NUMBERS: tuple[Any, ...] = (-1, 0, 1, 2**31 - 1, 2**31, 10**12, 10**14, 10**15, 2**63 - 1, -(2**63), 2**63, 10**30, 1.0, 1.5, 1e300, True)
 TEXTS: tuple[str, ...] = (

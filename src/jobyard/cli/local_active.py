@@ -19,7 +19,7 @@ SHOWN = 20
 class StillActive(WrongInput):
     """The local cluster is to be stopped while something goes on on it, and nobody said that this is meant."""
 
-    sentence = "{count}: the local cluster was left as it is. --force ends what goes on"
+    sentence = "{count}, so the local cluster was left as it is; --force ends it all"
     count: str
 
 

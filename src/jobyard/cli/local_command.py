@@ -18,9 +18,9 @@ F = TypeVar("F", bound=Callable[..., Any])
 
 @click.group()
 def local() -> None:
-    """A Kubernetes API on this machine that runs Jobs as processes, or as containers of podman or docker.
+    """A Kubernetes API on this machine that runs Jobs as processes, or as containers with podman or docker.
 
-    `--local` uses it when it runs; otherwise each command that needs a cluster brings its own, which ends with it.
+    `--local` uses it while it is running. Otherwise `jobyard run --local` starts one that ends with the command.
     """
 
 
@@ -37,8 +37,8 @@ def start(runtime: str | None, output: str) -> None:
     pid = daemon.running_pid(folder)
     if pid is not None:
         if runtime not in (None, other := daemon.runtime_of(folder)):
-            raise NoLocalCluster(why=f"one runs already, whose containers are run by {other}, not {runtime} (`jobyard local stop` ends it)")
-        said = f"The local cluster runs already (process {pid})."
+            raise NoLocalCluster(why=f"one is already running, with runtime {other}, not {runtime} (`jobyard local stop` ends it)")
+        said = f"The local cluster is already running (process {pid})."
     else:
         pid = daemon.start(folder, next((name for name in NAMES if name == runtime), "process"))
         said = f"The local cluster is up (process {pid}): {containers(daemon.runtime_of(folder))}."
@@ -51,13 +51,13 @@ def start(runtime: str | None, output: str) -> None:
 
 def force_option(command: F) -> F:
     """--force."""
-    return click.option("--force", is_flag=True, help="Also while runs go on: says which, and ends them without a question.")(command)
+    return click.option("--force", is_flag=True, help="Do so even while runs go on: say which, and end them without asking.")(command)
 
 
 @local.command()
 @force_option
 def stop(force: bool) -> None:
-    """Stop the local cluster, and the Jobs that run on it; what it knows stays. Asks first where runs go on."""
+    """Stop the local cluster and the Jobs that run on it; its records stay. Asks first if runs are going on."""
     from jobyard.cli.local_active import may_end
     from jobyard.local import daemon
 
@@ -70,7 +70,7 @@ def stop(force: bool) -> None:
 @local.command()
 @output_option
 def status(output: str) -> None:
-    """Say whether the local cluster runs. Exit code 1 when it does not."""
+    """Say whether the local cluster is running. Exit code 1 if it is not."""
     from jobyard.local import daemon
 
     folder = daemon.data_folder()
@@ -78,9 +78,9 @@ def status(output: str) -> None:
     if output == "json":
         print_json(_state(folder, pid))
     elif pid is None:
-        say(f"No local cluster runs. Its state would be in {folder}.", err=False)
+        say(f"No local cluster is running. Its state would be in {folder}.", err=False)
     else:
-        say(f"The local cluster runs (process {pid}): {containers(daemon.runtime_of(folder))}.", err=False)
+        say(f"The local cluster is running (process {pid}): {containers(daemon.runtime_of(folder))}.", err=False)
         click.echo(f"  state       {folder}\n  kubeconfig  {folder / 'kubeconfig'}\n  log         {folder / 'log'}")
     if pid is None:
         raise Exit(1)
@@ -101,20 +101,20 @@ def _state(folder: Path, pid: int | None) -> dict[str, Any]:
 
 @local.command()
 def kubeconfig() -> None:
-    """Print the path of the local cluster's kubeconfig: export KUBECONFIG=$(jobyard local kubeconfig)"""
+    """Print the path of the local cluster's kubeconfig, for `export KUBECONFIG=$(jobyard local kubeconfig)`."""
     from jobyard.local import daemon
     from jobyard.model.errors import NoLocalCluster
 
     folder = daemon.data_folder()
     if daemon.running_pid(folder) is None:
-        raise NoLocalCluster(why="none runs (`jobyard local start` starts one)")
+        raise NoLocalCluster(why="none is running (`jobyard local start` starts one)")
     click.echo(str(folder / "kubeconfig"))
 
 
 @local.command()
 @force_option
 def reset(force: bool) -> None:
-    """Stop the local cluster and forget all it knew: Jobs, logs, records. Asks first where runs go on."""
+    """Stop the local cluster and delete all it knows: Jobs, logs, records. Asks first if runs are going on."""
     from jobyard.cli.local_active import may_end
     from jobyard.local import daemon
 

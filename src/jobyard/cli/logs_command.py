@@ -41,24 +41,24 @@ def complete_step(context: click.Context, parameter: click.Parameter, incomplete
 @click.command()
 @click.argument("run", metavar="RUN|JOB", shell_complete=complete_run)
 @click.argument("step", required=False, shell_complete=complete_step)
-@click.option("--attempt", type=click.IntRange(min=1), metavar="N", help="Of this attempt, instead of the newest.")
-@click.option("--all", "every", is_flag=True, help="Of all attempts and pods, each with a heading.")
-@click.option("-c", "--container", "containers", multiple=True, metavar="NAME", help="Only of this container; may be repeated.")
-@click.option("-f", "--follow", is_flag=True, help="Go on while the run, or the Job, does.")
-@click.option("--tail", type=click.IntRange(min=0), metavar="N", help="Only the last N lines of each log.")
-@click.option("--since", metavar="DURATION", callback=_duration, help="Only lines of the last 30s, 15m or 1h30m.")
-@click.option("--timestamps", is_flag=True, help="Say when each line was written.")
+@click.option("--attempt", type=click.IntRange(min=1), metavar="N", help="Print this attempt, instead of the newest.")
+@click.option("--all", "every", is_flag=True, help="Print all attempts and pods, each with a heading.")
+@click.option("-c", "--container", "containers", multiple=True, metavar="NAME", help="Print only this container. May be repeated.")
+@click.option("-f", "--follow", is_flag=True, help="Keep going while the run or Job does.")
+@click.option("--tail", type=click.IntRange(min=0), metavar="N", help="Print only the last N lines of each log.")
+@click.option("--since", metavar="DURATION", callback=_duration, help="Print only lines of the last 30s, 15m, 1h30m.")
+@click.option("--timestamps", is_flag=True, help="Print when each line was written.")
 @cluster_options
 @output_option
 def logs(target: TargetOptions, **asked: Any) -> None:
     """Print the logs of a RUN or of one STEP of it, or of any JOB.
 
     STEP is a step's name as it is printed elsewhere: `load`, `fetch (revert)`, a folder for all steps in it; or the name of its Job.
-    What is printed is of the newest attempt, of all its pods and containers.
+    By default, the newest attempt is printed, with all its pods and containers.
     """
     from jobyard.cli.log_choice import LogOptions
     from jobyard.cli.run_logs import print_logs
 
     if asked["every"] and asked["attempt"]:
-        raise click.UsageError("--all prints every attempt, --attempt one of them: use one of the two")
+        raise click.UsageError("--all prints every attempt and --attempt one of them: give one of the two")
     asyncio.run(print_logs(target, LogOptions(**asked), click.echo, lambda text: click.echo(text, err=True)))

@@ -62,8 +62,8 @@ def runtime_option(command: F) -> F:
 def containers(runtime: str) -> str:
     """In words, what a local cluster's containers are, and what it has not of a real one (docs/local-cluster.md)."""
     if runtime == "process":
-        return "containers are processes of this machine; there are no images, isolation, limits, Services or RBAC"
-    return f"{runtime} runs the containers; there are no Services, quotas or RBAC"
+        return "containers are processes of this machine, without images, isolation or limits; Services are only kept, and there is no RBAC"
+    return f"{runtime} runs the containers; Services are only kept, and there are no quotas and no RBAC"
 
 
 def output_option(command: F) -> F:

@@ -151,6 +151,9 @@ async def _run_file(options: RunOptions) -> int:
             await _make_namespace(target.cluster, target.namespace)
             which = "a local cluster that ends with this command" if target.ends_with_us else "the local cluster"
             say(f"On {which}: {containers(target.runtime)}.")
+            for each in reading.objects:
+                if each.kind == "Service":
+                    say(f"Service {each.name} is only kept there: nothing answers at its name.")
         else:
             await demand(target.cluster, target.namespace)
         async with open_engine(target.cluster, SystemClock(), target.namespace) as engine:

@@ -7,6 +7,7 @@ import json
 import re
 from collections import Counter
 from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import aclosing
 from typing import Any, TypeVar
 
 from jobyard.cli.log_choice import LogOptions, check_containers, choose, has_started, how, none_yet, statuses, steps, wanted
@@ -105,9 +106,10 @@ class _Printer:
                 follow=follow,
                 timestamps=self._asked.timestamps or is_json,
             )
-            async for line in lines:
-                self.lines += 1
-                self._say(json.dumps(_line_json(one, pod, status, line)) if is_json else f"{head}{line}")
+            async with aclosing(lines):
+                async for line in lines:
+                    self.lines += 1
+                    self._say(json.dumps(_line_json(one, pod, status, line)) if is_json else f"{head}{line}")
         except (Rejected, Unavailable) as error:
             self._tell(f"{head}its log can't be had: {error}")
 
@@ -199,9 +201,17 @@ async def _until(changes: AsyncIterator[Change[Any]], is_over: Callable[[Any], b
 
 
 def _line_json(one: Try, pod: Pod, status: ContainerStatus, text: str) -> dict[str, Any]:
-    """A line of a log as one JSON object; `reverts` stands only where its step's revert Job wrote it."""
+    """A line of a log as one JSON object. `reverts`: its step's revert Job wrote it."""
     time, _, line = text.partition(" ")
     if not _TIME.fullmatch(time):
         time, line = "", text  # what the cluster says in place of a log has none
-    found = {"step": one.step, "attempt": one.number, "job": one.job, "pod": pod.metadata.name, "container": status.name}
-    return {**found, "time": time or None, "line": line, **({"reverts": True} if one.role is Role.REVERT else {})}
+    return {
+        "step": one.step or None,
+        "reverts": one.role is Role.REVERT,
+        "attempt": one.number,
+        "job": one.job,
+        "pod": pod.metadata.name,
+        "container": status.name,
+        "time": time or None,
+        "line": line,
+    }

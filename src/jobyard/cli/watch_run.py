@@ -16,8 +16,8 @@ from jobyard.cli.tails import TAIL, Tails
 from jobyard.engine.clock import SystemClock
 from jobyard.engine.engine import ClusterEngine
 from jobyard.engine.logs import last_lines
-from jobyard.model.errors import innermost
-from jobyard.model.run import Outcome, Run, State
+from jobyard.model.errors import innermost, number
+from jobyard.model.run import Run, RunView, State
 from jobyard.service.lifeline import LocalClusterEnded
 from jobyard.service.reasons import title
 from jobyard.service.target import Target
@@ -28,10 +28,12 @@ async def watch_run(engine: ClusterEngine, started: Run, target: Target, output:
     """Shows a run live until it ends or the user leaves; then how it ended. Returns the exit code. `steps`: how many it has, where known."""
     come_back = f"jobyard run --resume {started.name}{target.options.words()}"
     screen = _screen(output)
-    if output == "text":
-        size = "" if steps is None else f" {steps} step{'s' if steps != 1 else ''}"
-        screen.say(f"Run {started.name}:{size} in namespace {target.namespace}")
+    size = "" if steps is None else f": {number(steps, 'step')}"
     try:
+        if output == "text":
+            screen.say(f"Run {started.name}{size} in namespace {target.namespace}")
+        if started.released:
+            return await _tell_what_is_over(engine, started, target, screen, output)
         session = await follow(engine, started, target, screen, SystemClock(), come_back)
     except asyncio.CancelledError:
         if target.has_ended():
@@ -47,10 +49,21 @@ async def watch_run(engine: ClusterEngine, started: Run, target: Target, output:
         return session.code or 0
     await let_go(engine, started)
     if output == "text":
-        await _tell_end(session.outcome, session.tails, target)
+        await _tell_end(session.outcome.view, session.tails, target)
     if session.code is not None:
         return session.code
     return 0 if session.outcome.state is State.SUCCEEDED else 1
+
+
+async def _tell_what_is_over(engine: ClusterEngine, run: Run, target: Target, screen: Screen, output: str) -> int:
+    """A run that is released is watched by nobody any more; what there is of it is looked up once."""
+    view = await engine.view(run.name, run.namespace)
+    if output == "json":
+        screen.show(view, {}, SystemClock().now())
+    screen.close()
+    if output == "text":
+        await _tell_end(view, None, target)
+    return 0 if view.state is State.SUCCEEDED else 1
 
 
 def _screen(output: str) -> Screen:
@@ -59,8 +72,9 @@ def _screen(output: str) -> Screen:
     return LiveTree() if sys.stdout.isatty() else Lines(click.echo)
 
 
-async def _tell_end(outcome: Outcome, tails: Tails, target: Target) -> None:
-    now, view = SystemClock().now(), outcome.view
+async def _tell_end(view: RunView, tails: Tails | None, target: Target) -> None:
+    """How a run ended; `tails`: what was seen of its logs while it went on."""
+    now = SystemClock().now()
     rows = render.table(view, now)
     if len(rows) > 200:
         rows = [row for row in rows if row[1] != State.SUCCEEDED]
@@ -72,7 +86,7 @@ async def _tell_end(outcome: Outcome, tails: Tails, target: Target) -> None:
             click.secho(line, fg=colour, bold=style is None)
     for step in view.steps:
         if step.state in (State.FAILED, State.LOST):
-            log = await last_lines(target.cluster, target.namespace, step, TAIL, tails.kept(step.job))
+            log = await last_lines(target.cluster, target.namespace, step, TAIL, tails.kept(step.job) if tails else ())
             has_log = step.diagnosis is not None and step.diagnosis.has_log and not target.ends_with_us
             click.echo()
             for line in render.explain(step):
@@ -80,6 +94,6 @@ async def _tell_end(outcome: Outcome, tails: Tails, target: Target) -> None:
             for line in render.end_of_log(log, target.logs_command(view.name, title(step)) if has_log else "", TAIL):
                 click.echo(line)
     click.echo()
-    mark = render.MARKS[outcome.state]
-    colour = "green" if outcome.state is State.SUCCEEDED else "red"
+    mark = render.MARKS[view.state]
+    colour = "green" if view.state is State.SUCCEEDED else "red"
     click.secho(f"{mark} Run {view.name} {render.summary(view)}, in {render.lasted(view, now)}", fg=colour)

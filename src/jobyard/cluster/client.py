@@ -9,7 +9,7 @@ import math
 import ssl
 import time
 import warnings
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager, nullcontext
 from datetime import timedelta
 from typing import Any
@@ -182,7 +182,7 @@ class HttpCluster:
         since: timedelta | None = None,
         follow: bool = False,
         timestamps: bool = False,
-    ) -> AsyncIterator[str]:
+    ) -> AsyncGenerator[str, None]:
         params = {"container": container} if container else {}
         if tail is not None:
             params["tailLines"] = str(tail)

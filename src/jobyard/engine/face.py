@@ -25,7 +25,7 @@ from jobyard.engine.sight import JOB_NAME_LABEL
 from jobyard.engine.tries import Tried
 from jobyard.engine.waiting import refusals
 from jobyard.model import names
-from jobyard.model.errors import CannotRerun, Forbidden, NoSuchPage, NoSuchRun, NotFound, RunDamaged
+from jobyard.model.errors import CannotRerun, Forbidden, NoSuchPage, NoSuchRun, NoSuchRunOrJob, NotFound, RunDamaged
 from jobyard.model.explained import after, lone, owner_names
 from jobyard.model.finding import did_you_mean
 from jobyard.model.job import job_of, owned_by
@@ -197,7 +197,7 @@ async def _gather(cluster: Cluster, namespace: str, run: str) -> RunSight:
 
 
 async def tried(cluster: Cluster, clock: Clock, namespace: str, name: str) -> Tried:
-    """What was tried of a run, known by its id or name or by a Job of it; or of any other Job. Raises NoSuchRun, RunDamaged."""
+    """What was tried of a run, known by its id or name or by a Job of it; or of any other Job. Raises NoSuchRunOrJob, RunDamaged."""
     try:
         seen = await _gather(cluster, namespace, name)
         return Tried(name=seen.record.metadata.name, view=await _view(cluster, clock, namespace, seen), tries=tuple(tries.of_run(seen)))
@@ -205,7 +205,7 @@ async def tried(cluster: Cluster, clock: Clock, namespace: str, name: str) -> Tr
         try:
             job = await cluster.get(JOBS, namespace, name)
         except NotFound:
-            raise unknown from None
+            raise NoSuchRunOrJob(run=unknown.run, namespace=namespace, hint=unknown.hint) from None
     with contextlib.suppress(NoSuchRun):
         seen = await _gather(cluster, namespace, job.metadata.labels.get(names.RUN) or name)
         if mine := [each for each in tries.of_run(seen) if each.job == name]:

@@ -10,13 +10,13 @@ from typing import Any
 
 import msgspec
 
-from jobyard.local import apply, bodies, discovery, mishap, patches, reviews, selectors, status, tables, times
+from jobyard.local import apply, bodies, discovery, mishap, patches, reviews, selectors, services, status, tables, times
 from jobyard.local.deletion import DeleteOptions, options_of
 from jobyard.local.kubelet import Kubelet
 from jobyard.local.objects import Objects
 from jobyard.local.pod_api import PodApi
 from jobyard.local.requests import Answer, Request, Target, decode, query, target
-from jobyard.local.resources import NAMESPACES
+from jobyard.local.resources import NAMESPACES, SERVICES
 from jobyard.local.status import ApiError
 from jobyard.local.watching import stream
 
@@ -206,7 +206,7 @@ class Api:
     def _create(self, request: Request, what: Target) -> Answer:
         tree, warnings = decode(what.resource, request.tree(), request.query.get("fieldValidation", "Warn"))
         made = self._objects.create(what.resource, what.namespace, tree, dry_run=request.dry_run)
-        return Answer(made, 201, warnings=warnings)
+        return Answer(made, 201, warnings=[*warnings, *([services.NOTE] if what.resource is SERVICES else [])])
 
     def _replace(self, request: Request, what: Target) -> Answer:
         tree, warnings = decode(what.resource, request.tree(), request.query.get("fieldValidation", "Warn"))

@@ -5,7 +5,8 @@ from __future__ import annotations
 import base64
 from typing import Any
 
-from jobyard.local.resources import CRON_JOBS, JOBS, NAMESPACES, PODS, SECRETS, Resource
+from jobyard.local import services
+from jobyard.local.resources import CRON_JOBS, JOBS, NAMESPACES, PODS, SECRETS, SERVICES, Resource
 
 Tree = dict[str, Any]
 
@@ -38,6 +39,8 @@ def fill(resource: Resource, tree: Tree) -> Tree:
             rest = {key: value for key, value in tree.items() if key != "stringData"}
             data = {**(tree.get("data") or {}), **given}
             return {"type": "Opaque", **rest, **({"data": data} if data else {})}
+        case SERVICES.full_name:
+            return services.fill(tree)
     return tree
 
 

@@ -70,13 +70,16 @@ EVENTS = Resource(
     ),
 )
 SERVICE_ACCOUNTS = Resource(plural="serviceaccounts", kind="ServiceAccount", short=("sa",))
+SERVICES = Resource(
+    plural="services", kind="Service", short=("svc",), categories=("all",), subresources=("status",), fields=("spec.clusterIP", "spec.type")
+)
 LEASES = Resource(group="coordination.k8s.io", plural="leases", kind="Lease")
 NODES = Resource(plural="nodes", kind="Node", namespaced=False, short=("no",), subresources=("status",), fields=("spec.unschedulable",))
 
 NODE = "local"
 """The only node."""
 
-RESOURCES = (NAMESPACES, NODES, PODS, CONFIG_MAPS, SECRETS, EVENTS, SERVICE_ACCOUNTS, JOBS, CRON_JOBS, LEASES)
+RESOURCES = (NAMESPACES, NODES, PODS, CONFIG_MAPS, SECRETS, EVENTS, SERVICE_ACCOUNTS, SERVICES, JOBS, CRON_JOBS, LEASES)
 BY_NAME = {resource.full_name: resource for resource in RESOURCES}
 BY_PATH = {(resource.group, resource.version, resource.plural): resource for resource in RESOURCES}
 BY_KIND = {(resource.api_version, resource.kind): resource for resource in RESOURCES}

@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from datetime import datetime
 from typing import Any
 
-from jobyard.local import times
+from jobyard.local import services, times
 from jobyard.local.job_sync import condition
 from jobyard.local.resources import (
     CONFIG_MAPS,
@@ -19,6 +19,7 @@ from jobyard.local.resources import (
     PODS,
     SECRETS,
     SERVICE_ACCOUNTS,
+    SERVICES,
     Resource,
 )
 
@@ -149,6 +150,10 @@ _COLUMNS: dict[Resource, tuple[tuple[str, ...], Cells]] = {
         lambda tree, now: [_name(tree), tree.get("type", ""), str(len(tree.get("data") or {})), _age(tree, now)],
     ),
     SERVICE_ACCOUNTS: (("Name", "Secrets", "Age"), lambda tree, now: [_name(tree), "0", _age(tree, now)]),
+    SERVICES: (
+        ("Name", "Type", "Cluster-IP", "External-IP", "Port(s)", "Age"),
+        lambda tree, now: [_name(tree), *services.cells(tree), _age(tree, now)],
+    ),
     LEASES: (
         ("Name", "Holder", "Age"),
         lambda tree, now: [_name(tree), (tree.get("spec") or {}).get("holderIdentity", ""), _age(tree, now)],

@@ -7,9 +7,9 @@ import binascii
 from collections.abc import Iterator
 from typing import Any
 
-from jobyard.local import checks, job_validation, pod_validation
+from jobyard.local import checks, job_validation, pod_validation, services
 from jobyard.local.checks import invalid, is_label, is_qualified, is_subdomain
-from jobyard.local.resources import CONFIG_MAPS, CRON_JOBS, JOBS, NAMESPACES, PODS, SECRETS, Resource
+from jobyard.local.resources import CONFIG_MAPS, CRON_JOBS, JOBS, NAMESPACES, PODS, SECRETS, SERVICES, Resource
 from jobyard.local.status import Invalid
 
 Tree = dict[str, Any]
@@ -29,6 +29,8 @@ def check(resource: Resource, tree: Tree) -> list[Invalid]:
         found += pod_validation.spec(tree["spec"], "spec")
     elif resource in (SECRETS, CONFIG_MAPS):
         found += _data(resource, tree)
+    elif resource is SERVICES:
+        found += services.check(tree)
     return found
 
 
