@@ -38,40 +38,22 @@ class Tails:
 
     def between_tries(self, view: RunView, news: Callable[[], None]) -> RunView:
         """The run with the end of the log of each step that failed and is tried again, as far as it is there; `news` is called when more is."""
-        return replace(view, steps=tuple(self._with_end(step, news) if step.tries else step for step in view.steps))
+        steps = tuple(self._with_end(view.namespace, step, news) if step.tries else step for step in view.steps)
+        return replace(view, steps=steps)
 
-    def _with_end(self, step: StepView, news: Callable[[], None]) -> StepView:
+    def _with_end(self, namespace: str, step: StepView, news: Callable[[], None]) -> StepView:
         key = (step.job, step.tries.failed if step.tries else 0)
         if key not in self._failed and len(self._failed) < KEPT and step.diagnosis is not None and step.diagnosis.has_log:
             self._failed[key] = ()
-            self._following[f"{key}"] = self._tasks.create_task(self._fetch(step, key, news))
+            self._following[f"{key}"] = self._tasks.create_task(self._fetch(namespace, step, key, news))
         return replace(step, last_lines=self._failed.get(key, ()))
 
-    async def _fetch(self, step: StepView, key: tuple[str, int], news: Callable[[], None]) -> None:
-        lines = await end_of(self._cluster, self._namespace, step.diagnosis, ENOUGH)
+    async def _fetch(self, namespace: str, step: StepView, key: tuple[str, int], news: Callable[[], None]) -> None:
+        lines = await end_of(self._cluster, namespace, step.diagnosis, ENOUGH)
         self._following.pop(f"{key}", None)
         if lines:
             self._failed[key] = tuple(lines)
-            self._lines[step.name] = deque(lines, maxlen=TAIL)
-            news()
-
-    def between_tries(self, view: RunView, news: Callable[[], None]) -> RunView:
-        """The run with the end of the log of each step that failed and is tried again, as far as it is there; `news` is called when more is."""
-        return replace(view, steps=tuple(self._with_end(step, news) if step.tries else step for step in view.steps))
-
-    def _with_end(self, step: StepView, news: Callable[[], None]) -> StepView:
-        key = (step.job, step.tries.failed if step.tries else 0)
-        if key not in self._failed and len(self._failed) < KEPT and step.diagnosis is not None and step.diagnosis.has_log:
-            self._failed[key] = ()
-            self._following[f"{key}"] = self._tasks.create_task(self._fetch(step, key, news))
-        return replace(step, last_lines=self._failed.get(key, ()))
-
-    async def _fetch(self, step: StepView, key: tuple[str, int], news: Callable[[], None]) -> None:
-        lines = await end_of(self._cluster, self._namespace, step.diagnosis, ENOUGH)
-        self._following.pop(f"{key}", None)
-        if lines:
-            self._failed[key] = tuple(lines)
-            self._lines[step.name] = deque(lines, maxlen=TAIL)
+            self._lines[step.job] = deque(lines, maxlen=TAIL)
             news()
 
     def last_lines(self) -> dict[str, str]:
