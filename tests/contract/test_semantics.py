@@ -110,6 +110,13 @@ async def test_a_limit_holds_across_processes(cluster: HttpCluster, namespace: s
     assert len(active) == 6
 
 
+async def test_a_limit_that_is_set_where_somebody_made_its_config_map_by_hand_counts(cluster: HttpCluster, namespace: str) -> None:
+    by_hand = {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "jobyard-limits"}, "data": {"gpu": "3"}}
+    await cluster.create(CONFIG_MAPS, namespace, by_hand)
+    await set_limit(cluster, namespace, "database", "1")
+    assert await list_limits(cluster, SystemClock(), namespace) == [("database", 1, []), ("gpu", 3, [])]
+
+
 @pytest.mark.parametrize("first", ["the leader", "a person"])
 async def test_a_leader_that_takes_no_places_and_a_person_keep_to_one_limit(
     cluster: HttpCluster, namespace: str, tmp_path: Path, first: str

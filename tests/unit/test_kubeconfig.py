@@ -210,6 +210,7 @@ async def test_a_plugin_that_is_not_installed_says_how_to_get_it(tmp_path: Path)
         (401, {"reason": "Unauthorized"}, Unauthorized),
         (403, {"reason": "Forbidden", "message": "no rights"}, Forbidden),
         (403, {"reason": "Forbidden", "message": 'jobs.batch "x" is forbidden: exceeded quota: q'}, NoRoom),
+        (403, {"reason": "Forbidden", "message": 'jobs.batch "x" is forbidden: status unknown for quota: q, resources: pods'}, NoRoom),
         (404, {"reason": "NotFound"}, NotFound),
         (409, {"reason": "AlreadyExists"}, Conflict),
         (410, {"reason": "Expired"}, WatchExpired),

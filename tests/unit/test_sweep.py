@@ -13,13 +13,13 @@ import pytest
 from jobyard.contracts import Cluster
 from jobyard.engine import home
 from jobyard.engine.home import End
-from jobyard.engine.sweep import find_expired, sweep
+from jobyard.engine.sweep import delete_stopped, find_expired, sweep
 from jobyard.model import names
 from jobyard.model.errors import Conflict, Forbidden, JobyardError, NoAnswer, Unavailable, WatchExpired
-from jobyard.model.objects import ConfigMap, Job, JobStatus, Kind, Other
+from jobyard.model.objects import ConfigMap, Job, JobStatus, Kind, Other, OwnerReference
 from jobyard.model.retention import UNRELEASED
 from jobyard.model.run import State
-from tests.unit.samples import COMPLETE, NOW, changed, job_record, map_record, request
+from tests.unit.samples import COMPLETE, NOW, changed, job_record, map_record, request, stopped
 
 DAY = timedelta(days=1)
 DONE = msgspec.convert(COMPLETE, JobStatus)
@@ -67,7 +67,10 @@ class Server:
         return [each.metadata.uid for each in self.records]
 
     async def list(self, kind: Kind[Any], namespace: str, *, labels: str = "", fields: str = "") -> list[Job]:
-        return [each for each in self.records if isinstance(each, Job) and names.ENDED not in each.metadata.labels]
+        wanted = [each for each in self.records if isinstance(each, Job)]
+        if names.EXPIRING in labels:
+            return [each for each in wanted if names.EXPIRING in each.metadata.labels]
+        return [each for each in wanted if names.ENDED not in each.metadata.labels]
 
 
 def released(uid: str) -> ConfigMap:
@@ -163,3 +166,14 @@ async def test_a_person_s_run_whose_command_died_goes_like_any_other() -> None:
         assert await swept(server, after=DAY - timedelta(seconds=1), cared_for=cared_for) == []
         assert await swept(server, cared_for=cared_for) == ["page", "detached", "cli"]
         assert server.left() == ["goes on"], "it has not ended"
+
+
+async def test_a_copy_that_somebody_made_of_a_stopped_job_is_theirs() -> None:
+    ours = stopped(job_record(request("k")), "Cancelled", 2)
+    news: Any = {"labels": {names.EXPIRING: "true"}, "annotations": {names.DELETE_AT: NOW.isoformat()}}
+    ours = changed(ours, uid="ours", **news)
+    owner = OwnerReference(kind="ConfigMap", name="etl", uid="record")
+    of_a_record = changed(ours, uid="step", name="step", owner_references=(owner,))
+    server = Server(ours, of_a_record, changed(ours, uid="copy", name="mine"))
+    assert await delete_stopped(cast(Cluster, server), FixedClock(NOW), "n") == 2
+    assert server.left() == ["copy"]

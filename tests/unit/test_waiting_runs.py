@@ -11,7 +11,8 @@ import msgspec
 import pytest
 
 from jobyard.contracts import Cluster
-from jobyard.engine import home, limits
+from jobyard.engine import home, limits, rounds
+from jobyard.engine.act import IN_FLIGHT
 from jobyard.engine.driver import Driver, Tools
 from jobyard.engine.ledger import Ledger
 from jobyard.engine.limiter import Limiter
@@ -20,7 +21,8 @@ from jobyard.model import names
 from jobyard.model.errors import Forbidden, NoRoom, NotFound
 from jobyard.model.objects import JOBS, ConfigMap, Job, JobStatus, Kind, Manifest, Metadata
 from jobyard.model.run import Reason, State
-from jobyard.model.workflow import Workflow
+from jobyard.model.template import Template
+from jobyard.model.workflow import Step, Workflow
 from tests.faketime import in_fake_time
 from tests.unit.samples import COMPLETE, NOW, SECOND, changed, flow, job_record, manifest, map_record, request, served
 
@@ -46,10 +48,13 @@ class Server:
         """How many, then, by an admission hook."""
         self.barred = False
         """We have no right to create Jobs."""
+        self.tries = 0
+        """How many creates there were."""
         self.notes: list[str | None] = []
         """Why runs wait, as it was written on their records; None where that was taken away."""
 
     async def create(self, kind: Kind[Any], namespace: str, tree: Manifest) -> Any:
+        self.tries += 1
         if self.barred and kind is JOBS:
             raise Forbidden(action="create Job", status=403, reason="Forbidden", message="no right")
         if self.full:
@@ -325,3 +330,64 @@ def test_a_run_that_waited_for_a_quota_and_a_right_has_its_three_tries_of_an_adm
 
     in_fake_time(scene(2, State.SUCCEEDED))
     in_fake_time(scene(3, State.FAILED))
+
+
+def test_many_that_wait_for_a_quota_ask_no_more_often_than_some_and_all_go_on_when_there_is_room() -> None:
+    async def scene(many: int) -> None:
+        yard = Yard(gpu=1)
+        yard.server.full = 10**9
+        driven = [yard.drive(str(number), flow(manifest())) for number in range(many)]
+        await asyncio.sleep(30)
+        begun = yard.server.tries
+        await asyncio.sleep(60)
+        assert (yard.server.tries - begun) / 60 < 1.5 * rounds.A_SECOND, "all of them together"
+        yard.server.full = 0
+        await asyncio.sleep(15)
+        assert all(driver.seen.jobs for driver, _ in driven), "one that got through tells others"
+        assert not yard.tools.rounds._waiting
+        for _, task in driven:
+            task.cancel()
+
+    in_fake_time(scene(200))
+
+
+def test_many_that_wait_for_a_limit_look_by_themselves_no_more_often_than_some() -> None:
+    async def scene(many: int) -> None:
+        yard = Yard(gpu=1)
+        looks = counted(yard)
+        tasks = [yard.drive(str(number), flow(manifest(), limits=("gpu",)))[1] for number in range(many)]
+        await asyncio.sleep(30)
+        begun = len(looks)
+        await asyncio.sleep(60)
+        assert (len(looks) - begun) / 60 < 1.5 * rounds.A_SECOND
+        for task in tasks:
+            task.cancel()
+
+    in_fake_time(scene(200))
+
+
+@pytest.mark.parametrize("what", ["limit", "quota", "right"])
+def test_a_run_of_many_jobs_asks_once_for_all_of_them(what: str) -> None:
+    async def scene() -> None:
+        yard = Yard(gpu=1)
+        wide = Workflow(name="etl", steps=tuple(Step(name=f"s{n}", job=Template(manifest()), limits=("gpu",)) for n in range(100)))
+        looks = counted(yard)
+        yard.server.full, yard.server.barred = (10**9 if what == "quota" else 0), what == "right"
+        _, task = yard.drive("wide", wide)
+        await asyncio.sleep(28)
+        assert len(looks) <= 6 * IN_FLIGHT, "at each of six looks"
+        task.cancel()
+
+    in_fake_time(scene())
+
+
+def counted(yard: Yard) -> list[str]:
+    """Whoever asks for a place, from now on."""
+    asked, admit = list[str](), yard.limiter.admit
+
+    async def counting(run: str, *more: Any) -> Any:
+        asked.append(run)
+        return await admit(run, *more)
+
+    yard.limiter.admit = counting  # type: ignore[method-assign, assignment]
+    return asked

@@ -71,7 +71,7 @@ def error(*, server: str, action: str, code: int, body: bytes, retry_after: str 
     kind: type[Rejected] = {401: Unauthorized, 403: Forbidden, 404: NotFound, 409: Conflict, 410: WatchExpired}.get(code, Rejected)
     if code == 403 and any(cause.reason == "NamespaceTerminating" for cause in (status.details or Details()).causes):
         kind = NamespaceTerminating
-    if code == 403 and "exceeded quota" in message:
-        # Quota and lack of rights are both "Forbidden", and nothing but the words tells them apart.
+    if code == 403 and any(words in message for words in ("exceeded quota", "status unknown for quota")):
+        # Quota and lack of rights are both "Forbidden", and nothing but the words tells them apart. A quota that was just made is counted soon.
         kind = NoRoom
     return kind(action=action, status=code, reason=status.reason, message=message)

@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from datetime import datetime, timedelta
 
 from jobyard.contracts import Clock, Cluster
+from jobyard.engine import limits
 from jobyard.engine import record as records
 from jobyard.engine.attempt import job_name
 from jobyard.engine.decision import Action, Create, Delete, Kill, Refusal, Stop, Write
@@ -17,7 +18,8 @@ from jobyard.engine.ledger import Ledger
 from jobyard.engine.limiter import Limiter
 from jobyard.engine.limits import Full
 from jobyard.engine.patching import patch_this
-from jobyard.engine.refusal import LOOK_FOR_ROOM, Tries, judge
+from jobyard.engine.refusal import NOTHING_TELLS, Tries, judge
+from jobyard.engine.rounds import Rounds
 from jobyard.engine.run_sight import RunSight
 from jobyard.engine.sight import Sight
 from jobyard.model import names
@@ -55,6 +57,7 @@ class Actor:
         sight: Sight,
         ledger: Ledger,
         limiter: Limiter,
+        rounds: Rounds,
         run: RunSight,
         workflow: Workflow,
     ) -> None:
@@ -64,12 +67,17 @@ class Actor:
         self._sight = sight
         self._ledger = ledger
         self._limiter = limiter
+        self._rounds = rounds
         self._run = run
         self._workflow = workflow
         self._tries: defaultdict[Attempted, Tries] = defaultdict(Tries)
         self.refusals: dict[Attempted, Refusal] = {}
         self.lacking: dict[Attempted, Full] = {}
         """Which limits have no room for Jobs that are due."""
+        self._full: dict[str, Full] = {}
+        """Those of them that were found full while the last decision was carried out: one Job asks for all."""
+        self._shut: Refusal | None = None
+        """What then kept a Job of this run, and keeps every other alike."""
 
     def look_for_room(self) -> bool:
         """There may be room in a limit again: forgets that there was none. Says whether that was so."""
@@ -79,6 +87,13 @@ class Actor:
         self.lacking.clear()
         return found
 
+    def ask_again(self) -> bool:
+        """What nothing tells the end of may be over: forgets that it kept Jobs from being made. Says whether it did."""
+        kept = [attempted for attempted, refusal in self.refusals.items() if refusal.reason in NOTHING_TELLS]
+        for attempted in kept:
+            del self.refusals[attempted]
+        return bool(kept)
+
     async def act(self, actions: tuple[Action, ...]) -> bool:
         """Does `actions`: what runs first, then the record, then what goes away. Raises Unavailable or Rejected.
 
@@ -87,6 +102,7 @@ class Actor:
         some were.
         """
         loop = asyncio.get_running_loop()
+        self._full, self._shut = {}, None
         stale = loop.time() + FRESH
         left = False
         outputs = self._outputs() if any(isinstance(each, Create) for each in actions) else {}
@@ -145,9 +161,15 @@ class Actor:
         if job is None:
             return
         name = job["metadata"]["name"]
-        full = await self._limiter.admit(self._run.id, self._workflow, step, name)
+        if self._shut is not None:
+            self.refusals[attempted] = self._shut
+            return
+        scopes = (*limits.scopes(self._workflow), *step.limits)
+        full = next((self._full[scope] for scope in scopes if scope in self._full), None)
+        full = full or await self._limiter.admit(self._run.id, self._workflow, step, name)
         if full is not None:
-            until = self._clock.now() + LOOK_FOR_ROOM
+            self._full[full.scope] = full
+            until = self._clock.now() + self._limiter.pause(full.scope)
             self.refusals[attempted] = Refusal(reason=Reason.WAITING_FOR_LIMIT, message=str(full), until=until)
             self.lacking[attempted] = full
             return
@@ -156,8 +178,10 @@ class Actor:
         except Conflict as conflict:
             made = await self._adopt(name, conflict)
         except Rejected as refused:
-            self.refusals[attempted] = await self._judge(attempted, refused)
+            self.refusals[attempted] = refusal = await self._judge(attempted, refused)
+            self._shut = refusal if refusal.reason in NOTHING_TELLS else None
             return
+        self._rounds.one_got_through()
         if not owned_by(made, self._run.uid):
             self.refusals[attempted] = await self._make_way(made)
             return
@@ -186,7 +210,8 @@ class Actor:
     async def _judge(self, attempted: Attempted, refused: Rejected) -> Refusal:
         may = await self._cluster.may("create", JOBS, self._namespace) if isinstance(refused, Forbidden) else None
         verdict = judge(refused, self._tries[attempted].one_more(refused, may), may, self._namespace)
-        until = self._clock.now() + verdict.wait if verdict.wait is not None else None
+        wait = self._rounds.pause(verdict.wait) if verdict.wait is not None and verdict.reason in NOTHING_TELLS else verdict.wait
+        until = self._clock.now() + wait if wait is not None else None
         return Refusal(reason=verdict.reason, message=verdict.message, until=until)
 
     async def _make_way(self, other: Job) -> Refusal:

@@ -9,7 +9,7 @@ import asyncio
 import contextlib
 import logging
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 
 from jobyard.contracts import Clock, Cluster
@@ -19,6 +19,8 @@ from jobyard.engine.decide import decide
 from jobyard.engine.decision import Decision, Refusal
 from jobyard.engine.ledger import Ledger
 from jobyard.engine.limiter import Limiter
+from jobyard.engine.refusal import NOTHING_TELLS
+from jobyard.engine.rounds import Rounds
 from jobyard.engine.run_sight import RunSight
 from jobyard.engine.sight import JOB_NAME_LABEL, Sight
 from jobyard.engine.signals import Signal
@@ -64,6 +66,7 @@ class Tools:
     sight: Sight
     ledger: Ledger
     limiter: Limiter
+    rounds: Rounds = field(default_factory=Rounds)
     gives_up: timedelta | None
     """How long credentials or rights may be missing before whoever awaits the run is told; None for ever."""
     pods_heard: Callable[[], datetime]
@@ -121,6 +124,7 @@ class Driver:
             self._fail(EngineFailed(run=self.run.name, why=f"{type(error).__name__}: {error}"))
         finally:
             self._tools.limiter.line_up(self.seen, (), self.offer_room)
+            self._tools.rounds.leave(self.seen.uid)
             self._fail(NoAnswer(what=f"run {self.run.name} is no longer driven here", remedy="ask again"))
             self.tell()
 
@@ -144,6 +148,11 @@ class Driver:
     def offer_room(self) -> None:
         """There may be room in a limit that the run waits for."""
         if self._actor is not None and self._actor.look_for_room():
+            self.dirty.set()
+
+    def ask_again(self) -> None:
+        """What was refused may be allowed now: another got through."""
+        if self._actor is not None and self._actor.ask_again():
             self.dirty.set()
 
     # --- the loop ---
@@ -199,7 +208,9 @@ class Driver:
         now, loop = tools.clock.now(), asyncio.get_running_loop()
         workflow = await self._workflow()
         if self._actor is None:
-            self._actor = Actor(tools.cluster, tools.clock, tools.namespace, tools.sight, tools.ledger, tools.limiter, seen, workflow)
+            self._actor = Actor(
+                tools.cluster, tools.clock, tools.namespace, tools.sight, tools.ledger, tools.limiter, tools.rounds, seen, workflow
+            )
         for job in list(seen.missing.values()):
             await self._ask_for(job.metadata.name)
         waiting = await self._explain(now)
@@ -234,6 +245,10 @@ class Driver:
         self._tools.limiter.line_up(self.seen, lacking, self.offer_room)
         self._note_launch(decision, left)
         waits = [each for (role, step, _), each in actor.refusals.items() if each.until is not None and (role, step) in waiting]
+        if any(each.reason in NOTHING_TELLS for each in waits):
+            self._tools.rounds.wait(self.seen.uid, self.ask_again)
+        else:
+            self._tools.rounds.leave(self.seen.uid)
         await self._note_waiting(waits)
         return left or actor.refusals != before
 

@@ -8,22 +8,22 @@ from jobyard.engine.limiter import Limiter
 from jobyard.engine.sight import Sight
 from jobyard.model import names
 from jobyard.model.errors import Conflict, NotFound
-from jobyard.model.objects import CONFIG_MAPS, JOBS
+from jobyard.model.objects import CONFIG_MAPS, JOBS, Manifest
 from jobyard.patience import patiently
 
 
 async def set_limit(cluster: Cluster, namespace: str, name: str, number: str | None) -> None:
     """Sets a limit of the namespace, or with None removes it."""
-    change = {"data": {name: number}}
+    labels = {names.MANAGED_BY: names.JOBYARD, names.ROLE: "limits"}  # by which it is seen, whoever made it
+    change: Manifest = {"metadata": {"labels": labels}, "data": {name: number}}
 
     async def once() -> None:
         try:
             await cluster.patch(CONFIG_MAPS, namespace, limits.LIMITS, change)
         except NotFound:
             if number is not None:
-                labels = {names.MANAGED_BY: names.JOBYARD, names.ROLE: "limits"}
                 metadata = {"name": limits.LIMITS, "labels": labels}
-                await cluster.create(CONFIG_MAPS, namespace, {"apiVersion": "v1", "kind": "ConfigMap", "metadata": metadata, **change})
+                await cluster.create(CONFIG_MAPS, namespace, {**change, "apiVersion": "v1", "kind": "ConfigMap", "metadata": metadata})
 
     await patiently(once, over=(Conflict,))  # somebody else may make it in the same moment
 

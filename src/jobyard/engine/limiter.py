@@ -7,15 +7,17 @@ import contextlib
 import heapq
 import itertools
 from collections import OrderedDict, defaultdict
-from collections.abc import AsyncIterator, Callable, Collection, Sequence
+from collections.abc import AsyncIterator, Callable, Collection, Iterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
-from datetime import datetime
+from datetime import datetime, timedelta
 from weakref import WeakValueDictionary
 
 from jobyard.contracts import Clock, Cluster
 from jobyard.engine import home, limits
 from jobyard.engine.limits import Claim, Full, Place
 from jobyard.engine.lines import Lines
+from jobyard.engine.refusal import LOOK_FOR_ROOM
+from jobyard.engine.rounds import pause
 from jobyard.engine.run_sight import RunSight
 from jobyard.engine.sight import Sight
 from jobyard.model import names
@@ -69,8 +71,15 @@ class Limiter:
 
     def _active(self, scope: str) -> set[str]:
         """The runs, by id, that count for a scope: also those that wait for a place where everybody can see them."""
-        seen = {run.id for uid in self._sight.active(scope) if (run := self._sight.of(uid)) is not None and not self._is_put_off(run)}
-        return seen | self._promised.get(scope, set())
+        return set(self._counting(scope))
+
+    def _counting(self, scope: str) -> Iterator[str]:
+        """The same one by one, in the order in which they were seen; some may come twice."""
+        yield from self._promised.get(scope, ())
+        for uid in self._sight.active(scope):
+            run = self._sight.of(uid)
+            if run is not None and not self._is_put_off(run):
+                yield run.id
 
     def _is_put_off(self, run: RunSight) -> bool:
         """Whether a run waits for its source, to begin or to be completed, longer than that takes where nothing went wrong. It may do so
@@ -131,6 +140,10 @@ class Limiter:
         for scope in scopes:
             self._visible[scope][seen.id] = call
 
+    def pause(self, scope: str) -> timedelta:
+        """After how long a run that waits for a place where everybody can see it looks again though nobody told it of one."""
+        return pause(LOOK_FOR_ROOM, len(self._visible.get(scope, ())))
+
     def _look(self, claims: Sequence[Claim], waited: str) -> Full | None:
         """Whether a new run would have to wait, as far as is known here. Who comes later does not go before those that wait."""
         self.looks += 1
@@ -189,17 +202,29 @@ class Limiter:
     async def _count(self, run: str, claims: Sequence[Claim]) -> Full | None:
         """The same by what is seen, and without a place of one's own. Of those that wait, the oldest go first."""
         for claim in claims:
-            if claim.holder == run:
-                others = {each for each in self._active(claim.scope) - {run} if self._has_begun(each) or self._age(each) < self._age(run)}
-            else:
-                others = self._sight.jobs_of(claim.scope) - {claim.holder}
+            if claim.holder == run and self._goes_on(run):
+                continue
+            others = self._before(claim) if claim.holder == run else self._sight.jobs_of(claim.scope) - {claim.holder}
             held = limits.holders(self._sight.places.get(claim.object_name))
             for holder, place in held.items():
                 if holder not in {claim.holder, *others} and not await self.is_over(holder, place):
                     others.add(holder)  # another process took it, and is about to start
-            if len(others) >= claim.limit and not (claim.holder == run and self._goes_on(run)):
+            if len(others) >= claim.limit:
                 return self._full(claim, others)
         return None
+
+    def _before(self, claim: Claim) -> set[str]:
+        """The runs that come before the one that claims a place: those that have begun, then the older ones; as many as there are places, for
+        of thousands that wait each looks."""
+        begun, older, age = set[str](), list[str](), self._age(claim.holder)
+        for each in self._counting(claim.scope):
+            if len(begun) >= claim.limit:
+                break
+            if each != claim.holder and self._has_begun(each):
+                begun.add(each)
+            elif each != claim.holder and len(older) < claim.limit and self._age(each) < age:
+                older.append(each)
+        return begun | set(older[: claim.limit - len(begun)])
 
     def _unplaced(self, claim: Claim, run: str) -> list[str]:
         """Who is seen to count for a claim's scope and may have no place: a leader takes none. Not for a run that goes on: it would wait for

@@ -11,6 +11,8 @@ from jobyard.model.run import Reason
 
 LOOK_FOR_ROOM = timedelta(seconds=5)
 """How long to wait before asking again a namespace whose quota is full: nothing tells us when room comes."""
+NOTHING_TELLS = (Reason.QUOTA_EXCEEDED, Reason.NO_RIGHT)
+"""What no watch says the end of. It keeps every Job of a namespace alike."""
 LOOK_FOR_RIGHTS = timedelta(seconds=5)
 """How long to wait for a right, or for credentials that are accepted: a token is renewed, a RoleBinding replaced."""
 ADMISSION_TRIES, ADMISSION_WAIT = 3, timedelta(seconds=20)

@@ -192,7 +192,7 @@ class RunSight:
         """What the record and its pages say."""
         found: dict[Slot, StepResult] = {}
         record = self.record
-        if isinstance(record, Job):
+        if isinstance(record, Job) or not (record.data or self.owned):
             return found
         for each in (record, *(page for page in self.owned.values() if page.metadata.labels.get(names.ROLE) == "page")):
             name, version = each.metadata.name, each.metadata.resource_version

@@ -105,11 +105,13 @@ async def sweep(
 
 async def delete_stopped(cluster: Cluster, clock: Clock, namespace: str) -> int:
     """Deletes the Jobs that we stopped and whose own TTL is over: none of Kubernetes' fires for them. What a person has resumed since is
-    theirs. Says how many."""
+    theirs, and so is a copy that they made of one. Says how many."""
     count = 0
     for job in await cluster.list(JOBS, namespace, labels=f"{names.SELECTOR},{names.EXPIRING}"):
         at = moment(job.metadata.annotations.get(names.DELETE_AT))
         if at is None or at > clock.now() or not job.spec.suspend or names.STOP not in job.metadata.annotations:
+            continue
+        if not (home.is_record(job) or job.metadata.owner_references):
             continue
         with contextlib.suppress(Forbidden):  # the next sweep says so
             await _delete(cluster, JOBS, namespace, job.metadata.name, job.metadata.uid)
