@@ -249,6 +249,8 @@ async def ask(local_data: Path, text: str, body: bytes = b"", media: str = "appl
         ("PUT /TOKEN/api/v1/namespaces/NS/pods/known/log", b"{}", "application/json", 405),
         ("DELETE /TOKEN/api/v1/namespaces", b"", "", 405),
         ("DELETE /TOKEN/api/v1/namespaces/default", b"", "", 403),
+        ("DELETE /TOKEN/api/v1/nodes/local", b"", "", 403),
+        ("DELETE /TOKEN/api/v1/pods", b"", "", 405),
         ("PATCH /TOKEN/api/v1/namespaces/NS/pods/known", b'[{"op": "test", "path": 5}]', JSON, 400),
         (
             "PATCH /TOKEN/api/v1/namespaces/NS/pods/known",

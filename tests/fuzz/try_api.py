@@ -3,21 +3,24 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import uuid
 from collections.abc import Sequence
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from jobyard.cluster.client import open_cluster
+from jobyard.cluster.client import HttpCluster, open_cluster
 from jobyard.cluster.kubeconfig import connect
 from jobyard.local import daemon
-from jobyard.model.objects import CONFIG_MAPS
+from jobyard.model.errors import NotFound
+from jobyard.model.objects import CONFIG_MAPS, JOBS
 from tests.fuzz.api import Raw, requests
 from tests.fuzz.verdict import Verdict, log_of, traced
 from tests.manifests import job
 
-AT_ONCE = 4
+AT_ONCE, A_NAMESPACE = 4, 100
+"""Requests at once, and seeds in a namespace."""
 PATIENCE = 20.0
 """Seconds until an answer has to have begun."""
 
@@ -28,37 +31,37 @@ async def try_api(kubeconfig: Path, seeds: Sequence[int]) -> Verdict:
         raise ValueError("only the local cluster's API is tried so: the other one is Kubernetes' own")
     since, process = log.stat().st_size, daemon.running_pid(kubeconfig.parent)
     server = urlsplit(json.loads(kubeconfig.read_text())["clusters"][0]["cluster"]["server"])
+    found = Verdict(seeds=len(seeds))
+    async with open_cluster(connect(kubeconfig=str(kubeconfig))) as cluster:
+        for begin in range(0, len(seeds), A_NAMESPACE):
+            found += await _in_a_namespace(cluster, server.port or 0, server.path[1:], seeds[begin : begin + A_NAMESPACE])
+    if daemon.running_pid(kubeconfig.parent) != process:
+        found += Verdict(words=("the local cluster's process has ended",))
+    return found + Verdict(words=tuple(traced(log, since)))
+
+
+async def _in_a_namespace(cluster: HttpCluster, port: int, token: str, seeds: Sequence[int]) -> Verdict:
+    """The seeds in a namespace of their own, which may be gone thereafter: that it be deleted is among what they ask."""
     namespace = f"f-{uuid.uuid4().hex[:10]}"
-    words: list[str] = []
-    counts = {"calls": 0, "refused": 0}
     door = asyncio.Semaphore(AT_ONCE)
 
-    async def one(seed: int) -> None:
+    async def one(seed: int, raw: Raw) -> Verdict:
         async with door:
-            for each in requests(seed, namespace):
-                counts["calls"] += 1
-                try:
-                    status = await _ask(server.port or 0, server.path[1:], each)
-                except TimeoutError:
-                    words.append(f"seed {seed}: no answer in {PATIENCE:.0f} s to {each}")
-                    continue
-                counts["refused"] += status >= 400 or not status
-                if status >= 500:
-                    words.append(f"seed {seed}: {status} for {each}")
+            try:
+                status = await _ask(port, token, raw)
+            except TimeoutError:
+                return Verdict(calls=1, words=(f"seed {seed}: no answer in {PATIENCE:.0f} s to {raw}",))
+        words = (f"seed {seed}: {status} for {raw}",) if status >= 500 else ()
+        return Verdict(calls=1, refused=int(status >= 400 or not status), words=words)
 
-    async with open_cluster(connect(kubeconfig=str(kubeconfig))) as cluster:
-        await cluster.create_namespace(namespace)
-        try:
-            await cluster.create(CONFIG_MAPS, namespace, {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "known"}})
-            for plural, tree in (("jobs", job("known", suspend=True)),):
-                await cluster.call("POST", f"/apis/batch/v1/namespaces/{namespace}/{plural}", "begin", body=json.dumps(tree).encode())
-            await asyncio.gather(*(one(seed) for seed in seeds))
-            await cluster.list(CONFIG_MAPS, namespace)
-        finally:
-            await cluster.call("DELETE", f"/api/v1/namespaces/{namespace}", f"delete Namespace {namespace}")
-    if daemon.running_pid(kubeconfig.parent) != process:
-        words.append("the local cluster's process has ended")
-    return Verdict(seeds=len(seeds), calls=counts["calls"], refused=counts["refused"], words=(*words, *traced(log, since)))
+    await cluster.create_namespace(namespace)
+    await cluster.create(CONFIG_MAPS, namespace, {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "known"}})
+    await cluster.create(JOBS, namespace, job("known", suspend=True))
+    found = await asyncio.gather(*(one(seed, raw) for seed in seeds for raw in requests(seed, namespace)))
+    await cluster.list(CONFIG_MAPS, namespace)
+    with contextlib.suppress(NotFound):
+        await cluster.call("DELETE", f"/api/v1/namespaces/{namespace}", f"delete Namespace {namespace}")
+    return sum(found, Verdict())
 
 
 async def _ask(port: int, token: str, raw: Raw) -> int:

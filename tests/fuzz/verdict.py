@@ -13,11 +13,19 @@ SIGNS = ("Traceback", "defect of the local cluster")
 class Verdict:
     """What became of some seeds. `calls`: what was asked with them; `refused`: of these, what was answered with a refusal."""
 
-    seeds: int
+    seeds: int = 0
     calls: int = 0
     refused: int = 0
     words: tuple[str, ...] = ()
     """What must not be: something that ended, was lost, came late, was traced back."""
+
+    def __add__(self, other: Verdict) -> Verdict:
+        return Verdict(
+            seeds=self.seeds + other.seeds,
+            calls=self.calls + other.calls,
+            refused=self.refused + other.refused,
+            words=self.words + other.words,
+        )
 
     @property
     def is_good(self) -> bool:

@@ -153,7 +153,7 @@ class Api:
                 return self._patch(request, what)
             case "DELETE" if what.name:
                 return self._delete(request, what)
-            case "DELETE" if what.resource is not NAMESPACES:
+            case "DELETE" if what.namespace or not (what.resource.namespaced or what.resource is NAMESPACES):
                 return self._delete_all(request, what)
         raise ApiError(405, "the server does not allow this method on the requested resource")
 

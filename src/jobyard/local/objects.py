@@ -10,7 +10,7 @@ import msgspec
 
 from jobyard.local import apply, times
 from jobyard.local.defaults import fill
-from jobyard.local.resources import BY_NAME, CONFIG_MAPS, CRON_JOBS, EVENTS, JOBS, NAMESPACES, NODES, PODS, SERVICE_ACCOUNTS, Resource
+from jobyard.local.resources import BY_NAME, CONFIG_MAPS, CRON_JOBS, EVENTS, JOBS, NAMESPACES, NODE, NODES, PODS, SERVICE_ACCOUNTS, Resource
 from jobyard.local.status import ApiError, already_exists, conflict, forbidden, invalid, not_found
 from jobyard.local.store import Store
 from jobyard.local.validation import check, check_status, check_update
@@ -18,7 +18,7 @@ from jobyard.local.validation import check, check_status, check_update
 Tree = dict[str, Any]
 
 KEPT_NAMESPACES = ("default", "kube-system")
-"""Those that every cluster has."""
+"""Those that every cluster has. Nor does its only node go."""
 FOREGROUND, ORPHAN = "foregroundDeletion", "orphan"
 _SUFFIX = "bcdfghjklmnpqrstvwxz2456789"
 _OWN_METADATA = ("uid", "creationTimestamp", "deletionTimestamp", "deletionGracePeriodSeconds", "generation", "namespace", "name")
@@ -197,8 +197,8 @@ class Objects:
     ) -> Tree | None:
         """Deletes an object by a propagation policy; returns what is left of it (finalizers, a grace period), or None when it is gone."""
         metadata = tree["metadata"]
-        if resource is NAMESPACES and metadata["name"] in KEPT_NAMESPACES:
-            raise forbidden(resource, metadata["name"], "this namespace may not be deleted")
+        if (resource is NAMESPACES and metadata["name"] in KEPT_NAMESPACES) or resource is NODES:
+            raise forbidden(resource, metadata["name"], f"this {resource.kind.lower()} may not be deleted")
         policy = policy or ("Orphan" if resource is JOBS else "Background")
         finalizers = [each for each in metadata.get("finalizers") or [] if each not in (FOREGROUND, ORPHAN)]
         if policy in ("Foreground", "Orphan"):
@@ -228,7 +228,7 @@ class Objects:
 
     def _grace(self, pod: Tree, asked: int | None) -> int:
         """How long a pod may take to end: not at all when nothing of it runs, on no node or on one that there is not."""
-        if self.find(NODES, "", pod["spec"].get("nodeName") or "") is None or (pod.get("status") or {}).get("phase") in (
+        if pod["spec"].get("nodeName") != NODE or (pod.get("status") or {}).get("phase") in (
             "Succeeded",
             "Failed",
         ):
