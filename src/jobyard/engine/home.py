@@ -16,12 +16,13 @@ import msgspec
 
 from jobyard.engine import limits
 from jobyard.model import names
-from jobyard.model.job import hand_back_ttl, moment, render
+from jobyard.model.job import hand_back_ttl, render
 from jobyard.model.job import read as read_job
 from jobyard.model.objects import ConfigMap, Job, Manifest, Metadata, Other
 from jobyard.model.run import Role, Run, RunRequest, State, StepResult
 from jobyard.model.template import Path
 from jobyard.model.workflow import Cleanup, When, Workflow
+from jobyard.model.written import moment, whole
 
 Record = ConfigMap | Job
 """The object that remembers a run."""
@@ -285,8 +286,8 @@ def scopes(seen: ConfigMap | Job | Other) -> list[str]:
 
 def retention(seen: ConfigMap | Job | Other) -> timedelta | None:
     """How long after its end the run is kept, where its workflow says so."""
-    text = seen.metadata.annotations.get(names.RETENTION, "")
-    return timedelta(seconds=int(text)) if text.isascii() and text.isdigit() and len(text) < 12 else None
+    seconds = whole(seen.metadata.annotations.get(names.RETENTION, ""), 10**11)
+    return None if seconds is None else timedelta(seconds=seconds)
 
 
 def same_request(seen: ConfigMap | Job | Other, request: RunRequest) -> bool:

@@ -28,10 +28,11 @@ from jobyard.engine.sweep import delete_stopped, sweep
 from jobyard.engine.watches import Watches
 from jobyard.model import names
 from jobyard.model.errors import Conflict, Forbidden, NoSuchRun, NotEnded, NotFound, Unauthorized, Unavailable
-from jobyard.model.job import hand_back_ttl, moment, read
+from jobyard.model.job import hand_back_ttl, read
 from jobyard.model.objects import CONFIG_MAPS, JOBS, ConfigMap, Event, Job, Pod
 from jobyard.model.parameters import resolve
 from jobyard.model.run import Outcome, Run, RunRequest, RunView, StepView
+from jobyard.model.written import moment
 from jobyard.patience import PATIENCE, patiently
 
 log = logging.getLogger("jobyard.engine")

@@ -13,10 +13,11 @@ from jobyard.engine.decision import Attempt, Decision, Observed, Refusal, Slot
 from jobyard.engine.home import Record, StoredRequest
 from jobyard.model import names
 from jobyard.model.diagnosis import diagnose
-from jobyard.model.job import moment, outputs, owned_by, read
+from jobyard.model.job import outputs, owned_by, read
 from jobyard.model.objects import ConfigMap, Event, Job, Pod
 from jobyard.model.run import Reason, Role, Run, RunView, State, StepResult, StepView
 from jobyard.model.workflow import Workflow
+from jobyard.model.written import moment, whole
 
 EVENTS_LIMIT = 10
 """How many warnings about one object are kept, the newest."""
@@ -277,12 +278,12 @@ class RunSight:
 
     def _read_attempt(self, job: Job) -> Attempt | None:
         labels, annotations = job.metadata.labels, job.metadata.annotations
-        step, number = annotations.get(names.STEP, ""), labels.get(names.ATTEMPT, "")
+        step, number = annotations.get(names.STEP, ""), whole(labels.get(names.ATTEMPT, ""), 10**6)
         try:
             role = Role.STEP if job.metadata.uid == self.uid else Role(labels.get(names.ROLE, ""))
         except ValueError:
             return None
-        if not (number.isascii() and number.isdigit() and len(number) < 6) or not self._is_attempt(job, role, step, int(number)):
+        if number is None or not self._is_attempt(job, role, step, number):
             return None
         pods = self.pods.get(job.metadata.uid, {})
         result = read(job)
@@ -291,7 +292,7 @@ class RunSight:
         stopping = annotations.get(names.STOP, "")
         if stopping and not result.state.is_end:
             result = replace(result, state=State.RUNNING, reason=stopping)  # on its way out: its pods get their time
-        facts = result.facts() | {"job": job.metadata.name, "attempt": int(number)}
+        facts = result.facts() | {"job": job.metadata.name, "attempt": number}
         facts["outputs"] = outputs(list(pods.values())) if result.state is State.SUCCEEDED else None
         return Attempt(
             role=role,
@@ -366,4 +367,4 @@ def _stop_deadline(job: Job) -> datetime | None:
     if asked is None:
         return None
     grace = job.spec.template.spec.termination_grace_period_seconds
-    return asked + timedelta(seconds=30 if grace is None else min(grace, GRACE_LIMIT)) + STOP_MARGIN
+    return asked + timedelta(seconds=30 if grace is None else max(0, min(grace, GRACE_LIMIT))) + STOP_MARGIN

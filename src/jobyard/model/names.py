@@ -12,6 +12,8 @@ import re
 
 MANAGED_BY = "app.kubernetes.io/managed-by"
 JOBYARD = "jobyard"
+DOMAIN = "jobyard.dev/"
+"""What every label and annotation of ours begins with. Nobody else writes one: what users write is looked through for them (`files.reserved`)."""
 RUN = "jobyard.dev/run"
 """Label on all that belongs to a run: the run's id."""
 STEP = "jobyard.dev/step"
@@ -97,6 +99,7 @@ DIGEST = 16
 """Characters of a digest: 80 bits. At 40 messages a second, two that collide are not met in a million years."""
 KEY_SHOWN = 1000
 _ID = re.compile(rf"(?:.*-)?([a-z2-7]{{{DIGEST}}}(?:-[0-9]{{1,2}})?)")
+_OF_A_RUN = re.compile(rf"(?:.*-)?([a-z2-7]{{{DIGEST}}})(?:-[0-9]{{1,2}})?(?:-[wp][0-9]+)?")
 
 
 def digest(*parts: str) -> str:
@@ -150,6 +153,15 @@ def page(run: str, number: int) -> str:
 def job_name(run: str, role: str, step: str, attempt: int) -> str:
     """The name of the Job of one attempt. The digest keeps apart steps whose slugs are alike."""
     return f"{slug(step, JOB_NAME_LIMIT - DIGEST - 1)}-{digest(role, run, step, str(attempt))}"
+
+
+def is_ours(name: str) -> bool:
+    """Whether an object of this name may be one of ours: the namespace's limits and what else begins with `jobyard`, or, as far as a name can
+    tell, a run's record, a part or a page of it (an id that has no digit, one in thirty, looks like a word, and passes for one)."""
+    if name == JOBYARD or name.startswith(f"{JOBYARD}-"):
+        return True
+    found = _OF_A_RUN.fullmatch(name)
+    return found is not None and any(each.isdigit() for each in found[1])
 
 
 def label_value(text: str) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
 from enum import StrEnum
@@ -51,8 +51,10 @@ class Retry:
 
     def delay(self, failures: int) -> timedelta:
         """How long to wait after the `failures`-th failure, counted from 1."""
+        if self.backoff >= self.longest:
+            return self.backoff
         doubled: timedelta = self.backoff * 2 ** min(failures - 1, 30)
-        return min(doubled, max(self.longest, self.backoff))
+        return min(doubled, self.longest)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -164,7 +166,18 @@ def find_cycle(needs: Mapping[str, Sequence[str]]) -> list[str]:
     return [*path[seen[name] :], name]
 
 
-def contradiction(steps: Mapping[str, Step], name: str) -> str:
+def contradictions(steps: Mapping[str, Step]) -> Iterator[tuple[str, str]]:
+    """Each step that something must fail for, itself or what it needs to succeed, and why it can never run ("" where it can). No other can be
+    told that of. `steps`: without a cycle."""
+    wanting: set[str] = set()
+    for name in order({name: step.needs for name, step in steps.items()}):
+        step = steps[name]
+        if step.when is When.FAILED or (step.when is When.SUCCEEDED and any(need in wanting for need in step.needs)):
+            wanting.add(name)
+            yield name, _contradiction(steps, name)
+
+
+def _contradiction(steps: Mapping[str, Step], name: str) -> str:
     """Why step `name` can never run, or an empty string.
 
     Sound, not complete: it speaks only of what must hold for the step to run (a step with one need, and every need of a step that

@@ -14,6 +14,8 @@ _QUANTITY = re.compile(r"([+-]?)([0-9]*)(\.[0-9]*)?(Ki|Mi|Gi|Ti|Pi|Ei|[numkMGTPE
 _DECIMAL = {"n": -9, "u": -6, "m": -3, "": 0, "k": 3, "M": 6, "G": 9, "T": 12, "P": 15, "E": 18}
 _BINARY = "KMGTPE"
 _CAP = 2**63 - 1
+_LONGEST = 1000
+"""Characters: nobody means more digits."""
 _HUGE = "hugepages-"
 _OF_CONTAINERS = ("cpu", "memory", "ephemeral-storage")
 EXPECTED = 'a number with a unit, as "500m" or "128Mi"'
@@ -24,7 +26,7 @@ def read(value: object) -> Fraction | None:
     if isinstance(value, bool) or not isinstance(value, str | int | float):
         return None
     text = str(value)
-    match = _QUANTITY.fullmatch(text.strip())
+    match = _QUANTITY.fullmatch(text.strip()) if len(text) <= _LONGEST else None
     if match is None or not match[0] or min(text) < " ":  # spaces around it are let through; what JSON escapes is not
         return None
     sign, whole, fraction, suffix = match[1], match[2], (match[3] or "")[1:], match[4] or ""

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from jobyard.files import namespaces, plain, workflow_file
-from jobyard.files.document import SIZE_LIMIT
+from jobyard.files.borders import SIZE
 from jobyard.files.folder import show
 from jobyard.files.reading import Reading, read
 from jobyard.model.belongings import Belonging
@@ -61,8 +61,8 @@ def refuse(file: QueueFile) -> str:
         return "It is a symbolic link. Commit the file itself."
     if file.mode not in REGULAR:
         return "It is no file, but another repository."
-    if file.size is not None and file.size > SIZE_LIMIT:
-        return f"It has {file.size:,} bytes; expected at most {SIZE_LIMIT:,}."
+    if file.size is not None and file.size > SIZE:
+        return f"It has {file.size:,} bytes; expected at most {SIZE:,}."
     return ""
 
 
@@ -71,7 +71,7 @@ def unpack(archive: bytes, root: Path) -> None:
     with tarfile.open(fileobj=io.BytesIO(archive)) as tar:
         for member in tar:
             target = root / member.name
-            if not member.isreg() or member.size > SIZE_LIMIT or not target.resolve().is_relative_to(root.resolve()):
+            if not member.isreg() or member.size > SIZE or not target.resolve().is_relative_to(root.resolve()):
                 continue
             target.parent.mkdir(parents=True, exist_ok=True)
             content = tar.extractfile(member)
