@@ -15,7 +15,7 @@ from typing import Any
 import yaml
 
 from jobyard.files.borders import SIZE, Budget, TooMuch
-from jobyard.files.events import Fields, Items, Mark, Mistake, Place, line_of, mark_of, start_of, values
+from jobyard.files.events import TOO_DEEP, Fields, Items, Mark, Mistake, Place, line_of, mark_of, start_of, values
 from jobyard.files.scalars import whole
 from jobyard.model.finding import Finding, Position
 from jobyard.model.template import Path
@@ -129,6 +129,8 @@ def _events(text: str) -> Iterator[yaml.Event]:
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
         at = mark_of(mark.line, mark.column) if mark else 0
+        if "nesting depth" in (error.problem or ""):  # libyaml looks ahead, and has a bound of its own, further out than ours
+            raise Mistake(at, TOO_DEEP) from None
         raise Mistake(at, f"not YAML: {_problem(error)}", _expected(error), _hint(text, mark)) from None
     except yaml.reader.ReaderError as error:
         before = text[: error.position]

@@ -18,6 +18,7 @@ Mark = int
 """A line and a column in one number, for there are as many as values: see `mark_of`."""
 _COLUMN = 24
 """Bits of a column: a file has no more bytes."""
+TOO_DEEP = f"nested more than {DEPTH} deep"
 
 
 @dataclass(slots=True)
@@ -221,7 +222,7 @@ class _Reading:
 
     def _begin(self, opened: _List | _Mapping) -> None:
         if len(self._open) == DEPTH:
-            raise Mistake(self._mark, f"nested more than {DEPTH} deep")
+            raise Mistake(self._mark, TOO_DEEP)
         self._open.append(opened)
         self._count(1, 0)
         if opened.anchor is not None:
@@ -243,7 +244,7 @@ class _Reading:
         if known is None:
             raise Mistake(self._mark, "an alias inside what it stands for", "an end to it")
         if len(self._open) + known.weight.height > DEPTH:
-            raise Mistake(self._mark, f"nested more than {DEPTH} deep")
+            raise Mistake(self._mark, TOO_DEEP)
         self._count(known.weight.nodes, known.weight.size)
         self._put(known.value, known.place, known.weight.height, None)
 

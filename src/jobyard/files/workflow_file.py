@@ -199,7 +199,7 @@ def _twice(inspection: Inspection, names: list[str], what: str, key: str) -> Non
 def _explain(inspection: Inspection, error: ValidationError) -> None:
     """Each of pydantic's findings, at its place and in our words."""
     said: set[tuple[TreePath, str]] = set()
-    for each in error.errors():
+    for each in error.errors(include_url=False):
         path: TreePath = tuple(part for part in each["loc"] if not _is_union_tag(part))
         name = str(path[-1]) if path else "the file"
         found = each.get("input")

@@ -167,14 +167,35 @@ def find_cycle(needs: Mapping[str, Sequence[str]]) -> list[str]:
 
 
 def contradictions(steps: Mapping[str, Step]) -> Iterator[tuple[str, str]]:
-    """Each step that something must fail for, itself or what it needs to succeed, and why it can never run ("" where it can). No other can be
-    told that of. `steps`: without a cycle."""
-    wanting: set[str] = set()
-    for name in order({name: step.needs for name, step in steps.items()}):
-        step = steps[name]
-        if step.when is When.FAILED or (step.when is When.SUCCEEDED and any(need in wanting for need in step.needs)):
-            wanting.add(name)
-            yield name, _contradiction(steps, name)
+    """Each step that can never run, and why; also each that wants a failure, with "" where it can. `steps`: without a cycle.
+
+    A contradiction begins where a step wants another to fail: it is met by those that need both of them to succeed.
+    """
+    wanted: dict[str, list[str]] = {}
+    for step in steps.values():
+        if step.when is When.SUCCEEDED:
+            for need in step.needs:
+                wanted.setdefault(need, []).append(step.name)
+    told: set[str] = set()
+    for step in steps.values():
+        if step.when is not When.FAILED:
+            continue
+        yield step.name, "" if step.needs else _contradiction(steps, step.name)
+        if len(step.needs) == 1:
+            for name in sorted((_behind(step.name, wanted) & _behind(step.needs[0], wanted)) - told):
+                told.add(name)
+                yield name, _contradiction(steps, name)
+
+
+def _behind(name: str, wanted: Mapping[str, Sequence[str]]) -> set[str]:
+    """Every step that needs this one to succeed, directly or not. `wanted`: who does directly."""
+    found: set[str] = set()
+    todo = [name]
+    while todo:
+        more = [each for each in wanted.get(todo.pop(), ()) if each not in found]
+        found.update(more)
+        todo += more
+    return found
 
 
 def _contradiction(steps: Mapping[str, Step], name: str) -> str:

@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 
 from jobyard.contracts import Engine
+from jobyard.files.reading_room import ReadingRoom
 from jobyard.model import names
 from jobyard.model.errors import innermost
 from jobyard.model.run import Run
@@ -23,6 +24,7 @@ from jobyard.triggers.git import ending, moves
 from jobyard.triggers.git.claims import Claims
 from jobyard.triggers.git.following import Following
 from jobyard.triggers.git.layout import ENDS, Layout, Place, QueueFile
+from jobyard.triggers.git.manifests import Unread, Verdict, read_queued
 from jobyard.triggers.git.moves import Move, Trailers
 from jobyard.triggers.git.preparation import Preparation, Prepared
 from jobyard.triggers.git.repository import Commit, Repository, against_rivals
@@ -88,8 +90,8 @@ class GitTrigger:
     @asynccontextmanager
     async def _serving(self, engine: Engine) -> AsyncIterator[_Serving]:
         try:
-            async with asyncio.TaskGroup() as tasks:
-                serving = _Serving(self, engine, tasks)
+            async with ReadingRoom(read_queued) as room, asyncio.TaskGroup() as tasks:
+                serving = _Serving(self, engine, tasks, room)
                 try:
                     yield serving
                 finally:
@@ -101,14 +103,14 @@ class GitTrigger:
 class _Serving:
     """What is known while the branch is served. All of it can be read again from the branch and the cluster."""
 
-    def __init__(self, trigger: GitTrigger, engine: Engine, tasks: asyncio.TaskGroup) -> None:
+    def __init__(self, trigger: GitTrigger, engine: Engine, tasks: asyncio.TaskGroup, room: ReadingRoom[Unread, Verdict]) -> None:
         self._trigger = trigger
         self._repository = trigger.repository
         self._settings = trigger.settings
         self._engine = engine
         self._claims = Claims(trigger.repository)
         self._following = Following(engine, trigger.name, trigger.repository, trigger.settings, tasks, trigger.wanted.set)
-        self._preparation = Preparation(trigger.repository, engine, trigger.settings, trigger.name, trigger.url)
+        self._preparation = Preparation(trigger.repository, engine, trigger.settings, trigger.name, trigger.url, room)
         self._prepared: dict[str, Prepared | str] = {}
         """From key to the run that is held for it, or why there can be none."""
         self._before: list[Run] | None = None
