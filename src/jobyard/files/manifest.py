@@ -123,7 +123,8 @@ def without_command(jobs: Iterable[JobSource]) -> list[Finding]:
     for job in jobs:
         spec = _mapping(job.template.manifest, "spec", "template", "spec") or {}
         for kind in ("initContainers", "containers"):
-            for index, container in enumerate(spec.get(kind) or []):
+            there = spec.get(kind)
+            for index, container in enumerate(there if isinstance(there, list) else ()):
                 if isinstance(container, dict) and not container.get("command"):
                     position = job.document.at(("spec", "template", "spec", kind, index))
                     what = f"container {container.get('name', '')} has no command"
