@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from jobyard.files.inspection import Inspection
+from jobyard.files.inspection import Inspection, word
 from jobyard.files.rules.forms import Form
 from jobyard.files.rules.part import Part
 from jobyard.model import names
@@ -53,7 +53,7 @@ def _refuse(inspection: Inspection, where: Path, part: str, key: str, value: obj
         what = f"{part[:-1]} {key}, which only Jobyard writes"
         inspection.error(where, what, "", "remove it: it stands on what Jobyard made, and says what Jobyard knows of that", key=True)
     elif not isinstance(value, str) or not form.fits(value):
-        inspection.error(where, f"annotation {key} of {value!r}", form.expected)
+        inspection.error(where, f"annotation {key} of {word(value)}", form.expected)
 
 
 def check_name(metadata: Part, kind: str) -> None:

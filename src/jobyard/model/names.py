@@ -99,7 +99,7 @@ DIGEST = 16
 """Characters of a digest: 80 bits. At 40 messages a second, two that collide are not met in a million years."""
 KEY_SHOWN = 1000
 _ID = re.compile(rf"(?:.*-)?([a-z2-7]{{{DIGEST}}}(?:-[0-9]{{1,2}})?)")
-_OF_A_RUN = re.compile(rf"(?:.*-)?([a-z2-7]{{{DIGEST}}})(?:-[0-9]{{1,2}})?(?:-[wp][0-9]+)?")
+_OF_A_RUN = re.compile(rf"(?:.*-)?([a-z2-7]{{{DIGEST}}})(?:-[0-9]{{1,2}})?(-[wp][0-9]+)?")
 
 
 def digest(*parts: str) -> str:
@@ -161,7 +161,7 @@ def is_ours(name: str) -> bool:
     if name == JOBYARD or name.startswith(f"{JOBYARD}-"):
         return True
     found = _OF_A_RUN.fullmatch(name)
-    return found is not None and any(each.isdigit() for each in found[1])
+    return found is not None and (bool(found[2]) or any(each.isdigit() for each in found[1]))
 
 
 def label_value(text: str) -> str:
