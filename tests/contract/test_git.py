@@ -16,18 +16,20 @@ import yaml
 from jobyard.cluster.client import HttpCluster
 from jobyard.engine.clock import SystemClock
 from jobyard.engine.engine import ClusterEngine, open_engine
+from jobyard.engine.limits import LIMITS
 from jobyard.model import names
 from jobyard.model.errors import GitFailed
 from jobyard.model.objects import CONFIG_MAPS, JOBS, SECRETS
-from jobyard.model.run import RunRequest
+from jobyard.model.run import Run, RunRequest
 from jobyard.patience import Backoff
-from jobyard.supervise import Report, Restarts, Supervised
+from jobyard.supervise import Report, Restarts, Supervised, Through
 from jobyard.triggers.git import moves
 from jobyard.triggers.git.clone import Clone, open_here, open_url
 from jobyard.triggers.git.history import requeue, transitions
 from jobyard.triggers.git.policy import Policy
 from jobyard.triggers.git.settings import Settings
 from jobyard.triggers.git.trigger import GitTrigger, Pass
+from tests import hostile
 from tests.certificates import server_context
 from tests.conftest import ClusterUnderTest
 from tests.flows import read
@@ -235,6 +237,57 @@ async def test_who_may_push_is_neither_the_node_nor_another_account(
     ):
         assert words in log, words
     assert [each.metadata.name for each in await cluster.list(JOBS, namespace)] == ["good"]
+
+
+HOSTILE = (
+    "deep-lists.json",
+    "aliases-of-a-megabyte.yaml",
+    "twins.yaml",
+    *("stopped-in-the-year-9999.yaml", "ttl-of-a-superscript.yaml", "labels-that-are-text.yaml", "namespace-that-is-a-mapping.yaml"),
+    *("limits-of-the-namespace.yaml", "named-like-a-run.yaml", "number-of-400-nines.yaml"),
+)
+
+
+async def test_files_that_were_made_to_do_harm_are_set_aside_and_what_lies_behind_them_runs(
+    engine: ClusterEngine, cluster: HttpCluster, namespace: str, remote: Path, person: Person
+) -> None:
+    person.write("queued/a-good-one.yaml", text(job("first")))
+    for name in HOSTILE:
+        hostile.write(name, person.folder / "queued")
+    person.write("queued/z-good-one.yaml", text(job("last")))
+    person.push()
+    await until_idle(await trigger(remote, namespace), engine)
+    good = ("a-good-one.yaml", "z-good-one.yaml")
+    assert tree(remote) == dict.fromkeys(HOSTILE, "failed") | dict.fromkeys(good, "succeeded")
+    log = git(remote, "log", "--format=%B", "main")
+    for name in HOSTILE:
+        assert f"queued/{name}:" in log, name
+    assert sorted(each.metadata.name for each in await cluster.list(JOBS, namespace)) == ["first", "last"]
+    assert not [each for each in await cluster.list(CONFIG_MAPS, namespace) if each.metadata.name == LIMITS]
+
+
+class Breaking(Through):
+    """An engine that breaks over one of its runs."""
+
+    async def submit(self, request: RunRequest) -> Run:
+        if "odd" in request.origin["file"]:
+            raise OverflowError("secret-canary")
+        return await super().submit(request)
+
+
+async def test_a_file_that_we_break_over_is_set_aside_and_what_lies_behind_it_runs(
+    engine: ClusterEngine, namespace: str, remote: Path, person: Person
+) -> None:
+    person.write("queued/odd.yaml", text(job("odd")))
+    person.write("queued/good.yaml", text(job("good")))
+    person.push()
+    serving = await trigger(remote, namespace)
+    async with asyncio.timeout(BOUND):
+        await serving.run_until_idle(Breaking(engine))
+    assert tree(remote) == {"odd.yaml": "failed", "good.yaml": "succeeded"}
+    log = git(remote, "log", "--format=%B", "main")
+    assert "Reason: It can't be run (OverflowError in test_git.py:" in log
+    assert "canary" not in log
 
 
 async def test_a_workflow_may_name_manifests_of_its_repository(engine: ClusterEngine, namespace: str, remote: Path, person: Person) -> None:

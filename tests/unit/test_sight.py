@@ -16,7 +16,18 @@ from jobyard.engine.run_sight import RunSight
 from jobyard.engine.sight import EARLY_LIMIT, GONE_LIMIT, Seen, Sight
 from jobyard.model import names
 from jobyard.model.job import owner_reference, render
-from jobyard.model.objects import ConfigMap, Event, Job, Metadata, ObjectReference, OwnerReference, Pod, PodStatus
+from jobyard.model.objects import (
+    ConfigMap,
+    Event,
+    Job,
+    Metadata,
+    ObjectReference,
+    OwnerReference,
+    Pod,
+    PodStatus,
+    PodTemplate,
+    PodTemplateSpec,
+)
 from jobyard.model.run import Role, State, StepResult
 from tests.unit.samples import COMPLETE, NOW, changed, flow, job_record, manifest, map_record, request, served
 
@@ -268,6 +279,21 @@ def test_places_and_limits_are_seen_and_forgotten() -> None:
     sight.forget("places")
     sight.forget("limits")
     assert kept(sight) == {}
+
+
+def test_limits_that_a_run_brought_are_none_of_the_namespaces() -> None:
+    brought = Metadata(name=limits.LIMITS, uid="limits", labels={names.ROLE: "object", names.RUN: RUN})
+    assert told([ConfigMap(metadata=brought, data={"namespace": "0"})]).limits is None
+
+
+@pytest.mark.parametrize("grace", [10**12, -(10**12), 2**63 - 1])
+@pytest.mark.parametrize("at", ["9999-12-31T23:59:59Z", "2999-12-31T23:59:59Z", NOW.isoformat(), "²"])
+def test_a_stop_at_any_time_with_any_grace_period_is_no_more_than_late(at: str, grace: int) -> None:
+    stopped = changed(attempt("x"), annotations={names.STOP: "Cancelled", names.STOPPED_AT: at})
+    spec = msgspec.structs.replace(stopped.spec, template=PodTemplate(spec=PodTemplateSpec(termination_grace_period_seconds=grace)))
+    (run,) = told([map_record(ASKED), msgspec.structs.replace(stopped, spec=spec)]).runs.values()
+    ((found,),) = run.observe({}).attempts.values()
+    assert found.stopping == "Cancelled"
 
 
 @pytest.mark.parametrize("make", [spread, alone])

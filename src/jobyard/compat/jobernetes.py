@@ -14,11 +14,13 @@ from typing import Any
 
 from jobyard.files import plain
 from jobyard.files.document import Document
-from jobyard.files.folder import Folder
-from jobyard.files.inspection import Inspection, word
-from jobyard.files.manifest import JobSource, read_jobs
+from jobyard.files.folder import Folder, is_there
+from jobyard.files.inspection import word
+from jobyard.files.job_source import JobSource
+from jobyard.files.manifest import read_jobs
 from jobyard.files.reading import Reader, Reading
-from jobyard.model import names
+from jobyard.files.rules.forms import LABEL
+from jobyard.model import duration, names
 from jobyard.model.finding import did_you_mean
 from jobyard.model.template import Path as TreePath
 from jobyard.model.template import Template
@@ -49,9 +51,11 @@ class _Config:
 def read(folder: Folder, path: Path, document: Document) -> Reading:
     """The workflow that a model stands for. A job's path is relative to the model; failing that, to the working directory, as it once was."""
     model = _Model(folder, document)
-    steps = model.steps()
-    config = model.config()
-    folder.findings += model.inspection.findings
+    try:
+        steps = model.steps()
+        config = model.config()
+    finally:
+        folder.findings += model.inspection.findings
     model.reading.in_cluster = config.incluster
     model.reading.quiet_tls = not config.ssl_insecure_warnings
     if steps:
@@ -75,7 +79,7 @@ class _Model:
     def __init__(self, folder: Folder, document: Document) -> None:
         self.folder = folder
         self.document = document
-        self.inspection = Inspection(document)
+        self.inspection = folder.inspect(document)
         self.reading = Reading(workflow=None)
         self._names: dict[str, TreePath] = {}
 
@@ -104,8 +108,11 @@ class _Model:
             numeric = key in ("refresh_time", "parallelization")
             if not isinstance(value, kind) or (numeric and (isinstance(value, bool) or value < 0)):
                 self.inspection.error((*path, key), f"{word(value)} as {key}", expected)
+            elif key == "kubernetes_namespace" and not LABEL.fits(value):
+                self.inspection.error((*path, key), f"{word(value)} as {key}", LABEL.expected)
             else:
                 values[key] = value
+        values["refresh_time"] = min(values.get("refresh_time", _Config.refresh_time), duration.LONGEST.total_seconds())
         if values.get("refresh_time") == 0:
             values["refresh_time"] = 0.1
         return _Config(**values)
@@ -202,7 +209,7 @@ class _Model:
             return []
         file = self.folder.resolve(given)
         is_folder = job.get("type") == "directory"
-        if not file.exists():
+        if not is_there(file):
             self.inspection.error(
                 (*path, "job_path"),
                 f"{given} does not exist",

@@ -8,11 +8,12 @@ from datetime import UTC, datetime, timedelta
 
 from jobyard.engine.decision import Attempt
 from jobyard.model import names
-from jobyard.model.job import moment, outputs, owned_by, read
+from jobyard.model.job import outputs, owned_by, read
 from jobyard.model.objects import Job, Pod
 from jobyard.model.run import Role, State
 from jobyard.model.standing import has_run, stands
 from jobyard.model.workflow import Workflow
+from jobyard.model.written import moment, whole
 
 STOP_MARGIN = timedelta(minutes=1)
 """How long after their grace period the pods of a stopped Job may take before they are deleted by force: a node may be dead."""
@@ -33,24 +34,24 @@ def job_name(workflow: Workflow, run: str, role: Role, step: str, attempt: int) 
 def read_attempt(job: Job, pods: Collection[Pod], workflow: Workflow, *, run: str, record: str) -> Attempt | None:
     """What the Job tells; None when it is no attempt of this run. `record`: the uid of the run's record, which may be the Job itself."""
     labels, annotations = job.metadata.labels, job.metadata.annotations
-    step, number = annotations.get(names.STEP, ""), labels.get(names.ATTEMPT, "")
+    step, number = annotations.get(names.STEP, ""), whole(labels.get(names.ATTEMPT, ""), 10**6)
     is_record = job.metadata.uid == record
     try:
         role = Role.STEP if is_record else Role(labels.get(names.ROLE, ""))
     except ValueError:
         return None
-    if not (number.isascii() and number.isdigit() and len(number) < 6) or int(number) < 1 or not owned_by(job, record):
+    if number is None or number < 1 or not owned_by(job, record):
         return None
     if not _has_template(workflow, role, step):
         return None
-    if not is_record and job.metadata.name != job_name(workflow, run, role, step, int(number)):
+    if not is_record and job.metadata.name != job_name(workflow, run, role, step, number):
         return None  # people copy Jobs, labels and owner included
     its_pods = list(pods)
     result = stands(job, its_pods)
     stopping = annotations.get(names.STOP, "")
     if stopping and not result.state.is_end:
         result = replace(result, state=State.RUNNING, reason=stopping)  # on its way out: its pods get their time
-    facts = result.facts() | {"job": job.metadata.name, "attempt": int(number)}
+    facts = result.facts() | {"job": job.metadata.name, "attempt": number}
     facts["outputs"] = outputs(its_pods) if result.state is State.SUCCEEDED else None
     return Attempt(
         role=role,
@@ -76,4 +77,4 @@ def _stop_deadline(job: Job) -> datetime | None:
     if asked is None:
         return None
     grace = job.spec.template.spec.termination_grace_period_seconds
-    return asked + timedelta(seconds=30 if grace is None else min(grace, GRACE_LIMIT)) + STOP_MARGIN
+    return asked + timedelta(seconds=30 if grace is None else max(0, min(grace, GRACE_LIMIT))) + STOP_MARGIN

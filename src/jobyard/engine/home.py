@@ -15,12 +15,13 @@ import msgspec
 
 from jobyard.engine import limits
 from jobyard.model import names
-from jobyard.model.job import hand_back_ttl, moment
+from jobyard.model.job import hand_back_ttl
 from jobyard.model.job import read as read_job
 from jobyard.model.objects import ConfigMap, Job, Manifest, Metadata, Other
 from jobyard.model.run import Reason, Role, Run, RunRequest, State, StepResult
 from jobyard.model.template import Path
 from jobyard.model.workflow import Workflow
+from jobyard.model.written import moment, whole
 
 Record = ConfigMap | Job
 """The object that remembers a run."""
@@ -235,8 +236,8 @@ def scopes(seen: ConfigMap | Job | Other) -> list[str]:
 
 def retention(seen: ConfigMap | Job | Other) -> timedelta | None:
     """How long after its end the run is kept, where its workflow says so."""
-    text = seen.metadata.annotations.get(names.RETENTION, "")
-    return timedelta(seconds=int(text)) if text.isascii() and text.isdigit() and len(text) < 12 else None
+    seconds = whole(seen.metadata.annotations.get(names.RETENTION, ""), 10**11)
+    return None if seconds is None else timedelta(seconds=seconds)
 
 
 def same_request(seen: ConfigMap | Job | Other, request: RunRequest) -> bool:

@@ -20,12 +20,14 @@ import msgspec
 from jobyard.model import names
 from jobyard.model.objects import ConfigMap, Manifest
 from jobyard.model.workflow import Step, Workflow
+from jobyard.model.written import whole
 
 LIMITS = "jobyard-limits"
 """The ConfigMap in which people set limits."""
 NAMESPACE = "namespace"
 """The name of the limit that every run counts for."""
 _HOLDERS = "holders"
+_LARGEST = 10**9
 UNUSED = timedelta(minutes=2)
 """How long a place counts whose run, or Job, was noticed not to be there: its launch may be under way."""
 OLD = timedelta(minutes=10)
@@ -78,7 +80,8 @@ class Full:
 def numbers(config: ConfigMap | None) -> dict[str, int]:
     """The namespace's limits by name. What is no number is no limit: `jobyard limits` says so."""
     data = config.data if config else {}
-    return {name: int(text) for name, text in data.items() if text.isascii() and text.strip().isdigit() and len(text) < 10}
+    read = {name: whole(text.strip(), _LARGEST) for name, text in data.items()}
+    return {name: number for name, number in read.items() if number is not None}
 
 
 def of_run(workflow: Workflow, run: str, set_: Mapping[str, int]) -> list[Claim]:

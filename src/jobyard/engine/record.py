@@ -23,6 +23,7 @@ from jobyard.model.job import owner_reference
 from jobyard.model.objects import ConfigMap, Manifest
 from jobyard.model.run import RunRequest, State, StepResult
 from jobyard.model.workflow import Workflow
+from jobyard.model.written import whole
 
 PART_SIZE = 900_000
 """Bytes of compressed workflow in one object."""
@@ -98,9 +99,8 @@ def _run(record: ConfigMap) -> str:
 
 def part_names(record: ConfigMap) -> list[str]:
     """The ConfigMaps in which the record's workflow goes on."""
-    count = record.metadata.annotations.get(names.PARTS, "")
-    parts = int(count) if count.isascii() and count.isdigit() and len(count) < 4 else 1
-    return [names.part(_run(record), number) for number in range(1, min(parts, PARTS_LIMIT))]
+    parts = whole(record.metadata.annotations.get(names.PARTS, ""), PARTS_LIMIT) or 1
+    return [names.part(_run(record), number) for number in range(1, parts)]
 
 
 def pages(results: Mapping[Slot, StepResult], record: ConfigMap, workflow: Workflow) -> dict[str, dict[str, str]]:

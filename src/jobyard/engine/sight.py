@@ -18,6 +18,7 @@ from jobyard.engine.run_sight import RunSight
 from jobyard.model import names
 from jobyard.model.job import job_of, read
 from jobyard.model.objects import ConfigMap, Event, Job, Metadata, Pod
+from jobyard.model.written import whole
 
 JOB_NAME_LABEL = "batch.kubernetes.io/job-name"
 
@@ -181,6 +182,8 @@ class Sight:
     def _see_config_map(self, seen: ConfigMap) -> RunSight | None:
         name = seen.metadata.name
         if name == LIMITS:
+            if names.RUN in seen.metadata.labels:
+                return None  # a run brought it: it is no word of whoever looks after the namespace
             if not _is_known(seen, self.limits):
                 self.limits = seen
                 self.freed.update(self._active)
@@ -269,5 +272,5 @@ def _replaces(seen: Record, known: Record) -> bool:
 
 
 def _is_later(one: Seen, other: Seen) -> bool:
-    new, old = one.metadata.resource_version, other.metadata.resource_version
-    return old.isdigit() and new.isdigit() and int(new) > int(old)
+    new, old = (whole(each.metadata.resource_version, 2**64) for each in (one, other))
+    return new is not None and old is not None and new > old

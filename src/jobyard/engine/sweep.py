@@ -16,10 +16,10 @@ from jobyard.engine import home
 from jobyard.engine.pages import pages
 from jobyard.model import names
 from jobyard.model.errors import Conflict, Forbidden, JobyardError, Rejected, Unavailable, WatchExpired, number
-from jobyard.model.job import moment
 from jobyard.model.objects import CONFIG_MAPS, JOBS, Job, Kind, Other
 from jobyard.model.retention import Candidate, expired
 from jobyard.model.run import Run
+from jobyard.model.written import moment
 
 TRIES = 5
 """How often a list is begun whose place the server forgets: deleting what is on a page may take longer than it remembers."""

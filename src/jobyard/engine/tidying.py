@@ -13,8 +13,8 @@ from jobyard.engine.limiter import Limiter
 from jobyard.engine.sight import Sight
 from jobyard.engine.sweep import delete_stopped, sweep
 from jobyard.model import names
-from jobyard.model.job import moment
 from jobyard.model.run import Run
+from jobyard.model.written import moment
 
 log = logging.getLogger("jobyard.engine")
 

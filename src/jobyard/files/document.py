@@ -1,34 +1,28 @@
 """YAML and JSON as kubectl reads them, with the line and column of every value.
 
-kubectl's rules are those of YAML 1.1 with exceptions: `yes` and `on` are true, `012` is ten, but `1:30` and dates stay strings. Here a
-duplicate key is a mistake (kubectl silently takes the last), and values are what JSON can hold.
+Scalars are read by kubectl's rules (`scalars`). Here a duplicate key is a mistake (kubectl silently takes the last), values are what JSON
+can hold, and nothing beyond the borders (`borders`) is composed.
 """
 
 from __future__ import annotations
 
-import base64
 import json
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 import yaml
 
+from jobyard.files.borders import SIZE, Budget, TooMuch
+from jobyard.files.events import TOO_DEEP, Fields, Items, Mark, Mistake, Place, line_of, mark_of, start_of, values
+from jobyard.files.scalars import whole
 from jobyard.model.finding import Finding, Position
 from jobyard.model.template import Path
 
-SIZE_LIMIT = 10 * 1024 * 1024
-_DEPTH_LIMIT = 200
-_ALIAS_LIMIT = 100_000
-"""How many values aliases may add to what the text itself holds."""
-
-_TRUE = {"y", "Y", "yes", "Yes", "YES", "on", "On", "ON", "true", "True", "TRUE"}
-_FALSE = {"n", "N", "no", "No", "NO", "off", "Off", "OFF", "false", "False", "FALSE"}
-_NULL = {"", "~", "null", "Null", "NULL"}
-_SURROGATES = re.compile(r"\\u[dD][89abAB][0-9a-fA-F]{2}\\u[dD][c-fC-F][0-9a-fA-F]{2}")
-_INTEGER = re.compile(r"[-+]?(0b[01_]+|0x[0-9a-fA-F_]+|0o[0-7_]+|[0-9][0-9_]*)")
-_FLOAT = re.compile(r"[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]+)?")
+_LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+_HALVES = re.compile(r"(\\u[dD][89abAB][0-9a-fA-F]{2}\\u[dD][c-fC-F][0-9a-fA-F]{2})|(\\u[dD][89a-fA-F][0-9a-fA-F]{2})|\\.", re.DOTALL)
+"""Escapes of JSON. Two halves are one character; half of one is none."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -37,59 +31,71 @@ class Document:
 
     file: str
     tree: Any
-    marks: dict[Path, tuple[int, int]] = field(repr=False, default_factory=dict)
-    keys: dict[Path, tuple[int, int]] = field(repr=False, default_factory=dict)
+    place: Place = 0
 
     def at(self, path: Path = (), *, key: bool = False) -> Position:
         """Where the value at `path` stands (with `key`, the key before it); of what is not there, the nearest thing around it."""
-        if key and path in self.keys:
-            line, column = self.keys[path]
-            return Position(file=self.file, line=line, column=column)
-        while path not in self.marks and path:
-            path = path[:-1]
-        line, column = self.marks.get(path, (1, 1))
+        place, mark = self.place, start_of(self.place)
+        for index, part in enumerate(path):
+            found = _part(place, part)
+            if found is None:
+                break
+            before, place = found
+            mark = before if key and index == len(path) - 1 else start_of(place)
+        line, column = line_of(mark)
         return Position(file=self.file, line=line, column=column)
 
     def sub(self, path: Path) -> Document:
         """The part at `path`, as a document of its own that knows where it stands."""
-        tree = self.tree
+        tree, place = self.tree, self.place
         for part in path:
             tree = tree[part]
-        size = len(path)
-        return Document(
-            file=self.file,
-            tree=tree,
-            marks={each[size:]: mark for each, mark in self.marks.items() if each[:size] == path},
-            keys={each[size:]: mark for each, mark in self.keys.items() if each[:size] == path},
-        )
+            found = _part(place, part)
+            place = found[1] if found else start_of(place)
+        return Document(file=self.file, tree=tree, place=place)
 
 
-class _Mistake(Exception):
-    def __init__(self, mark: yaml.Mark | None, what: str, expected: str = "", remedy: str = "") -> None:
-        super().__init__(what)
-        self.line, self.column = (mark.line + 1, mark.column + 1) if mark else (1, 1)
-        self.what, self.expected, self.remedy = what, expected, remedy
+def _part(place: Place, part: str | int) -> tuple[Mark, Place] | None:
+    """Where a part begins, its key included, and where it stands itself."""
+    if isinstance(place, Fields):
+        return place.parts.get(part) if isinstance(part, str) else None
+    if isinstance(place, Items) and isinstance(part, int) and part < len(place.parts):
+        return start_of(place.parts[part]), place.parts[part]
+    return None
 
 
 def load(data: bytes, file: str) -> tuple[list[Document], list[Finding]]:
-    """The documents of a file, and the mistakes that kept others from being read. Empty documents are left out."""
+    """The documents of a file, and the mistake that kept others from being read. Empty documents are left out."""
     documents: list[Document] = []
     try:
-        if len(data) > SIZE_LIMIT:
-            raise _Mistake(None, f"the file has {len(data):,} bytes", f"at most {SIZE_LIMIT:,}")
-        text = _decode(data)
-        values = _json_values(text) if file.endswith(".json") else None
-        if values is not None:
-            text = _SURROGATES.sub("x" * 12, text)  # libyaml refuses them; the values are JSON's, the marks stay right
-        for node in _compose(text):
-            builder = _Builder()
-            tree = builder.build(node, (), 0)
-            if tree is not None:
-                documents.append(Document(file=file, tree=values if values is not None else tree, marks=builder.marks, keys=builder.keys))
-    except _Mistake as mistake:
-        position = Position(file=file, line=mistake.line, column=mistake.column)
-        return documents, [Finding(position=position, what=mistake.what, expected=mistake.expected, remedy=mistake.remedy)]
+        documents.extend(parse(data, file, Budget()))
+    except Mistake as mistake:
+        return documents, [mistake.finding(file)]
+    except TooMuch as much:
+        return documents, [much.finding]
     return documents, []
+
+
+def parse(data: bytes, file: str, budget: Budget) -> Iterator[Document]:
+    """The documents of a file, one after the other, within what a reading has left. Raises Mistake, TooMuch."""
+    if len(data) > SIZE:
+        raise Mistake(0, f"the file has more than {SIZE:,} bytes", "less", "split it")
+    text = _decode(data)
+    if not file.endswith(".json"):
+        yield from _documents(text, file, budget)
+        return
+    text = _HALVES.sub(lambda found: "\\ufffd" if found[2] else found[0], text)
+    # libyaml takes no halves; the values are JSON's, the places stay right
+    documents = list(_documents(_HALVES.sub(lambda found: "x" * 12 if found[1] else found[0], text), file, budget))
+    # JSON's own reading comes last: it recurses, and by now nothing is deep
+    values = _json_values(text) if len(documents) == 1 else None
+    yield from documents if values is None else [Document(file=file, tree=values, place=documents[0].place)]
+
+
+def _documents(text: str, file: str, budget: Budget) -> Iterator[Document]:
+    for tree, place in values(_events(text), file, budget):
+        if tree is not None:
+            yield Document(file=file, tree=tree, place=place)
 
 
 def _decode(data: bytes) -> str:
@@ -97,14 +103,14 @@ def _decode(data: bytes) -> str:
         return data.decode("utf-8-sig")
     except UnicodeDecodeError as error:
         before = data[: error.start]
-        mark = yaml.Mark("", error.start, before.count(b"\n"), len(before) - before.rfind(b"\n") - 1, None, 0)
-        raise _Mistake(mark, f"byte 0x{data[error.start]:02x} is not UTF-8", "text in UTF-8", "save the file as UTF-8") from None
+        mark = mark_of(before.count(b"\n"), len(before) - before.rfind(b"\n") - 1)
+        raise Mistake(mark, f"byte 0x{data[error.start]:02x} is not UTF-8", "text in UTF-8", "save the file as UTF-8") from None
 
 
 def _json_values(text: str) -> Any:
     """JSON's own reading of the text, where it is JSON: libyaml refuses some of its escapes' values."""
     try:
-        return json.loads(text, parse_constant=_no_number, parse_float=_number, parse_int=_whole)
+        return json.loads(text, parse_constant=_no_number, parse_float=_number, parse_int=whole)
     except (ValueError, RecursionError):
         return None
 
@@ -113,30 +119,23 @@ def _no_number(name: str) -> Any:
     raise ValueError(f"{name} is no JSON: it is read as YAML, where it is text")
 
 
-def _whole(text: str) -> Any:
-    return int(text) if len(text) < 20 else text  # as in YAML: no whole number of Kubernetes is that long
-
-
 def _number(text: str) -> float:
     return float(text) if abs(float(text)) != float("inf") else _no_number(text)
 
 
-def _compose(text: str) -> Iterator[yaml.Node]:
-    loader = yaml.CSafeLoader(text) if hasattr(yaml, "CSafeLoader") else yaml.SafeLoader(text)
+def _events(text: str) -> Iterator[yaml.Event]:
     try:
-        while loader.check_node():
-            node = loader.get_node()
-            if node is not None:
-                yield node
+        yield from yaml.parse(text, _LOADER)
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
-        raise _Mistake(mark, f"not YAML: {_problem(error)}", _expected(error), _hint(text, mark)) from None
+        at = mark_of(mark.line, mark.column) if mark else 0
+        if "nesting depth" in (error.problem or ""):  # libyaml looks ahead, and has a bound of its own, further out than ours
+            raise Mistake(at, TOO_DEEP) from None
+        raise Mistake(at, f"not YAML: {_problem(error)}", _expected(error), _hint(text, mark)) from None
     except yaml.reader.ReaderError as error:
         before = text[: error.position]
-        mark = yaml.Mark("", error.position, before.count("\n"), len(before) - before.rfind("\n") - 1, None, 0)
-        raise _Mistake(mark, f"a character that YAML does not allow ({error.character!r})", "", "remove it") from None
-    finally:
-        loader.dispose()
+        at = mark_of(before.count("\n"), len(before) - before.rfind("\n") - 1)
+        raise Mistake(at, f"a character that YAML does not allow ({error.character!r})", "", "remove it") from None
 
 
 def _problem(error: yaml.MarkedYAMLError) -> str:
@@ -161,112 +160,3 @@ def _hint(text: str, mark: yaml.Mark | None) -> str:
     if mark.line and ": " not in line and re.match(r"\s*[\w-]+:?$", line):
         return "check the indentation of this line and the one before"
     return "check quotes, colons and indentation here and just before"
-
-
-class _Builder:
-    """Turns nodes into values, and notes where each stands."""
-
-    def __init__(self) -> None:
-        self.marks: dict[Path, tuple[int, int]] = {}
-        self.keys: dict[Path, tuple[int, int]] = {}
-        self._seen: set[int] = set()
-        self._open: set[int] = set()
-        self._repeated = 0
-
-    def build(self, node: yaml.Node, path: Path, depth: int) -> Any:
-        mark = node.start_mark
-        self.marks.setdefault(path, (mark.line + 1, mark.column + 1))
-        if id(node) in self._open:
-            raise _Mistake(mark, "an alias inside what it stands for", "an end to it")
-        if depth > _DEPTH_LIMIT:
-            raise _Mistake(mark, f"nested more than {_DEPTH_LIMIT} deep")
-        if id(node) in self._seen:
-            self._repeated += 1
-            if self._repeated > _ALIAS_LIMIT:
-                raise _Mistake(mark, "aliases that multiply beyond measure", f"at most {_ALIAS_LIMIT:,} repeated values")
-        self._seen.add(id(node))
-        if isinstance(node, yaml.ScalarNode):
-            return scalar(node)
-        self._open.add(id(node))
-        try:
-            if isinstance(node, yaml.SequenceNode):
-                return [self.build(child, (*path, index), depth + 1) for index, child in enumerate(node.value)]
-            return self._mapping(node, path, depth)
-        finally:
-            self._open.discard(id(node))
-
-    def _mapping(self, node: yaml.Node, path: Path, depth: int) -> dict[str, Any]:
-        own: dict[str, Any] = {}
-        merged: dict[str, Any] = {}
-        for key_node, value_node in node.value:
-            mark = key_node.start_mark
-            if not isinstance(key_node, yaml.ScalarNode):
-                raise _Mistake(mark, "a key that is a list or a mapping", "a plain key")
-            if key_node.value == "<<" and not key_node.style:
-                merged = {**self._merge(value_node, path, depth), **merged}
-                continue
-            value = scalar(key_node)
-            key = value if isinstance(value, str) else json.dumps(value)
-            if key in own:
-                line = self.keys[*path, key][0]
-                raise _Mistake(
-                    mark, f"the key {key!r} stands here twice", f"it once (it is in line {line} already)", "remove one of the two"
-                )
-            self.keys[*path, key] = (mark.line + 1, mark.column + 1)
-            own[key] = self.build(value_node, (*path, key), depth + 1)
-        return {**merged, **own}
-
-    def _merge(self, node: yaml.Node, path: Path, depth: int) -> dict[str, Any]:
-        nodes = node.value if isinstance(node, yaml.SequenceNode) else [node]
-        merged: dict[str, Any] = {}
-        for each in reversed(nodes):
-            if not isinstance(each, yaml.MappingNode):
-                raise _Mistake(each.start_mark, "a merge (<<) of what is no mapping", "a mapping")
-            merged |= self.build(each, path, depth + 1)
-        return merged
-
-
-def scalar(node: yaml.ScalarNode) -> Any:
-    """The value of a scalar by kubectl's rules."""
-    text: str = node.value
-    tag = node.tag or ""
-    if tag == "tag:yaml.org,2002:binary":
-        try:
-            return base64.b64decode(text, validate=True).decode()
-        except ValueError:
-            raise _Mistake(node.start_mark, "!!binary that is no base64 of text") from None
-    if node.style or tag == "!" or (tag == "tag:yaml.org,2002:str" and not _plain(node)):
-        return text
-    if text in _NULL:
-        return None
-    if text in _TRUE:
-        return True
-    if text in _FALSE:
-        return False
-    if _INTEGER.fullmatch(text):
-        return _integer(text)
-    if _FLOAT.fullmatch(text):
-        number = float(text)
-        if number in (float("inf"), float("-inf")):
-            return text
-        return int(number) if number.is_integer() and abs(number) < 2**53 else number
-    return text
-
-
-def _plain(node: yaml.ScalarNode) -> bool:
-    """Whether nobody wrote a tag: the text between the marks is then just the scalar."""
-    return bool(node.start_mark.index + len(node.value) == node.end_mark.index)
-
-
-def _integer(text: str) -> Any:
-    sign = -1 if text.startswith("-") else 1
-    digits = text.lstrip("+-").replace("_", "")
-    try:
-        if digits[:2] in ("0b", "0x", "0o"):
-            return sign * int(digits, 0)
-        if len(digits) > 1 and digits.startswith("0"):
-            return sign * int(digits, 8)
-        return sign * int(digits) if len(digits) < 20 else text
-    except ValueError:
-        # 08 is no octal number; like kubectl, take it for a decimal fraction's integer part.
-        return sign * int(float(digits)) if digits.isdigit() else text

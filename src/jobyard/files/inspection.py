@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from jobyard.files.borders import MISTAKES, Budget
 from jobyard.files.document import Document
 from jobyard.model.finding import Finding, did_you_mean
 from jobyard.model.template import Path as TreePath
@@ -13,17 +14,27 @@ from jobyard.model.template import Path as TreePath
 
 @dataclass
 class Inspection:
-    """Gathers what is wrong with one document."""
+    """Gathers what is wrong with one document. Whatever raises TooMuch here, or walks by it, ends the reading."""
 
     document: Document
+    budget: Budget
     findings: list[Finding] = field(default_factory=list)
 
     def error(self, path: TreePath, what: str, expected: str = "", remedy: str = "", *, key: bool = False) -> None:
-        self.findings.append(Finding(position=self.document.at(path, key=key), what=what, expected=expected, remedy=remedy))
+        position = self.document.at(path, key=key)
+        self.budget.mistake(position)
+        self.findings.append(Finding(position=position, what=what, expected=expected, remedy=remedy))
 
     def warn(self, path: TreePath, what: str, expected: str = "", remedy: str = "", *, key: bool = False) -> None:
-        finding = Finding(position=self.document.at(path, key=key), what=what, expected=expected, remedy=remedy, is_error=False)
-        self.findings.append(finding)
+        """What refuses nothing; also by its number."""
+        self.step(path)
+        if len(self.findings) < MISTAKES:
+            position = self.document.at(path, key=key)
+            self.findings.append(Finding(position=position, what=what, expected=expected, remedy=remedy, is_error=False))
+
+    def step(self, path: TreePath) -> None:
+        """Something small is done at `path`. Raises TooMuch."""
+        self.budget.step(lambda: self.document.at(path))
 
 
 def did_you_mean_key(tree: Mapping[str, Any], wanted: Iterable[str]) -> str:

@@ -3,43 +3,31 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from jobyard.files import reserved
 from jobyard.files.document import Document
 from jobyard.files.folder import Folder, manifests, show
 from jobyard.files.inspection import Inspection, did_you_mean_key, word
+from jobyard.files.job_source import JobSource
 from jobyard.files.objects import check_object, is_side_object
 from jobyard.files.rules import walk as rules
 from jobyard.files.schema_check import check_fields
 from jobyard.model.finding import Finding, Position, did_you_mean
-from jobyard.model.objects import Manifest
 from jobyard.model.template import Template
 
 KIND = "batch/v1/Job"
 
 
-@dataclass(frozen=True, kw_only=True)
-class JobSource:
-    """A Job manifest as a file holds it, ready to become a step."""
-
-    name: str
-    template: Template
-    document: Document
-    path: Path | None = None
-
-    @property
-    def manifest(self) -> Manifest:
-        return self.template.manifest
-
-
 def read_jobs(folder: Folder, path: Path, *, literal: bool) -> list[JobSource]:
-    """Every Job of a file or a folder, in order; the objects beside them go to the folder's `objects`, what is wrong to its findings.
-    `literal`: braces in it mean nothing to us.
+    """Every Job of a file or a folder, in order; the objects beside them go to the folder's `objects`, what is wrong to its findings, both
+    once, however often it is asked for. `literal`: braces in it mean nothing to us.
 
     Understands several documents, a List, and folders (sorted, nested). A file that holds no Job is a finding, as is a folder without any.
     """
+    if (path, literal) in folder.jobs:
+        return list(folder.jobs[path, literal])
     before, beside = len(folder.findings), len(folder.objects)
     read = _read(folder, path, literal=literal)
     if not read and (len(folder.objects) > beside or len(folder.findings) == before):
@@ -49,7 +37,8 @@ def read_jobs(folder: Folder, path: Path, *, literal: bool) -> list[JobSource]:
         hint = "write its spec.jobTemplate as a Job of its own" if first and first.kind == "CronJob" else ""
         found = f"the {what} holds no Job, only a {first.kind}" if first else f"the {what} is empty"
         folder.findings.append(Finding(position=position, what=found, expected="one at least", remedy=hint))
-    return [job for job in read if job is not None]
+    folder.jobs[path, literal] = [job for job in read if job is not None]
+    return list(folder.jobs[path, literal])
 
 
 def _read(folder: Folder, path: Path, *, literal: bool) -> list[JobSource | None]:
@@ -65,9 +54,11 @@ def _read(folder: Folder, path: Path, *, literal: bool) -> list[JobSource | None
     jobs: list[JobSource | None] = []
     for document in (part for whole in folder.documents(path) for part in unfold(whole)):
         if is_side_object(document.tree):
-            found, findings = check_object(document, literal=literal)
-            folder.objects.append(found)
-            folder.findings += findings
+            inspection = folder.inspect(document)
+            try:
+                folder.objects.append(check_object(inspection, literal=literal))
+            finally:
+                folder.findings += inspection.findings
         else:
             jobs += check_job(folder, document, path, literal=literal) or [None]
     return jobs
@@ -87,14 +78,16 @@ def check_job(
     folder: Folder, document: Document, path: Path | None = None, *, literal: bool = False, needs_name: bool = True
 ) -> list[JobSource]:
     """The Job that a document holds, as a list of one; an empty list when it is none. Its mistakes go to the folder's findings."""
-    inspection = Inspection(document)
-    if not _is_job(inspection):
+    inspection = folder.inspect(document)
+    try:
+        if not _is_job(inspection):
+            return []
+        tree = document.tree
+        typed = check_fields(inspection, KIND, literal=literal)
+        reserved.check(inspection)
+        rules.check(inspection, KIND, literal=literal, needs_name=needs_name)
+    finally:
         folder.findings += inspection.findings
-        return []
-    tree = document.tree
-    typed = check_fields(inspection, KIND, literal=literal)
-    rules.check(inspection, KIND, literal=literal, needs_name=needs_name)
-    folder.findings += inspection.findings
     metadata = tree.get("metadata") if isinstance(tree.get("metadata"), dict) else {}
     name = str(metadata.get("name") or str(metadata.get("generateName") or "").rstrip("-") or "job")
     return [JobSource(name=name, template=Template(tree, typed, literal), document=document, path=path)]
@@ -130,7 +123,8 @@ def without_command(jobs: Iterable[JobSource]) -> list[Finding]:
     for job in jobs:
         spec = _mapping(job.template.manifest, "spec", "template", "spec") or {}
         for kind in ("initContainers", "containers"):
-            for index, container in enumerate(spec.get(kind) or []):
+            there = spec.get(kind)
+            for index, container in enumerate(there if isinstance(there, list) else ()):
                 if isinstance(container, dict) and not container.get("command"):
                     position = job.document.at(("spec", "template", "spec", kind, index))
                     what = f"container {container.get('name', '')} has no command"

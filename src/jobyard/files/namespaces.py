@@ -29,7 +29,8 @@ def namespace(placed: Sequence[Placed]) -> str | None:
 def of(placed: Placed) -> str | None:
     """The namespace that a manifest names, or None."""
     metadata = placed.manifest.get("metadata")
-    return (metadata.get("namespace") or None) if isinstance(metadata, dict) else None
+    named = metadata.get("namespace") if isinstance(metadata, dict) else None
+    return named if isinstance(named, str) and named else None
 
 
 def different(placed: Sequence[Placed]) -> list[Finding]:

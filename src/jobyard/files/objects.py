@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from jobyard import schema
+from jobyard.files import reserved
 from jobyard.files.document import Document
-from jobyard.files.inspection import Inspection
+from jobyard.files.inspection import Inspection, word
 from jobyard.files.rules import metadata
-from jobyard.files.rules.forms import SUBDOMAIN
+from jobyard.files.rules.forms import LABEL, SUBDOMAIN
 from jobyard.files.rules.part import Part
 from jobyard.files.schema_check import check_fields
 from jobyard.model import belongings
@@ -55,11 +55,10 @@ def is_side_object(tree: object) -> bool:
     return tree["kind"] != "Job" and not (tree["apiVersion"].startswith("batch/") and tree["kind"] != "CronJob")
 
 
-def check_object(document: Document, *, literal: bool) -> tuple[SideObject, list[Finding]]:
-    """The object of a document for which `is_side_object` holds, and its mistakes. `literal`: braces in it mean nothing."""
-    inspection = Inspection(document)
-    tree = document.tree
-    found = SideObject(document=document, belonging=belongings.of(tree["apiVersion"], tree["kind"]))
+def check_object(inspection: Inspection, *, literal: bool) -> SideObject:
+    """The object of a document for which `is_side_object` holds. `literal`: braces in it mean nothing."""
+    tree = inspection.document.tree
+    found = SideObject(document=inspection.document, belonging=belongings.of(tree["apiVersion"], tree["kind"]))
     if found.belonging is Belonging.REFUSED:
         inspection.error(
             ("kind",),
@@ -67,10 +66,10 @@ def check_object(document: Document, *, literal: bool) -> tuple[SideObject, list
             "what lives in the run's namespace and gives no rights",
             "apply it first, and take it out of this file",
         )
-        return found, inspection.findings
-    kind = f"{found.api_version}/{found.kind}"
-    if kind in schema.kinds():
-        check_fields(inspection, kind, literal=True)
+        return found
+    _names_a_kind(inspection, found)
+    check_fields(inspection, f"{found.api_version}/{found.kind}", literal=True)
+    reserved.check(inspection)
     own = Part(tree, (), inspection, True).part("metadata")
     name = own.value.get("name") if own else None
     if own is None or not name:
@@ -78,6 +77,10 @@ def check_object(document: Document, *, literal: bool) -> tuple[SideObject, list
     elif isinstance(name, str) and not SUBDOMAIN.fits(name):
         own.error(("name",), f'metadata.name of "{name[:80]}"', SUBDOMAIN.expected, metadata.plainer(name))
     if own is not None:
+        reserved.check_name(own, found.kind)
+        namespace = own.text("namespace")
+        if namespace and not LABEL.fits(namespace):
+            own.wrong(("namespace",), namespace, LABEL.expected)
         metadata.labels(own, "labels")
         metadata.annotated(own)
     for path, text in () if literal else strings(tree):
@@ -85,11 +88,20 @@ def check_object(document: Document, *, literal: bool) -> tuple[SideObject, list
             inspection.error(
                 path, f"a placeholder in a {found.kind}, where none is filled in", "it in a Job", "pass the value by an env variable"
             )
-    return found, inspection.findings
+    return found
+
+
+def _names_a_kind(inspection: Inspection, found: SideObject) -> None:
+    """Whether the API could serve what it says it is: both words become part of an address."""
+    group, slash, version = found.api_version.rpartition("/")
+    if (slash and not SUBDOMAIN.fits(group)) or not LABEL.fits(version):
+        inspection.error(("apiVersion",), f"{word(found.api_version)} as apiVersion", "a group and a version, as apps/v1")
+    if not LABEL.fits(found.kind.lower()):
+        inspection.error(("kind",), f"{word(found.kind)} as kind", "the name of a kind, as ConfigMap")
 
 
 def once(objects: Iterable[SideObject]) -> tuple[tuple[SideObject, ...], list[Finding]]:
-    """Each object once, though several steps name its file; and a mistake for each that is there a second time."""
+    """Each object once, though several steps name its file, and a mistake for each that is there a second time."""
     first: dict[tuple[str, str, str], SideObject] = {}
     findings: list[Finding] = []
     for each in objects:

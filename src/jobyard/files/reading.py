@@ -8,10 +8,11 @@ from pathlib import Path
 from typing import Any
 
 from jobyard.files import namespaces, objects
-from jobyard.files.document import SIZE_LIMIT, Document
-from jobyard.files.folder import SUFFIXES, Folder, show
+from jobyard.files.borders import SIZE, TooMuch
+from jobyard.files.document import Document
+from jobyard.files.folder import SUFFIXES, Folder, is_there, show
 from jobyard.files.graph_check import check_graph
-from jobyard.files.manifest import JobSource
+from jobyard.files.job_source import JobSource
 from jobyard.files.namespaces import Placed
 from jobyard.files.objects import SideObject
 from jobyard.model.errors import InvalidFiles, WrongInput
@@ -85,29 +86,29 @@ def inside(path: Path) -> Path:
 
 
 def read(path: Path, readers: Sequence[Reader], plain: Callable[[Folder, Path], Reading], root: Path | None = None) -> Reading:
-    """Reads a workflow, a model, or plain manifests. A folder stands for the workflow in it, or for all manifests under it.
+    """Reads a workflow, a model, or plain manifests. A folder stands for the workflow in it, or for all manifests under it. What goes beyond
+    the borders of a reading is the last of its mistakes.
 
     `root`: a folder that nothing in the file may lead out of. Raises SeveralWorkflows.
     """
-    if path.is_dir():
+    if is_there(path) and path.is_dir():
         found = workflows(path, readers)
         if len(found) > 1:
             raise SeveralWorkflows(count=len(found), folder=show(path), files=", ".join(file.name for file in found))
         path = next(iter(found), path)
-    folder = Folder(path.parent if not path.is_dir() else path, root=root)
-    if not path.exists():
+    if not is_there(path):
         finding = Finding(
             position=Position(file=show(path)), what="there is no such file", expected="a workflow, a model or a Job manifest"
         )
         return Reading(workflow=None, findings=[finding])
-    reading = read_as(path, folder, readers, plain)
-    reading.objects, twice = objects.once(folder.objects)
-    reading.findings[:0] = [*folder.findings, *twice]
-    if reading.workflow is not None:
-        reading.findings += namespaces.different(reading.placed)
-        reading.workflow = replace(reading.workflow, namespace=reading.workflow.namespace or namespaces.namespace(reading.placed))
-        reading.findings += check_graph(reading.workflow, reading.places, reading.jobs)
+    folder = Folder(path.parent if not path.is_dir() else path, root=root)
+    much: list[Finding] = []
+    try:
+        reading = _read(path, folder, readers, plain)
+    except TooMuch as error:
+        reading, much = Reading(workflow=None, findings=folder.findings), [error.finding]
     reading.findings.sort(key=lambda found: (found.position.file, found.position.line, found.position.column))
+    reading.findings += much
     return reading
 
 
@@ -125,20 +126,38 @@ def workflows(path: Path, readers: Sequence[Reader]) -> list[Path]:
 def _is_workflow(file: Path, readers: Sequence[Reader], marks: Sequence[bytes]) -> bool:
     try:
         with file.open("rb") as stream:
-            data = stream.read(SIZE_LIMIT)
+            data = stream.read(SIZE)
     except OSError:
         return False
     if not any(mark in data for mark in marks):
         return False
-    return any(reader.recognises(document.tree) for document in Folder(file.parent).documents(file) for reader in readers)
+    try:
+        documents = Folder(file.parent).documents(file)
+    except TooMuch:
+        return True  # whoever reads it is told
+    return any(reader.recognises(document.tree) for document in documents for reader in readers)
+
+
+def _read(path: Path, folder: Folder, readers: Sequence[Reader], plain: Callable[[Folder, Path], Reading]) -> Reading:
+    reading = read_as(path, folder, readers, plain)
+    reading.objects, twice = objects.once(folder.objects)
+    for each in twice:
+        folder.mistake(each)
+    if reading.workflow is not None:
+        for each in namespaces.different(reading.placed):
+            folder.mistake(each)
+        reading.workflow = replace(reading.workflow, namespace=reading.workflow.namespace or namespaces.namespace(reading.placed))
+        for each in check_graph(reading.workflow, reading.places, reading.jobs, folder.budget):
+            folder.mistake(each)
+    reading.findings = folder.findings
+    return reading
 
 
 def read_as(path: Path, folder: Folder, readers: Sequence[Reader], plain: Callable[[Folder, Path], Reading]) -> Reading:
     """What a file holds, by the reader that recognises it, else by `plain`."""
     if path.is_dir():
         return plain(folder, path)
-    peek = Folder(folder.path, root=folder.root)
-    documents = peek.documents(path)
+    documents, findings = folder.look_into(path)
     for document in documents:
         for reader in readers:
             if reader.recognises(document.tree):
@@ -152,6 +171,6 @@ def read_as(path: Path, folder: Folder, readers: Sequence[Reader], plain: Callab
                             remedy="move it to a file of its own",
                         )
                     )
-                folder.findings += peek.findings
+                folder.findings += findings
                 return reader.read(folder, path, document)
     return plain(folder, path)

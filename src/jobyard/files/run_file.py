@@ -41,7 +41,7 @@ def reader(workflows: Sequence[Reader]) -> Reader:
 
 def _read(folder: Folder, document: Document, workflows: Sequence[Reader]) -> Reading:
     """The workflow that a document names, with the values that it gives. The workflow's own mistakes are told beside the document's."""
-    inspection = Inspection(document)
+    inspection = folder.inspect(document)
     tree = document.tree
     try:
         file = workflow_schema.RunFile.model_validate(tree)

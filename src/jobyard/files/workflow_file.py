@@ -8,11 +8,12 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from jobyard.files import model_check, namespaces, plain, workflow_schema
+from jobyard.files import model_check, namespaces, plain, reserved, workflow_schema
 from jobyard.files.document import Document
-from jobyard.files.folder import Folder
+from jobyard.files.folder import Folder, is_there
 from jobyard.files.inspection import Inspection, word
-from jobyard.files.manifest import JobSource, check_job, read_jobs
+from jobyard.files.job_source import JobSource
+from jobyard.files.manifest import check_job, read_jobs
 from jobyard.files.reading import Reader, Reading
 from jobyard.model.errors import InvalidParameter
 from jobyard.model.finding import Finding
@@ -31,15 +32,22 @@ def recognises(tree: Any) -> bool:
 
 def read(folder: Folder, path: Path, document: Document) -> Reading:
     """The workflow of a document. Every mistake becomes a finding; what can be read in spite of them is read on."""
-    inspection = Inspection(document)
+    inspection = folder.inspect(document)
+    try:
+        return _workflow(folder, path, document, inspection)
+    finally:
+        folder.findings += inspection.findings
+
+
+def _workflow(folder: Folder, path: Path, document: Document, inspection: Inspection) -> Reading:
+    reserved.check(inspection, ("metadata",))
     try:
         file = workflow_schema.WorkflowFile.model_validate(document.tree)
     except ValidationError as error:
         model_check.explain(inspection, error, workflow_schema.WorkflowFile, "the workflow")
         # The manifests are worth checking all the same: all mistakes in one go.
         for index, step in enumerate(_steps(document.tree)):
-            _jobs_of(folder, document, index, step.get("manifest"), step.get("job"), Inspection(document))
-        folder.findings += inspection.findings
+            _jobs_of(folder, document, index, step.get("manifest"), step.get("job"), folder.inspect(document))
         return Reading(workflow=None)
     parameters = tuple(_parameter(inspection, index, each) for index, each in enumerate(file.spec.parameters))
     _twice(inspection, [each.name for each in file.spec.parameters], "parameter", "parameters")
@@ -49,7 +57,6 @@ def read(folder: Folder, path: Path, document: Document) -> Reading:
     steps: list[Step] = []
     for index, each in enumerate(file.spec.steps):
         steps += _read_step(folder, document, inspection, reading, index, each)
-    folder.findings += inspection.findings
     stem = path.stem if path.stem not in ("workflow", "jobyard") else path.resolve().parent.name
     reading.workflow = Workflow(
         name=file.metadata.name or stem,
@@ -159,7 +166,7 @@ def _jobs_of(
         if not folder.holds(file):
             inspection.error((*path, key or "manifest"), f"{manifest} leads out of the repository", "a file in it")
             return []
-        if not file.exists():
+        if not is_there(file):
             inspection.error(
                 (*path, key or "manifest"),
                 f"{manifest} does not exist",
@@ -171,7 +178,7 @@ def _jobs_of(
     if isinstance(job, dict):
         part = document.sub((*path, key or "job"))
         whole = {"apiVersion": "batch/v1", "kind": "Job", **part.tree}
-        return check_job(folder, Document(file=part.file, tree=whole, marks=part.marks, keys=part.keys), needs_name=False)
+        return check_job(folder, Document(file=part.file, tree=whole, place=part.place), needs_name=False)
     return []
 
 
@@ -196,8 +203,9 @@ def _parameter(inspection: Inspection, index: int, given: workflow_schema.Parame
 
 
 def _twice(inspection: Inspection, names: list[str], what: str, key: str) -> None:
+    seen: dict[str, int] = {}
     for index, name in enumerate(names):
-        first = names.index(name)
+        first = seen.setdefault(name, index)
         if first < index:
             where = inspection.document.at(("spec", key, first, "name"))
             inspection.error(

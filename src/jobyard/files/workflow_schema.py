@@ -26,6 +26,7 @@ Duration = Annotated[
     BeforeValidator(_duration),
     WithJsonSchema({"type": "string", "examples": ["30s", "15m", "1h30m"], "description": "A duration."}),
 ]
+_MOST = 2**31 - 1
 Name = Annotated[str, Field(pattern=r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?$", max_length=63)]
 
 
@@ -74,10 +75,10 @@ class Spec(_Part):
 
     parameters: Annotated[list[Parameter], Field(description="What a run may be asked for.")] = []
     steps: Annotated[list[Step], Field(min_length=1, description="The steps, in the order in which they are shown.")]
-    parallelism: Annotated[int, Field(ge=0, description="How many Jobs of a run may be active at once; 0 means no limit.")] = 0
+    parallelism: Annotated[int, Field(ge=0, le=_MOST, description="How many Jobs of a run may be active at once; 0 means no limit.")] = 0
     timeout: Annotated[Duration | None, Field(description="How long a run may take.")] = None
     maxRuns: Annotated[  # noqa: N815
-        int, Field(ge=0, description="How many runs of this workflow may be active at once in a namespace; 0 means no limit.")
+        int, Field(ge=0, le=_MOST, description="How many runs of this workflow may be active at once in a namespace; 0 means no limit.")
     ] = 0
     limits: Annotated[list[Name], Field(description="Named limits of the namespace that a run counts for.")] = []
     retention: Annotated[Duration | None, Field(description="How long after its end a run is kept, with its Jobs.")] = None
@@ -94,7 +95,7 @@ class Metadata(_Part):
     """Who the workflow is."""
 
     name: Annotated[Name | None, Field(description="The workflow's name; left out, its file's or folder's.")] = None
-    namespace: Annotated[str | None, Field(description="Where it runs when the command line does not say.")] = None
+    namespace: Annotated[Name | None, Field(description="Where it runs when the command line does not say.")] = None
     labels: dict[str, str] = {}
     annotations: dict[str, str] = {}
 

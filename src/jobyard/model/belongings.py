@@ -17,7 +17,8 @@ class Belonging(StrEnum):
 
 
 _KEPT = {"": {"PersistentVolumeClaim", "ServiceAccount"}}
-_RIGHTS = {"rbac.authorization.k8s.io": {"Role", "RoleBinding"}}
+_RIGHTS = {"coordination.k8s.io": {"Lease"}, "rbac.authorization.k8s.io": {"Role", "RoleBinding"}}
+"""Whoever has a Lease leads: a Jobyard, among others."""
 _OF_NO_NAMESPACE = {
     "": {"ComponentStatus", "Namespace", "Node", "PersistentVolume"},
     "admissionregistration.k8s.io": {

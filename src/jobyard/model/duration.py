@@ -6,19 +6,22 @@ import re
 from datetime import timedelta
 
 _UNITS = {"ms": 0.001, "s": 1, "m": 60, "h": 3600, "d": 86400}
-_PART = re.compile(r"(\d+(?:\.\d+)?)(ms|s|m|h|d)")
+_PART = re.compile(r"([0-9]+(?:\.[0-9]+)?)(ms|s|m|h|d)")
+LONGEST = timedelta(days=36500)
+"""So far a clock can be asked to look ahead, from any time that anybody means."""
+_LETTERS = 100
 EXPECTED = 'a duration such as "30s", "15m" or "1h30m"'
 
 
 def parse(text: str) -> timedelta:
     """`text` as a duration. Raises ValueError when it is none; a bare number is ambiguous, so it is none."""
     compact = text.strip().replace(" ", "")
-    if not compact or _PART.sub("", compact):
-        raise ValueError(f"{text!r} is not {EXPECTED}")
-    try:
-        return timedelta(seconds=sum(float(number) * _UNITS[unit] for number, unit in _PART.findall(compact)))
-    except OverflowError as error:
-        raise ValueError(f"{text!r} is longer than a program can count") from error
+    if not compact or len(compact) > _LETTERS or _PART.sub("", compact):
+        raise ValueError(f"{text[:_LETTERS]!r} is not {EXPECTED}")
+    seconds = sum(float(number) * _UNITS[unit] for number, unit in _PART.findall(compact))
+    if seconds > LONGEST.total_seconds():
+        raise ValueError(f"{text!r} is not a duration of at most {LONGEST.days}d")
+    return timedelta(seconds=seconds)
 
 
 def show(duration: timedelta) -> str:

@@ -3,8 +3,13 @@
 from __future__ import annotations
 
 import difflib
+import itertools
 from collections.abc import Iterable
 from dataclasses import dataclass
+
+_LONGEST = 500
+_GUESSED = 100
+"""Characters of a word that may be a misspelling, and known words that are looked at."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -21,13 +26,20 @@ class Position:
 
 @dataclass(frozen=True, kw_only=True)
 class Finding:
-    """What was found at a position, what was expected there, and what to do about it. Warnings refuse nothing."""
+    """What was found at a position, what was expected there, and what to do about it. Warnings refuse nothing. Never longer than a person
+    reads and always one line, though it quotes what somebody wrote."""
 
     position: Position
     what: str
     expected: str = ""
     remedy: str = ""
     is_error: bool = True
+
+    def __post_init__(self) -> None:
+        for name in ("what", "expected", "remedy"):
+            text = getattr(self, name)
+            if len(text) > _LONGEST or not text.isprintable():
+                object.__setattr__(self, name, _shown(text[:_LONGEST]) + "…" * (len(text) > _LONGEST))
 
     def __str__(self) -> str:
         kind = "" if self.is_error else "warning: "
@@ -36,9 +48,17 @@ class Finding:
         return f"{self.position}: {kind}{self.what}{expected}{remedy}"
 
 
+def _shown(text: str) -> str:
+    """A text without what would move a terminal's cursor."""
+    return "".join(each if each.isprintable() else each.encode("unicode_escape").decode() for each in text)
+
+
 def did_you_mean(word: str, known: Iterable[str]) -> str:
     """`did you mean "x"?` for a likely misspelling, else an empty string."""
-    close = difflib.get_close_matches(word, list(known), n=1, cutoff=0.6)
+    if len(word) > _GUESSED:
+        return ""
+    known = list(itertools.islice(known, _GUESSED))
+    close = difflib.get_close_matches(word, known, n=1, cutoff=0.6)
     if not close:
         folded = {name.lower().replace("_", ""): name for name in known}
         match = folded.get(word.lower().replace("_", "").replace("-", ""))

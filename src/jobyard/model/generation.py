@@ -13,6 +13,7 @@ from datetime import datetime, timedelta
 from itertools import pairwise
 
 from jobyard.model.run import Run
+from jobyard.model.written import whole
 
 KEPT = timedelta(hours=1)
 """How long a run is kept after its successor was made."""
@@ -20,7 +21,7 @@ KEPT = timedelta(hours=1)
 
 def generation(run: Run) -> int:
     """The run's number; 0 for a key that is none of ours."""
-    return int(run.key) if run.key.isascii() and run.key.isdigit() and len(run.key) < 16 else 0
+    return whole(run.key, 10**15) or 0
 
 
 def newest(runs: Iterable[Run]) -> Run | None:

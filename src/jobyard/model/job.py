@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import re
 from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Any
@@ -14,6 +13,7 @@ from jobyard.model import names
 from jobyard.model.back_off import between_tries
 from jobyard.model.objects import Job, Manifest, OwnerReference, Pod, condition
 from jobyard.model.run import Reason, State, StepResult
+from jobyard.model.written import moment, whole
 
 
 def read(job: Job) -> StepResult:
@@ -56,15 +56,6 @@ def owned_by(job: Job, uid: str) -> bool:
 def job_of(pod: Pod) -> OwnerReference | None:
     """The Job whose pod it is: the one that controls it. Labels only find a pod: anybody may make one with a Job's."""
     return next((owner for owner in pod.metadata.owner_references if owner.controller and owner.kind == "Job"), None)
-
-
-def moment(text: str | None) -> datetime | None:
-    """A time as we write it into annotations; None when it is none, has no zone, or is one that nobody means. Anybody may have written it."""
-    try:
-        found = datetime.fromisoformat(text or "")
-    except ValueError:
-        return None
-    return found if found.tzinfo is not None and 1970 < found.year < 3000 else None
 
 
 def outputs(pods: Sequence[Pod]) -> Mapping[str, Any] | None:
@@ -127,17 +118,16 @@ def render(
 
 
 def _theirs(written: Mapping[str, Any] | None) -> dict[str, Any]:
-    return {key: value for key, value in (written or {}).items() if not key.startswith("jobyard.dev/")}
+    return {key: value for key, value in (written or {}).items() if not key.startswith(names.DOMAIN)}
 
 
-_SECONDS = re.compile(r"[0-9]{1,10}")
 TTL_LIMIT = 2**31 - 1
 
 
 def ttl(job: Job) -> int | None:
     """The manifest's own ttlSecondsAfterFinished, while we keep it; None when there is none. Anybody may have written the annotation."""
-    text = job.metadata.annotations.get(names.TTL, "")
-    return min(int(text), TTL_LIMIT) if _SECONDS.fullmatch(text) else None
+    seconds = whole(job.metadata.annotations.get(names.TTL, ""), 10**10)
+    return None if seconds is None else min(seconds, TTL_LIMIT)
 
 
 def hand_back_ttl(job: Job, finished: datetime | None, now: datetime) -> Manifest | None:
@@ -157,7 +147,7 @@ def hand_back_ttl(job: Job, finished: datetime | None, now: datetime) -> Manifes
 
 def _template(template: Manifest, labels: Mapping[str, str], env: Sequence[Mapping[str, str]]) -> Manifest:
     metadata = dict(template.get("metadata") or {})
-    metadata["labels"] = {**(metadata.get("labels") or {}), **labels}
+    metadata["labels"] = {**_theirs(metadata.get("labels")), **labels}
     spec = dict(template["spec"])
     for kind in ("initContainers", "containers"):
         if env and spec.get(kind):

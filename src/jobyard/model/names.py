@@ -13,6 +13,8 @@ from typing import NewType
 
 MANAGED_BY = "app.kubernetes.io/managed-by"
 JOBYARD = "jobyard"
+DOMAIN = "jobyard.dev/"
+"""What every label and annotation of ours begins with. Nobody else writes one: what users write is looked through for them (`files.reserved`)."""
 RUN = "jobyard.dev/run"
 """Label on all that belongs to a run: the run's id."""
 STEP = "jobyard.dev/step"
@@ -107,6 +109,7 @@ RunId = NewType("RunId", str)
 _RUN = re.compile(rf"(?:[a-z0-9](?:[a-z0-9-]{{0,{JOB_NAME_LIMIT}}}[a-z0-9])?-)?([a-z2-7]{{{DIGEST}}}(?:-[0-9]{{1,2}})?)")
 _NAME = re.compile(r"[a-z0-9](?:[-a-z0-9.]{0,251}[a-z0-9])?")
 _NAMESPACE = re.compile(r"[a-z0-9](?:[-a-z0-9]{0,61}[a-z0-9])?")
+_OF_A_RUN = re.compile(rf"(?:.*-)?([a-z2-7]{{{DIGEST}}})(?:-[0-9]{{1,2}})?(-[wp][0-9]+)?")
 
 
 def digest(*parts: str) -> str:
@@ -179,6 +182,15 @@ def page(run: str, number: int) -> str:
 def job_name(run: str, role: str, step: str, attempt: int) -> str:
     """The name of the Job of one attempt. The digest keeps apart steps whose slugs are alike."""
     return f"{slug(step, JOB_NAME_LIMIT - DIGEST - 1)}-{digest(role, run, step, str(attempt))}"
+
+
+def is_ours(name: str) -> bool:
+    """Whether an object of this name may be one of ours: the namespace's limits and what else begins with `jobyard`, or, as far as a name can
+    tell, a run's record, a part or a page of it (an id that has no digit, one in thirty, looks like a word, and passes for one)."""
+    if name == JOBYARD or name.startswith(f"{JOBYARD}-"):
+        return True
+    found = _OF_A_RUN.fullmatch(name)
+    return found is not None and (bool(found[2]) or any(each.isdigit() for each in found[1]))
 
 
 def label_value(text: str) -> str:

@@ -27,7 +27,7 @@ class ParameterType(StrEnum):
 
 _EXPECTED = {
     ParameterType.STRING: "a string",
-    ParameterType.INTEGER: "an integer such as 42",
+    ParameterType.INTEGER: "an integer of 64 bits such as 42",
     ParameterType.NUMBER: "a number such as 4.2",
     ParameterType.BOOLEAN: "true or false",
     ParameterType.DATE: "a date such as 2026-11-21",
@@ -85,7 +85,10 @@ class Parameter:
             case ParameterType.INTEGER:
                 if isinstance(given, bool | float):
                     raise ValueError
-                return int(given)  # type: ignore[call-overload]
+                number = int(given)  # type: ignore[call-overload]
+                if not -(2**63) <= number < 2**63:
+                    raise ValueError
+                return number
             case ParameterType.NUMBER:
                 if isinstance(given, bool):
                     raise ValueError

@@ -14,8 +14,8 @@ from jobyard.model.parameters import show
 
 Path = tuple[str | int, ...]
 
-_PLACEHOLDER = re.compile(r"\{\{\s*((?:params|steps)\.[^{}]*?)\s*\}\}")
-"""Other people's double braces (Go templates, Jinja in a script) start with other words and are left as they are."""
+_PLACEHOLDER = re.compile(r"\{\{\s*+((?:params|steps)\.[^{}\s]*+(?:\s++[^{}\s]++)*+)\s*+\}\}")
+"""Never goes back over what it has read: a text may be long, and all spaces. Other people's double braces (Go templates, Jinja in a script) start with other words and are left as they are."""
 
 
 def strings(tree: object, path: Path = ()) -> Iterator[tuple[Path, str]]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
 from enum import StrEnum
@@ -51,8 +51,10 @@ class Retry:
 
     def delay(self, failures: int) -> timedelta:
         """How long to wait after the `failures`-th failure, counted from 1."""
+        if self.backoff >= self.longest:
+            return self.backoff
         doubled: timedelta = self.backoff * 2 ** min(failures - 1, 30)
-        return min(doubled, max(self.longest, self.backoff))
+        return min(doubled, self.longest)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -164,7 +166,39 @@ def find_cycle(needs: Mapping[str, Sequence[str]]) -> list[str]:
     return [*path[seen[name] :], name]
 
 
-def contradiction(steps: Mapping[str, Step], name: str) -> str:
+def contradictions(steps: Mapping[str, Step]) -> Iterator[tuple[str, str]]:
+    """Each step that can never run, and why; also each that wants a failure, with "" where it can. `steps`: without a cycle.
+
+    A contradiction begins where a step wants another to fail: it is met by those that need both of them to succeed.
+    """
+    wanted: dict[str, list[str]] = {}
+    for step in steps.values():
+        if step.when is When.SUCCEEDED:
+            for need in step.needs:
+                wanted.setdefault(need, []).append(step.name)
+    told: set[str] = set()
+    for step in steps.values():
+        if step.when is not When.FAILED:
+            continue
+        yield step.name, "" if step.needs else _contradiction(steps, step.name)
+        if len(step.needs) == 1:
+            for name in sorted((_behind(step.name, wanted) & _behind(step.needs[0], wanted)) - told):
+                told.add(name)
+                yield name, _contradiction(steps, name)
+
+
+def _behind(name: str, wanted: Mapping[str, Sequence[str]]) -> set[str]:
+    """Every step that needs this one to succeed, directly or not. `wanted`: who does directly."""
+    found: set[str] = set()
+    todo = [name]
+    while todo:
+        more = [each for each in wanted.get(todo.pop(), ()) if each not in found]
+        found.update(more)
+        todo += more
+    return found
+
+
+def _contradiction(steps: Mapping[str, Step], name: str) -> str:
     """Why step `name` can never run, or an empty string.
 
     Sound, not complete: it speaks only of what must hold for the step to run (a step with one need, and every need of a step that

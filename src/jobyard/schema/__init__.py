@@ -14,6 +14,7 @@ from typing import Any, Literal
 import jsonschema_rs
 
 Path = tuple[str | int, ...]
+_METADATA = "io.k8s.apimachinery.pkg.apis.meta.v1.ObjectMeta"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -59,13 +60,15 @@ def kinds() -> tuple[str, ...]:
 @cache
 def _validator(kind: str) -> Any:
     schema = _schema()
-    return jsonschema_rs.validator_for({"$ref": f"#/$defs/{schema['roots'][kind]}", "$defs": schema["$defs"]})
+    root = schema["roots"].get(kind)
+    node = {"$ref": f"#/$defs/{root}"} if root else {"properties": {"metadata": {"$ref": f"#/$defs/{_METADATA}"}}}
+    return jsonschema_rs.validator_for({**node, "$defs": schema["$defs"]})
 
 
 def problems(kind: str, tree: object) -> list[Problem]:
-    """Everything in `tree` that does not fit `kind` (one of `kinds()`), in the schema's order."""
+    """Everything in `tree` that does not fit `kind`, in the schema's order. Of a kind that is none of `kinds()`, the metadata alone is judged."""
     found: list[Problem] = []
-    for error in _validator(kind).iter_errors(tree):
+    for error in _validator(kind if kind in kinds() else "").iter_errors(tree):
         path: Path = tuple(error.instance_path)
         match type(error.kind).__name__:
             case "AdditionalProperties":

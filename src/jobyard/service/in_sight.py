@@ -6,8 +6,8 @@ from datetime import datetime, timedelta
 
 from jobyard.contracts import Clock, Cluster
 from jobyard.model.errors import Forbidden, NotFound
-from jobyard.model.job import moment
 from jobyard.model.objects import LEASES, Lease
+from jobyard.model.written import moment
 
 LEASE = "jobyard"
 """The Lease of a service that has no other name."""

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
+from jobyard.files.borders import Budget
 from jobyard.files.document import Document
 from jobyard.files.inspection import Inspection
 from jobyard.files.rules.part import Part
@@ -145,7 +146,7 @@ def _unreadable(root: Part, shape: Shape, value: Any, path: TreePath) -> Iterato
 
 def _root(document: Document) -> Part:
     tree = document.tree if isinstance(document.tree, dict) else {}
-    return Part(tree, (), Inspection(document), literal=True)
+    return Part(tree, (), Inspection(document, Budget()), literal=True)
 
 
 def _place(document: Document) -> tuple[str, ...] | None:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import re
-
 from jobyard.files.rules.checks import Fields, Text, one_source, words
 from jobyard.files.rules.forms import CONFIG_KEY, LABEL, NO_WAY_UP, PREFIX, SUBDOMAIN, VARIABLE, is_key
 from jobyard.files.rules.part import Part
@@ -65,9 +63,12 @@ def field_of_pod(field: Part, allowed: tuple[str, ...]) -> None:
     path = field.text("fieldPath")
     if not path:
         return
-    if subscript := re.fullmatch(r"(.+?)\['(.*)'\]", path, re.DOTALL):
-        key = subscript[2].lower() if subscript[1] == "metadata.annotations" else subscript[2]
-        if subscript[1] not in ("metadata.annotations", "metadata.labels"):
+    name, opened, rest = path.partition("['")
+    if name and opened and rest.endswith("']"):
+        key = rest.removesuffix("']")
+        if name == "metadata.annotations":
+            key = key.lower()
+        if name not in ("metadata.annotations", "metadata.labels"):
             field.wrong(("fieldPath",), path, "a key of metadata.labels or metadata.annotations")
         elif not is_key(key):
             field.wrong(("fieldPath",), path, "the key of a label or an annotation")

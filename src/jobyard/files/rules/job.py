@@ -10,6 +10,7 @@ from jobyard.files.rules.checks import Fields, Number, Text, one_source, words
 from jobyard.files.rules.forms import CONTROLLER, KEY
 from jobyard.files.rules.part import Part
 from jobyard.model.finding import did_you_mean
+from jobyard.model.written import whole
 
 _COUNTS = (
     "parallelism",
@@ -196,10 +197,10 @@ def _indexes(text: str, completions: int) -> int | None:
     """How many indexes `0-3,5` names; None when it is no such list."""
     total, last = 0, None
     for interval in text.split(",") if text else ():
-        ends = interval.split("-")
-        if len(ends) > 2 or not all(each.removeprefix("+").isdecimal() and each.isascii() for each in ends):
+        ends = [whole(each.removeprefix("+"), 2**63 - 1) for each in interval.split("-")]
+        low, high = ends[0], ends[-1]
+        if len(ends) > 2 or low is None or high is None:
             return None
-        low, high = int(ends[0]), int(ends[-1])
         if high >= completions or (len(ends) == 2 and low >= high) or (last is not None and low <= last):
             return None
         total, last = total + high - low + 1, high

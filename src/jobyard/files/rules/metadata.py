@@ -8,6 +8,7 @@ from jobyard.files.rules.checks import Fields, Text, judge
 from jobyard.files.rules.forms import DIGITS, KEY, LABEL, LABEL_VALUE, PREFIX, is_below, is_key, is_label_value, is_subdomain, size
 from jobyard.files.rules.part import Part
 from jobyard.model.template import placeholders
+from jobyard.model.written import whole
 
 NAME_EXPECTED = "at most 63 lower-case letters, digits, - and ., a letter or digit first and last"
 _ANNOTATIONS_LIMIT = 256 * 1024
@@ -38,8 +39,7 @@ def of_job(job: Part, *, needs_name: bool) -> None:
     namespace = metadata.text("namespace")
     if namespace and not LABEL.fits(namespace):
         metadata.wrong(("namespace",), namespace, LABEL.expected)
-    version = metadata.text("resourceVersion") or ""
-    if version.isdigit() and int(version):
+    if whole(metadata.text("resourceVersion") or "", 2**64 - 1):
         metadata.forbidden("resourceVersion", "of what is to be created", "remove it: the cluster gives it")
     labels(metadata, "labels")
     annotated(metadata)
@@ -108,7 +108,7 @@ def of_pods(template: Part, containers: list[str] | None, node: str | None) -> N
         where = ("annotations", key)
         if key == "kubernetes.io/config.mirror" and node == "":
             metadata.error(where, f"annotation {key} on a pod without nodeName", "", "remove it", key=True)
-        if key == _COST and (not DIGITS.fits(text) or not -(2**31) <= int(text) < 2**31):
+        if key == _COST and (not DIGITS.fits(text) or whole(text.removeprefix("-"), 2**31 - (not text.startswith("-"))) is None):
             metadata.wrong(where, text, "a whole number")
         if key == _SECCOMP[0] or key.startswith(_SECCOMP[1]):
             local = text.removeprefix("localhost/")

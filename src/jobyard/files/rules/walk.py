@@ -33,6 +33,7 @@ class _Walk:
         self._literal = literal
 
     def value(self, shape: Shape, value: Any, path: TreePath, *, unread: bool = False) -> None:
+        self._inspection.step(path)
         match shape.kind:
             case "object" if isinstance(value, dict):
                 self._object(shape, value, path, unread=unread)

@@ -10,11 +10,11 @@ from pathlib import Path
 from typing import Any
 
 from jobyard.files import namespaces, plain, run_file, workflow_file
-from jobyard.files.document import SIZE_LIMIT
+from jobyard.files.borders import SIZE
 from jobyard.files.folder import show
 from jobyard.files.reading import Reading, read
+from jobyard.model import names
 from jobyard.model.belongings import Belonging
-from jobyard.model.errors import InvalidFiles
 from jobyard.model.finding import Finding
 from jobyard.model.objects import Manifest
 from jobyard.model.workflow import Workflow
@@ -37,6 +37,23 @@ class Bundle:
     """The values of its parameters, as a run file gives them."""
 
 
+@dataclass(frozen=True, kw_only=True)
+class Unread:
+    """A queued file that is to be read: its path and the root that nothing leads out of, both whole."""
+
+    path: str
+    root: str
+    policy: Policy
+
+
+@dataclass(frozen=True, kw_only=True)
+class Verdict:
+    """What came of reading a file: a bundle, or what is wrong."""
+
+    bundle: Bundle | None = None
+    mistakes: tuple[Finding, ...] = ()
+
+
 def refuse(file: QueueFile) -> str:
     """Why a file can't be run whatever it holds; '' when it may be."""
     if not is_plain(file.name):
@@ -45,26 +62,42 @@ def refuse(file: QueueFile) -> str:
         return "It is a symbolic link. Commit the file itself."
     if file.mode not in REGULAR:
         return "It is not a file but another repository."
-    if file.size is not None and file.size > SIZE_LIMIT:
-        return f"It has {file.size:,} bytes; expected at most {SIZE_LIMIT:,}."
+    if file.size is not None and file.size > SIZE:
+        return f"It has {file.size:,} bytes; expected at most {SIZE:,}."
     return ""
 
 
-def read_queued(path: Path, root: Path, policy: Policy) -> Bundle:
-    """What the file asks for. Raises InvalidFiles, its paths relative to `root`."""
-    reading = read(path, _READERS, plain.read, root)
+def read_queued(file: Unread) -> Verdict:
+    """What the file asks for, or its mistakes, their paths relative to its root. It is others who wrote it: for a `files.reading_room`."""
+    root, policy = Path(file.root), file.policy
+    reading = read(Path(file.path), _READERS, plain.read, root)
     findings = [*reading.findings, *_kinds(reading, policy), *beyond(reading.placed, policy)]
     findings += [] if reading.errors else run_file.unanswerable(reading)
     workflow = reading.workflow
     if workflow is not None:
         namespace = workflow.namespace or policy.default_namespace
         findings += _namespaces(reading, namespace, policy)
-        workflow = replace(
-            workflow, namespace=namespace, keeps_names=bool(reading.jobs) and all(job.template.literal for job in reading.jobs)
+        keeps_names = bool(reading.jobs) and all(job.template.literal for job in reading.jobs)
+        findings += _names(reading) if keeps_names else []
+        workflow = replace(workflow, namespace=namespace, keeps_names=keeps_names)
+    mistakes = tuple(_relative(finding, root) for finding in findings if finding.is_error)
+    if workflow is None or mistakes:
+        return Verdict(mistakes=mistakes)
+    objects = tuple(each.manifest for each in reading.objects)
+    return Verdict(bundle=Bundle(workflow=workflow, objects=objects, inputs=reading.inputs))
+
+
+def _names(reading: Reading) -> list[Finding]:
+    """A mistake for each Job that keeps its name, where that is one of those that Jobyard gives."""
+    return [
+        Finding(
+            position=job.document.at(("metadata", "name")),
+            what=f"Job {job.name}: Jobyard gives such names itself",
+            expected="another name",
         )
-    if workflow is None or any(finding.is_error for finding in findings):
-        raise InvalidFiles([_relative(finding, root) for finding in findings if finding.is_error])
-    return Bundle(workflow=workflow, objects=tuple(each.manifest for each in reading.objects), inputs=reading.inputs)
+        for job in reading.jobs
+        if names.is_ours(job.name)
+    ]
 
 
 def _kinds(reading: Reading, policy: Policy) -> list[Finding]:

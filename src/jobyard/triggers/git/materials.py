@@ -7,7 +7,8 @@ import posixpath
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from jobyard.files.document import SIZE_LIMIT, load
+from jobyard.files.borders import SIZE
+from jobyard.files.document import load
 from jobyard.model.errors import WrongInput
 from jobyard.triggers.git.layout import FOLDER, REGULAR, SUFFIXES, Entry
 from jobyard.triggers.git.objects import Objects
@@ -119,9 +120,9 @@ async def _read(objects: Objects, found: Mapping[str, str]) -> dict[str, bytes]:
     for path, oid in found.items():
         size = sizes[oid].size if oid in sizes else 0
         total += size
-        if size > SIZE_LIMIT:
-            raise TooMuch(what=f"{path}, a file of {size:,} bytes,", expected=f"{SIZE_LIMIT:,}")
+        if size > SIZE:
+            raise TooMuch(what=f"{path}, a file of {size:,} bytes,", expected=f"{SIZE:,}")
         if total > BYTES:
             raise TooMuch(what=f"more than {BYTES:,} bytes", expected="that")
-    texts = await objects.blobs(found.values(), SIZE_LIMIT)
+    texts = await objects.blobs(found.values(), SIZE)
     return {path: texts[oid] for path, oid in found.items() if oid in texts}

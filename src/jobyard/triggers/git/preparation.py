@@ -11,11 +11,22 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from jobyard.contracts import Engine
-from jobyard.files.document import SIZE_LIMIT
-from jobyard.model.errors import GitFailed, InvalidFiles, Rejected, Unavailable, WrongInput
+from jobyard.files.borders import SIZE
+from jobyard.files.reading_room import ReadingRoom
+from jobyard.model.errors import (
+    EngineFailed,
+    GitFailed,
+    InvalidFiles,
+    JobyardError,
+    Rejected,
+    RunDamaged,
+    Unavailable,
+    WrongInput,
+    place_of,
+)
 from jobyard.model.run import Run, RunRequest
 from jobyard.triggers.git.layout import Layout, Place, QueueFile
-from jobyard.triggers.git.manifests import Bundle, read_queued, refuse
+from jobyard.triggers.git.manifests import Bundle, Unread, Verdict, refuse
 from jobyard.triggers.git.materials import collect, needs_others
 from jobyard.triggers.git.repository import Repository
 from jobyard.triggers.git.secrecy import READ_AT
@@ -28,6 +39,8 @@ _TOLD_FINDINGS = 20
 STEPS_TOLD = 5
 _READ_AT_ONCE = 4
 """How many files are read at once, each with all that it names."""
+_ITS_OWN = (WrongInput, Rejected, RunDamaged, EngineFailed)
+"""What a submit raises that is one file's own failure. What else it raises passes by itself, and is the same for all."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -46,7 +59,11 @@ Answer = Prepared | str | Unavailable
 class Preparation:
     """Reads queued files, and submits a held run for each. Whatever comes of one is its own."""
 
-    def __init__(self, repository: Repository, engine: Engine, settings: Settings, trigger: str, url: str) -> None:
+    def __init__(
+        self, repository: Repository, engine: Engine, settings: Settings, trigger: str, url: str, room: ReadingRoom[Unread, Verdict]
+    ) -> None:
+        """`room`: where the files are read."""
+        self._room = room
         self._repository = repository
         self._engine = engine
         self._settings = settings
@@ -65,7 +82,7 @@ class Preparation:
                 prepared[key] = why
             else:
                 readable[key] = file
-        texts = await self._repository.objects.blobs([file.oid for file in readable.values()], SIZE_LIMIT)
+        texts = await self._repository.objects.blobs([file.oid for file in readable.values()], SIZE)
         prepared |= {key: "Its content is missing in the repository." for key, file in readable.items() if file.oid not in texts}
 
         async def one(key: str, file: QueueFile) -> None:
@@ -97,28 +114,27 @@ class Preparation:
             return error
         except GitFailed:
             raise
-        except (WrongInput, Rejected) as error:
+        except _ITS_OWN as error:
             return str(error)
-        except Exception as error:
+        except (JobyardError, OSError):
+            raise
+        except Exception as error:  # one file is one try block: whatever it is, it is this file's
             log.info("file %s could not be prepared", file.name, exc_info=error)
-            return f"Jobyard broke over this file ({type(error).__name__}: {error}). That is a fault of its own: report it. The other files go on."
+            return f"It can't be run ({place_of(error)}). This is a fault of Jobyard's own: report it. The other files go on."
 
     async def _read(self, tip: str, path: str, text: bytes) -> tuple[Bundle, bool]:
-        """What a file asks for, and whether it names others; they alone are read of the repository. Raises InvalidFiles, WrongInput."""
+        """What a file asks for, and whether it names others; they alone are read of the repository. Raises InvalidFiles, WrongInput, NoChild."""
         files = {path: text}
         names_others = needs_others(text)
         if names_others:
             files = {**await collect(self._repository.objects, tip, path, text), path: text}
-        return await asyncio.to_thread(self._read_apart, files, path), names_others
-
-    def _read_apart(self, files: Mapping[str, bytes], path: str) -> Bundle:
         with tempfile.TemporaryDirectory(prefix="jobyard-git-") as name:
             root = Path(name).resolve()
-            for each, content in files.items():
-                target = root / each
-                target.parent.mkdir(parents=True, exist_ok=True)
-                target.write_bytes(content)
-            return read_queued(root / path, root, self._settings.policy)
+            await asyncio.to_thread(_write, root, files)
+            verdict = await self._room.read(Unread(path=str(root / path), root=str(root), policy=self._settings.policy), path)
+        if verdict.bundle is None:
+            raise InvalidFiles(verdict.mistakes)
+        return verdict.bundle, names_others
 
     async def _submit(self, wanted: Bundle, key: str, origin: Mapping[str, str]) -> Prepared:
         """The run that is held for a file; waits for room. What waits for one keeps nobody back who needs none: how many calls are made at
@@ -140,3 +156,10 @@ class Preparation:
         )
         run = await self._engine.submit(request)
         return Prepared(run=run, steps=tuple(step.name for step in workflow.jobs[:STEPS_TOLD]))
+
+
+def _write(root: Path, files: Mapping[str, bytes]) -> None:
+    for each, content in files.items():
+        target = root / each
+        target.parent.mkdir(parents=True, exist_ok=True)
+        target.write_bytes(content)

@@ -7,7 +7,8 @@ import logging
 from collections.abc import Iterable
 from typing import Any
 
-from jobyard.files.document import SIZE_LIMIT, load
+from jobyard.files.borders import SIZE
+from jobyard.files.document import load
 from jobyard.model.run import Run
 from jobyard.triggers.git.layout import QueueFile
 from jobyard.triggers.git.manifests import secrets
@@ -29,7 +30,7 @@ async def kept_secret(objects: Objects, file: QueueFile, run: Run, tip: str) -> 
     try:
         queued, path, at = (run.origin.get(each, "") for each in ("blob", "file", READ_AT))
         wanted = {file.oid, *([queued] if is_oid(queued) else [])}
-        texts = await objects.blobs(wanted, SIZE_LIMIT)
+        texts = await objects.blobs(wanted, SIZE)
         if len(texts) < len(wanted):
             return None
         files = [(file.name, text) for text in texts.values()]

@@ -20,6 +20,7 @@ from datetime import timedelta
 from itertools import islice
 
 from jobyard.contracts import Engine
+from jobyard.files.reading_room import ReadingRoom
 from jobyard.model import names
 from jobyard.model.errors import GitFailed, Unavailable, innermost
 from jobyard.model.run import Run
@@ -29,6 +30,7 @@ from jobyard.triggers.git.ending import Summary
 from jobyard.triggers.git.following import Following
 from jobyard.triggers.git.introductions import Introductions
 from jobyard.triggers.git.layout import ENDS, Layout, Place, QueueFile
+from jobyard.triggers.git.manifests import Unread, Verdict, read_queued
 from jobyard.triggers.git.moves import Move, Trailers
 from jobyard.triggers.git.preparation import Answer, Preparation, Prepared
 from jobyard.triggers.git.repository import Commit, Repository, against_rivals
@@ -124,8 +126,8 @@ class GitTrigger:
     @asynccontextmanager
     async def _serving(self, engine: Engine) -> AsyncIterator[_Serving]:
         try:
-            async with asyncio.TaskGroup() as tasks:
-                serving = _Serving(self, engine, tasks)
+            async with ReadingRoom(read_queued) as room, asyncio.TaskGroup() as tasks:
+                serving = _Serving(self, engine, tasks, room)
                 try:
                     yield serving
                 finally:
@@ -137,7 +139,7 @@ class GitTrigger:
 class _Serving:
     """What is known while the branch is served. All of it can be read again from the branch and the cluster."""
 
-    def __init__(self, trigger: GitTrigger, engine: Engine, tasks: asyncio.TaskGroup) -> None:
+    def __init__(self, trigger: GitTrigger, engine: Engine, tasks: asyncio.TaskGroup, room: ReadingRoom[Unread, Verdict]) -> None:
         self._trigger = trigger
         self._repository = trigger.repository
         self._settings = trigger.settings
@@ -146,7 +148,7 @@ class _Serving:
         self._claims = Claims(trigger.repository)
         self._introductions = Introductions(trigger.repository)
         self._following = Following(engine, trigger.name, trigger.repository, trigger.settings, tasks, trigger.wanted.set, self._telling)
-        self._preparation = Preparation(trigger.repository, engine, trigger.settings, trigger.name, trigger.url)
+        self._preparation = Preparation(trigger.repository, engine, trigger.settings, trigger.name, trigger.url, room)
         self._prepared: dict[str, Prepared | str] = {}
         """From key to the run that is held for it, or why there can be none."""
         self._tries: Counter[str] = Counter()
