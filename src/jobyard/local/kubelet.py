@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import os
+from collections import Counter
 from itertools import count
 from pathlib import Path
 from typing import Any
 
 from jobyard.local import discovery, mishap, times
 from jobyard.local.controller import drive
+from jobyard.local.jobs import controller_of
 from jobyard.local.objects import Objects
 from jobyard.local.pod_worker import PodWorker
 from jobyard.local.queue import FIRST_BACK_OFF, LONGEST_BACK_OFF, Key, WorkQueue
@@ -60,6 +62,11 @@ def node(runtime: Runtime) -> Tree:
 def room() -> int:
     """How many pods run at once: eight for each core, for pods mostly wait. More stay Pending, as on any full node."""
     return 8 * (os.cpu_count() or 1)
+
+
+def _owner(pod: Tree) -> str:
+    """The uid of what a pod belongs to: its Job, or itself."""
+    return str((controller_of(pod, "Job") or pod["metadata"])["uid"])
 
 
 class Kubelet:
@@ -168,11 +175,15 @@ class Kubelet:
             self._fill_up()
 
     def _fill_up(self) -> None:
-        """Has a pod that waits looked at: there is room."""
+        """Has pods that wait looked at: there is room. Whose owner has fewest pods goes first, or a Job of many would keep all others waiting."""
+        busy = Counter(_owner(worker.pod) for worker in self._workers.values())
         for _ in range(max(room() - len(self._workers), 0)):
             if not self._waiting:
                 return
-            metadata = self._waiting.pop(next(iter(self._waiting)))["metadata"]
+            first = next((uid for uid, pod in self._waiting.items() if not busy[_owner(pod)]), None)
+            pod = self._waiting.pop(first or min(self._waiting, key=lambda uid: busy[_owner(self._waiting[uid])]))
+            busy[_owner(pod)] += 1
+            metadata = pod["metadata"]
             self.queue.add((metadata["namespace"], metadata["name"], metadata["uid"]))
 
     def _bind(self, pod: Tree) -> Tree:

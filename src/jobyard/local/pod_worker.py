@@ -75,6 +75,10 @@ class PodWorker:
         self._asked_for.add((kind, namespace, name))
         return self._objects.find(BY_KIND["v1", kind], namespace, name)
 
+    @property
+    def pod(self) -> Tree:
+        return self._pod
+
     # --- what the node tells us ---
 
     def hear(self, changed: Tree) -> None:
