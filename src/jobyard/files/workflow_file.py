@@ -9,6 +9,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from jobyard.files import model_check, namespaces, plain, reserved, workflow_schema
+from jobyard.files.borders import MISTAKES
 from jobyard.files.document import Document
 from jobyard.files.folder import Folder, is_there
 from jobyard.files.inspection import Inspection, word
@@ -113,7 +114,7 @@ def _read_step(
                     "remove retry here or backoffLimit there",
                     key=True,
                 )
-    elif found := _retried_by_default(document, path, step.name, jobs):
+    elif len(reading.advice) < MISTAKES and (found := _retried_by_default(document, path, step.name, jobs)):
         reading.advice.append(found)
     revert = reverts[0].template if reverts else None
 

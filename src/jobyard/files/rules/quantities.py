@@ -13,12 +13,17 @@ from jobyard.schema.values import quantity as read
 
 _HUGE = "hugepages-"
 _OF_CONTAINERS = ("cpu", "memory", "ephemeral-storage")
+LONGEST = 1000
+"""Characters: nobody means more digits."""
 EXPECTED = 'a number with a unit, as "500m" or "128Mi"'
 
 
 def check(part: Part, keys: tuple[str | int, ...], value: object) -> None:
     """Says what is wrong with a quantity as such."""
     text = part.judged(value) if isinstance(value, str) else value
+    if isinstance(text, str) and len(text) > LONGEST:
+        part.error(keys, f"a quantity of {len(text):,} characters", f"at most {LONGEST:,}")
+        return
     if text is None or read(text) is not None or isinstance(value, dict | list | bool):
         return
     guess = re.sub(r"([kmgtpe])i?b?$", lambda unit: unit[1].upper() + "i", str(value).strip().lower())
