@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from jobyard.files import reserved
+from jobyard.files.borders import MISTAKES
 from jobyard.files.document import Document
 from jobyard.files.folder import Folder, manifests, show
 from jobyard.files.inspection import Inspection, did_you_mean_key, word
@@ -125,7 +126,7 @@ def without_command(jobs: Iterable[JobSource]) -> list[Finding]:
         for kind in ("initContainers", "containers"):
             there = spec.get(kind)
             for index, container in enumerate(there if isinstance(there, list) else ()):
-                if isinstance(container, dict) and not container.get("command"):
+                if isinstance(container, dict) and not container.get("command") and len(found) < MISTAKES:
                     position = job.document.at(("spec", "template", "spec", kind, index))
                     what = f"container {container.get('name', '')} has no command"
                     remedy = "on a real cluster its image's entry point runs"
