@@ -12,7 +12,7 @@ import rich_click as click
 from click.exceptions import Exit
 
 from jobyard.cli.git_moves import Ends, print_move, print_move_json, warn
-from jobyard.cli.git_options import git_options, serve_options
+from jobyard.cli.git_options import git_options, largest_option, serve_options
 from jobyard.cli.options import cluster_options, output_option
 from jobyard.service.options import GitOptions, ServeOptions, TargetOptions
 
@@ -200,10 +200,11 @@ async def _log(git: GitOptions, file: str, number: int) -> list[Any]:
 @click.option(
     "--poll", metavar="SECONDS", type=click.FloatRange(min=1), default=60.0, show_default=True, help="How often to look in any case."
 )
+@largest_option
 @git_options
 @serve_options
 @cluster_options
-def watch(listen: str, poll: float, git: GitOptions, serve: ServeOptions, target: TargetOptions) -> None:
+def watch(listen: str, poll: float, largest: int, git: GitOptions, serve: ServeOptions, target: TargetOptions) -> None:
     """Look again and again: when a forge tells of a push, when a run has ended, and every minute.
 
     Webhooks are received at /webhooks/github, gitlab, gitea, forgejo and bitbucket once JOBYARD_WEBHOOK_SECRET (or
@@ -214,7 +215,7 @@ def watch(listen: str, poll: float, git: GitOptions, serve: ServeOptions, target
     host, _, port = listen.rpartition(":")
     if not host or not port.isdigit():
         raise click.UsageError(f"--listen {listen}: expected HOST:PORT, for instance 127.0.0.1:8080")
-    options = WatchOptions(host=host.strip("[]"), port=int(port), poll=timedelta(seconds=poll))
+    options = WatchOptions(host=host.strip("[]"), port=int(port), poll=timedelta(seconds=poll), largest=largest)
     asyncio.run(keep_watching(git, serve, target, options))
 
 
