@@ -16,7 +16,7 @@ from typing import Any
 
 from jobyard.port import MIB, Bounds, Contained, listening
 from jobyard.triggers.git.listen import Webhooks
-from jobyard.triggers.git.manifests import Policy
+from jobyard.triggers.git.policy import Policy
 from jobyard.triggers.git.repository import Repository, Source
 from jobyard.triggers.git.settings import Settings
 from jobyard.triggers.git.trigger import GitTrigger

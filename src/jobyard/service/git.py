@@ -44,7 +44,9 @@ async def open_trigger(
     obstacles = Obstacles(lambda run: run.origin.get("file", run.name).rpartition("/")[2], warn, options)
     async with (
         open_target(options, in_cluster=in_cluster) as target,
-        open_engine(target.cluster, SystemClock(), target.namespace, Options(told=obstacles.note)) as engine,
+        open_engine(
+            target.cluster, SystemClock(), target.namespace, Options(told=obstacles.note, namespaces=100 + len(serve.namespaces))
+        ) as engine,
         obstacles.said(engine),
     ):
         settings = _settings(git, serve, target.namespace, **more)
