@@ -101,7 +101,7 @@ class Canaries:
                 each.partition("=")[::2] for each in path.with_suffix(".env").read_bytes().decode(errors="replace").split("\0") if each
             )
             self.started.append(Started(words, env))
-            self.search(f"the arguments of {Path(words[0]).name}", "\0".join(words))
+            self.search(f"the arguments of {Path(words[0]).name} {' '.join(words[1:3])}", "\0".join(words))
         shutil.rmtree(notes)
 
     def _look(self, ended: threading.Event, open_to_all: Sequence[Path]) -> None:

@@ -178,6 +178,38 @@ def check_children(started: list[Started], password: str, hook: str) -> None:
         assert knows == (each.words[1] in REMOTE), each.words
 
 
+def test_what_stands_in_the_configuration_of_a_person_s_clone_goes_no_further(
+    namespace: str, under_test: ClusterUnderTest, remote: Path, person: Person, tmp_path: Path
+) -> None:
+    """git itself would hand the address on as it is written, as an argument of a program of its own."""
+    canaries = Canaries()
+    password = canaries.plant("the password in a clone's address", "-")
+    git(remote, "config", "http.receivepack", "true")
+    person.write("queued/a.yaml", text(job("a")))
+    person.push()
+
+    def call(*words: str, cwd: Path, **env: str) -> None:
+        outer = environment(**NO_CONFIG, XDG_CACHE_HOME=str(tmp_path / "cache"), **env)
+        done = subprocess.run([*COMMAND, "git", *words], capture_output=True, env=outer, cwd=cwd, check=False)
+        canaries.search(f"what git {words[0]} says", done.stdout + done.stderr)
+        assert done.returncode == 0, done.stderr
+
+    with contextlib.ExitStack() as stack:
+        address = stack.enter_context(http(remote.parent, password=password))
+        inside = f"{address}/remote.git".replace("://", f"://{USER}:{password}@")
+        git(tmp_path, "clone", "--quiet", inside, "theirs")
+        watched = stack.enter_context(canaries.watching(tmp_path / "watch", PROGRAMS, []))
+        served = ("--kubeconfig", str(under_test.kubeconfig), "-n", namespace)
+        call("process", "--wait", *served, cwd=tmp_path / "theirs", **watched)
+        git(tmp_path / "theirs", "config", "remote.origin.url", f"{address}/remote.git")
+        rewritten = {"GIT_CONFIG_COUNT": "1", "GIT_CONFIG_KEY_0": f"url.{inside.removesuffix('remote.git')}.insteadOf"}
+        call("requeue", "a.yaml", cwd=tmp_path / "theirs", **watched, **rewritten, GIT_CONFIG_VALUE_0=f"{address}/")
+        call("init", "ours", cwd=tmp_path, **watched, JOBYARD_GIT_REPOSITORY=inside)
+        canaries.search("the configuration of a clone", (tmp_path / "ours/.git/config").read_bytes())
+    assert tree(remote) == {"a.yaml": "queued"}
+    assert not canaries.found, "\n".join(canaries.found)
+
+
 async def test_a_canary_is_found_wherever_it_sits(cluster: HttpCluster, namespace: str, tmp_path: Path) -> None:
     """The search itself: in every form, in objects, in files of other modes, in arguments."""
     canaries = Canaries()

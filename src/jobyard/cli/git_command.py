@@ -28,7 +28,7 @@ def git_group() -> None:
 
 @git_group.command()
 @click.argument("folder", default="jobs", type=click.Path())
-@click.option("--repository", metavar="URL", help="Clone this repository into FOLDER.")
+@click.option("--repository", metavar="URL", envvar="JOBYARD_GIT_REPOSITORY", show_envvar=True, help="Clone this repository into FOLDER.")
 @click.option("--branch", metavar="NAME", help="The branch; else the repository's default.")
 @click.option("--folder", "inside", metavar="PATH", help="The folder in the repository that is to hold queued/ and the others.")
 def init(folder: str, repository: str | None, branch: str | None, inside: str | None) -> None:
