@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from tests.git.remotes import git
@@ -46,6 +47,43 @@ def commit(folder: Path, entries: Sequence[Entry], message: bytes = b"odd\n", da
 def push(folder: Path, oid: str) -> None:
     """Makes a commit the remote's main branch."""
     git(folder, "push", "--quiet", "--force", "origin", f"{oid}:refs/heads/main")
+
+
+def listed(folder: Path, treeish: str) -> list[Entry]:
+    """What lies right in a folder of a commit; nothing where there is none."""
+    found: list[Entry] = []
+    for line in git(folder, "ls-tree", "-z", treeish, check=False).split("\0"):
+        head, _, name = line.partition("\t")
+        if head:
+            mode, _, oid = head.split()
+            found.append((mode.lstrip("0"), os.fsencode(name), oid))
+    return found
+
+
+def rewrite(folder: Path, change: Callable[[str, list[Entry]], list[Entry]], places: Sequence[str]) -> str:
+    """Pushes a commit in which some folders hold something else, onto whatever others have pushed; the commit."""
+    for _ in range(100):
+        git(folder, "fetch", "--quiet", "origin", "main")
+        tip = git(folder, "rev-parse", "FETCH_HEAD").strip()
+        root = [each for each in listed(folder, tip) if each[1].decode(errors="replace") not in places]
+        new = [("40000", place.encode(), tree(folder, change(place, listed(folder, f"{tip}:{place}")))) for place in places]
+        made = commit(folder, [*root, *new], parent=tip)
+        git(folder, "push", "--quiet", "origin", f"{made}:refs/heads/main", check=False)
+        if git(folder, "ls-remote", "origin", "refs/heads/main").split()[:1] == [made] or is_in(folder, made):
+            return made
+    raise AssertionError("others push all the time")
+
+
+def is_in(folder: Path, commit_: str) -> bool:
+    """Whether a commit has been pushed, whatever came after it."""
+    git(folder, "fetch", "--quiet", "origin", "main")
+    return commit_ in git(folder, "rev-list", "--max-count=50", "FETCH_HEAD").split()
+
+
+def queue(folder: Path, files: Mapping[bytes, bytes]) -> str:
+    """Pushes files into the queue; the commit."""
+    new: list[Entry] = [("100644", name, store(folder, "blob", content)) for name, content in files.items()]
+    return rewrite(folder, lambda _, there: [*(each for each in there if each[1] not in files), *new], ["queued"])
 
 
 def names(remote: Path, place: str) -> list[str]:
