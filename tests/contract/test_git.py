@@ -8,10 +8,8 @@ import os
 from collections.abc import AsyncIterator, Iterator
 from datetime import timedelta
 from pathlib import Path
-from typing import Any
 
 import pytest
-import yaml
 
 from jobyard.cluster.client import HttpCluster
 from jobyard.engine.clock import SystemClock
@@ -28,61 +26,24 @@ from jobyard.triggers.git.clone import Clone, open_here, open_url
 from jobyard.triggers.git.history import requeue, transitions
 from jobyard.triggers.git.policy import Policy
 from jobyard.triggers.git.settings import Settings
-from jobyard.triggers.git.trigger import GitTrigger, Pass
+from jobyard.triggers.git.trigger import GitTrigger
 from tests import hostile
 from tests.certificates import server_context
 from tests.conftest import ClusterUnderTest
 from tests.flows import read
 from tests.git import remotes
 from tests.git.remotes import Person, git, subjects, tree
+from tests.git.serving import IDENTITY, of, text, trigger, until_idle
 from tests.manifests import Tree, job, step, workflow
 from tests.waiting import BOUND
 
-IDENTITY = ("Goji Bot", "goji-bot@goji")
-
-
-@pytest.fixture
-def remote(tmp_path: Path) -> Path:
-    """An empty bare repository, and nothing of this machine's Git configuration."""
-    git(tmp_path, "init", "--quiet", "--bare", "--initial-branch", "main", "remote.git")
-    return tmp_path / "remote.git"
-
-
-@pytest.fixture
-def person(remote: Path, tmp_path: Path) -> Person:
-    return Person(remote, tmp_path / "person")
-
-
-@pytest.fixture(autouse=True)
-def own_configuration(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
-    for name, value in remotes.NO_CONFIG.items():
-        monkeypatch.setenv(name, value)
+pytestmark = pytest.mark.usefixtures("own_configuration")
 
 
 @pytest.fixture
 async def engine(cluster: HttpCluster, namespace: str) -> AsyncIterator[ClusterEngine]:
     async with open_engine(cluster, SystemClock(), namespace) as opened:
         yield opened
-
-
-def text(*trees: Tree) -> str:
-    return yaml.safe_dump_all(trees)
-
-
-async def trigger(url: str | Path, namespace: str, **told: Any) -> GitTrigger:
-    found = await open_url(str(url), "main", IDENTITY)
-    return of(found, namespace, **told)
-
-
-def of(found: Clone, namespace: str, **told: Any) -> GitTrigger:
-    policy = told.pop("policy", Policy(default_namespace=namespace))
-    return GitTrigger(found.repository, Settings(policy=policy, **told), found.url)
-
-
-async def until_idle(serving: GitTrigger, engine: ClusterEngine) -> Pass:
-    async with asyncio.timeout(BOUND):
-        return await serving.run_until_idle(engine)
 
 
 async def test_each_file_goes_to_the_folder_of_its_end(

@@ -8,12 +8,9 @@ import hmac
 import json
 import os
 import pty
-import queue
 import select
 import signal
 import subprocess
-import threading
-import time
 import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator
@@ -31,10 +28,10 @@ from tests.e2e.conftest import COMMAND, Answer, Jobyard, environment
 from tests.git.remotes import NO_CONFIG, Person, git, subjects, tree
 from tests.manifests import job, step, workflow
 from tests.ports import free_port
+from tests.said import BOUND, Said
 
-BOUND = 100.0
 SECRET = "s3cret"
-Serve = Callable[..., "Said"]
+Serve = Callable[..., Said]
 
 
 @pytest.fixture
@@ -60,41 +57,6 @@ def serve(credentials: Path, space: str, tmp_path: Path) -> Iterator[Serve]:
     yield start
     for each in started:
         each.end()
-
-
-class Said:
-    """A process that goes on, and what it says."""
-
-    def __init__(self, process: subprocess.Popen[str]) -> None:
-        self.process = process
-        self._lines: queue.Queue[str] = queue.Queue()
-        self._reader = threading.Thread(target=self._read)
-        self._reader.start()
-
-    def _read(self) -> None:
-        assert self.process.stdout is not None
-        for line in self.process.stdout:
-            self._lines.put(line)
-        self.process.stdout.close()
-
-    def until(self, words: str) -> None:
-        """Returns with the line that holds these words."""
-        said, end = "", time.monotonic() + BOUND
-        while words not in said:
-            try:
-                said += self._lines.get(timeout=max(0.0, end - time.monotonic()))
-            except queue.Empty:
-                raise AssertionError(f"not said in time: {words}; but: {said}") from None
-
-    def end(self) -> None:
-        """Ends it as Kubernetes would."""
-        self.process.send_signal(signal.SIGTERM)
-        try:
-            self.process.wait(timeout=60)
-        finally:
-            self.process.kill()
-            self.process.wait()
-            self._reader.join()
 
 
 def post(url: str, body: bytes, **headers: str) -> tuple[int, str]:

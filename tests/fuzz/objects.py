@@ -281,9 +281,9 @@ def calls(seed: int, namespace: str, ours: Sequence[tuple[str, Tree]] = (), *, t
     if chance.random() < 0.9 or not isinstance(tree.get("metadata"), dict):
         tree["metadata"] = {**(tree["metadata"] if isinstance(tree.get("metadata"), dict) else {}), "name": name}
     runs = not thrifty or seed % 4 == 0
-    _tame(tree, runs=runs)
+    tame(tree, runs=runs)
     good["metadata"] = {**good["metadata"], "name": name}
-    _tame(good, runs=runs)
+    tame(good, runs=runs)
     # The good one comes after: where the hostile one was refused, there is something all the same that harm can be done to.
     made = [Call(method="POST", path=sort.path(namespace), body=_encoded(each), params=_params(chance)) for each in (tree, good)]
     return [*made, *(_deed(sort, namespace, name, good, chance) for _ in range(chance.choice((0, 1, 2, 4))))]
@@ -297,7 +297,7 @@ def _params(chance: random.Random) -> dict[str, str]:
     return chance.choice(({}, {}, {}, {"fieldValidation": "Strict"}, {"dryRun": "All"}, {"fieldManager": "x"}))
 
 
-def _tame(tree: Tree, *, runs: bool = True) -> None:
+def tame(tree: Tree, *, runs: bool = True) -> None:
     """Sees to it that what runs is little, and ends: that it takes room is not what is tried. What is not to run waits."""
     if not runs and isinstance(spec := tree.get("spec"), dict):
         spec |= {"schedulingGates": [{"name": "example.com/wait"}]} if tree.get("kind") == "Pod" else {"suspend": True}
@@ -451,7 +451,7 @@ def _deed(sort: Sort, namespace: str, name: str, tree: Tree, chance: random.Rand
         case "put":
             again = copy.deepcopy(tree)
             mutants.mutate(again, chance, sort.kind)
-            _tame(again)
+            tame(again)
             return Call(method="PUT", path=where, body=_encoded(again), params=params)
         case "status":
             path = sort.path(namespace, name, "status")
@@ -480,6 +480,6 @@ def _change(sort: Sort, tree: Tree, chance: random.Random) -> Any:
     again = copy.deepcopy(tree)
     mutants.mutate(again, chance, sort.kind)
     poison(again, chance)
-    _tame(again)
+    tame(again)
     again.pop("metadata", None)
     return again

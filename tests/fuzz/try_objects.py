@@ -42,7 +42,7 @@ async def try_objects(kubeconfig: Path, seeds: Sequence[int], *, a_round: int, t
                     asked.words += await _rounds(good, cluster, hostile, namespace, [*batched(seeds, a_round)], asked, thrifty=thrifty)
             asked.words += good.words
         finally:
-            await _clear(hostile, namespace)
+            await clear(hostile, namespace)
             await cluster.call("DELETE", f"/api/v1/namespaces/{namespace}", f"delete Namespace {namespace}")
     if log and daemon.running_pid(kubeconfig.parent) != process:
         asked.words.append("the local cluster's process has ended")
@@ -96,7 +96,7 @@ async def _rounds(
         together.append(await good.batch())
         await harm
         await good.engine.cancel(decoy)
-        await _clear(hostile, namespace)
+        await clear(hostile, namespace)
     if statistics.median(together) > LATE * statistics.median(alone):
         shown = ", ".join(f"{one:.1f} after {other:.1f} alone" for one, other in zip(together, alone, strict=True))
         return [f"good work came late; seconds in company, round by round: {shown}"]
@@ -136,7 +136,7 @@ _KEPT = ("default", "kube-root-ca.crt")
 """What every namespace has."""
 
 
-async def _clear(cluster: HttpCluster, namespace: str) -> None:
+async def clear(cluster: HttpCluster, namespace: str) -> None:
     """Takes all away that lives in the namespace, whoever holds it: the next round begins with nothing."""
     for sort in (SORTS[plural] for plural in _MAKERS_FIRST):
         for each in await _list(cluster, sort, namespace):

@@ -145,10 +145,10 @@ def until_open(port: int) -> None:
 
 
 @contextmanager
-def http(root: Path, context: ssl.SSLContext | None = None) -> Iterator[str]:
+def http(root: Path, context: ssl.SSLContext | None = None, password: str = PASSWORD) -> Iterator[str]:
     """git's own HTTP backend for the repositories in a folder, behind a password; `context`: over TLS."""
     backend = Path(subprocess.check_output(["git", "--exec-path"], text=True).strip()) / "git-http-backend"
-    expected = "Basic " + base64.b64encode(f"{USER}:{PASSWORD}".encode()).decode()
+    expected = "Basic " + base64.b64encode(f"{USER}:{password}".encode()).decode()
 
     class Backend(BaseHTTPRequestHandler):
         def _serve(self) -> None:

@@ -15,12 +15,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from jobyard.compat import goji
+from jobyard.port import Contained, Message
 from jobyard.triggers.git import credentials, layout, moves, webhooks
 from jobyard.triggers.git.clone import FolderNotOurs, is_in, own_folder
 from jobyard.triggers.git.command import PIECE
 from jobyard.triggers.git.credentials import NOBODY, Login, read_address
 from jobyard.triggers.git.layout import Entry, Place, QueueFile
-from jobyard.triggers.git.listen import Message, Webhooks
+from jobyard.triggers.git.listen import Webhooks
 from jobyard.triggers.git.manifests import hide, secrets
 from jobyard.triggers.git.materials import named
 from jobyard.triggers.git.moves import Move
@@ -313,6 +314,9 @@ def test_goji_s_templates_are_filled_and_reach_nothing_else() -> None:
     assert goji.read({"IN_CLUSTER": "True", "GIT_REPOSITORY": "u"}) == goji.Environment(in_cluster=False, repository="u", secret="")
 
 
+LIMIT = 100_000
+
+
 class Caller:
     """Calls an ASGI application."""
 
@@ -320,7 +324,7 @@ class Caller:
         source = Source(folder=folder, branch="main", remote="origin")
         settings = Settings(policy=Policy(default_namespace="default"))
         self.trigger = GitTrigger(Repository(source), settings, "https://example.com/jobs.git")
-        self.app = Webhooks(self.trigger, SECRET)
+        self.app = Contained(Webhooks(self.trigger, SECRET), LIMIT)
 
     async def __call__(self, method: str, path: str, body: bytes = b"", headers: dict[str, str] | None = None) -> tuple[int, str]:
         sent: list[Message] = []
@@ -333,7 +337,7 @@ class Caller:
         async def send(message: Message) -> None:
             sent.append(message)
 
-        raw = [(name.encode(), value.encode()) for name, value in (headers or {}).items()]
+        raw = [(name.lower().encode(), value.encode()) for name, value in (headers or {}).items()]
         await self.app({"type": "http", "path": path, "method": method, "headers": raw}, receive, send)
         return sent[0]["status"], sent[1]["body"].decode()
 
@@ -348,8 +352,11 @@ class Caller:
 async def test_each_push_to_the_branch_is_one_look(tmp_path: Path) -> None:
     call = Caller(tmp_path)
     call.trigger.pushed = "ours"
-    assert [await call.push(commit) for commit in ("c1", "c1", "c2", "ours", "c1")] == [True, False, True, False, False]
-    assert not await call.push("c3", branch="other")
+    one, other = "1" * 40, "2" * 40
+    assert [await call.push(commit) for commit in (one, one, other, "ours", one)] == [True, False, True, False, False]
+    assert not await call.push("3" * 40, branch="other")
+    assert [await call.push("x" * 1000), await call.push("x" * 1000)] == [True, True], "what is no commit is not remembered"
+    assert await call.push("x" * 70_000, branch="other"), "what is too long to be read is a look"
 
 
 async def test_what_is_no_delivery_is_answered_plainly(tmp_path: Path) -> None:
@@ -359,5 +366,7 @@ async def test_what_is_no_delivery_is_answered_plainly(tmp_path: Path) -> None:
     assert (await call("POST", "/webhooks/unheard-of"))[0] == 404
     assert (await call("GET", "/"))[0] == 404
     assert await call("POST", "/webhooks/github", b"{}") == (400, "Invalid webhook signature")
-    assert (await call("POST", "/webhooks/github", b"x" * (webhooks.BODY_LIMIT + 1)))[0] == 413
+    signed_ = {"X-Hub-Signature-256": "sha256=00"}
+    assert (await call("POST", "/webhooks/github", b"x" * (LIMIT + 1), signed_))[0] == 413
+    assert (await call("POST", "/webhooks/github", b"", {"Content-Length": str(LIMIT + 1)}))[0] == 413
     assert not call.trigger.wanted.is_set()

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import rich_click as click
 
+from jobyard.cli.git_options import largest_option
 from jobyard.compat import goji
 from jobyard.model.pod_level import PodLevel
 from jobyard.service.options import GitOptions, ServeOptions, TargetOptions
@@ -103,7 +104,8 @@ def template(template: str, job_name: str, image: str, filename: str) -> None:
 @goji_group.command(name="server")
 @click.option("--repository", metavar="URL", help="Accepted and ignored, as in goji.")
 @click.option("--port", type=int, default=goji.PORT, show_default=True)
-def server(repository: str | None, port: int) -> None:
+@largest_option
+def server(repository: str | None, port: int, largest: int) -> None:
     """Receive GitHub's webhooks at :8080/webhooks/github, and look at the queue every minute as well."""
     from jobyard.cli.git_watch import WatchOptions, keep_watching
 
@@ -114,6 +116,7 @@ def server(repository: str | None, port: int) -> None:
         port=port,
         poll=timedelta(seconds=60),
         secret=known.secret,
+        largest=largest,
         drop_duplicates=True,
         always_listen=True,
         in_cluster=known.in_cluster,

@@ -11,7 +11,7 @@ import rich_click as click
 from click.exceptions import Exit
 
 from jobyard.cli.git_moves import Ends, print_move, print_move_json, warn
-from jobyard.cli.git_options import author_option, git_options, repository_options, serve_options
+from jobyard.cli.git_options import author_option, git_options, largest_option, repository_options, serve_options
 from jobyard.cli.hints import say
 from jobyard.cli.options import cluster_options, output_option, verbose_option
 from jobyard.cli.printing import print_json, print_table
@@ -32,7 +32,7 @@ def git_group() -> None:
 
 @git_group.command()
 @click.argument("folder", default="jobs", type=click.Path())
-@click.option("--repository", metavar="URL", help="Clone this repository into FOLDER.")
+@click.option("--repository", metavar="URL", envvar="JOBYARD_GIT_REPOSITORY", show_envvar=True, help="Clone this repository into FOLDER.")
 @click.option("--branch", metavar="NAME", help="The branch. By default, the repository's own.")
 @click.option("--folder", "inside", metavar="PATH", help="The folder in the repository that is to hold queued/ and the others.")
 @author_option
@@ -206,11 +206,12 @@ async def _log(git: GitOptions, file: str, number: int) -> list[Any]:
     show_default=True,
     help="How often to look, whether or not a webhook comes.",
 )
+@largest_option
 @git_options
 @serve_options
 @cluster_options
 @output_option
-def watch(listen: str, poll: float, git: GitOptions, serve: ServeOptions, target: TargetOptions, output: str) -> None:
+def watch(listen: str, poll: float, largest: int, git: GitOptions, serve: ServeOptions, target: TargetOptions, output: str) -> None:
     """Keep looking: when a webhook tells of a push, when a run ends, and every minute.
 
     Webhooks are received at /webhooks/github, gitlab, gitea, forgejo and bitbucket once JOBYARD_WEBHOOK_SECRET (or
@@ -221,7 +222,7 @@ def watch(listen: str, poll: float, git: GitOptions, serve: ServeOptions, target
     host, _, port = listen.rpartition(":")
     if not host or not port.isdigit():
         raise click.UsageError(f"--listen {listen}: expected HOST:PORT, for example 127.0.0.1:8080")
-    options = WatchOptions(host=host.strip("[]"), port=int(port), poll=timedelta(seconds=poll), output=output)
+    options = WatchOptions(host=host.strip("[]"), port=int(port), poll=timedelta(seconds=poll), largest=largest, output=output)
     asyncio.run(keep_watching(git, serve, target, options))
 
 

@@ -14,6 +14,8 @@ from jobyard.cli.hints import Given, note
 from jobyard.model.pod_level import PodLevel
 from jobyard.service.options import IDENTITY, GitOptions, ServeOptions
 
+LARGEST = 25
+"""MiB: GitHub sends no more."""
 F = TypeVar("F", bound=Callable[..., Any])
 
 
@@ -134,6 +136,21 @@ def serve_options(command: F) -> F:
         return command(serve=options, **rest)
 
     return wrapped  # type: ignore[return-value]
+
+
+def largest_option(command: F) -> F:
+    """--largest-webhook."""
+    return click.option(
+        "--largest-webhook",
+        "largest",
+        metavar="MIB",
+        type=click.IntRange(1, LARGEST),
+        default=1,
+        show_default=True,
+        envvar="JOBYARD_LARGEST_WEBHOOK",
+        show_envvar=True,
+        help=f"How much a webhook's delivery may hold; forges send at most {LARGEST}.",
+    )(command)
 
 
 def _author(context: click.Context, parameter: click.Parameter, value: str) -> str:

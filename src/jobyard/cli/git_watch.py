@@ -20,10 +20,11 @@ from jobyard.contracts import Clock
 from jobyard.engine.clock import SystemClock
 from jobyard.model import duration
 from jobyard.model.errors import WrongInput
+from jobyard.port import MIB, Contained, listening
 from jobyard.service.git import open_trigger
 from jobyard.service.options import GitOptions, ServeOptions, TargetOptions
 from jobyard.supervise import Report, Stage, Supervised
-from jobyard.triggers.git.listen import Webhooks, listening
+from jobyard.triggers.git.listen import Webhooks
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -34,6 +35,8 @@ class WatchOptions:
     port: int
     poll: timedelta
     secret: str = ""
+    largest: int = 1
+    """MiB that a delivery may have."""
     drop_duplicates: bool = False
     always_listen: bool = False
     """Also without a secret, to answer those who ask for our health."""
@@ -90,7 +93,7 @@ async def keep_watching(git: GitOptions, serve: ServeOptions, options: TargetOpt
 @asynccontextmanager
 async def _listen(app: Webhooks, watch: WatchOptions) -> AsyncIterator[int]:
     try:
-        async with listening(app, watch.host, watch.port) as port:
+        async with listening(Contained(app, watch.largest * MIB), watch.host, watch.port) as port:
             yield port
     except OSError as error:
         raise PortTaken(host=watch.host, port=watch.port, why=error.strerror or str(error)) from None

@@ -11,7 +11,8 @@ from jobyard.contracts import Clock, Cluster, Page
 from jobyard.engine import face
 from jobyard.engine.namespace import COMMAND, Namespace, Options, open_namespace
 from jobyard.engine.signals import Signal
-from jobyard.model.errors import innermost
+from jobyard.model import names
+from jobyard.model.errors import NotANamespace, TooManyNamespaces, innermost
 from jobyard.model.run import Outcome, Run, RunRequest, RunView, StepView
 
 
@@ -30,9 +31,13 @@ class ClusterEngine:
         """While every open run is driven: also those of namespaces that are opened later."""
 
     async def of(self, namespace: str = "") -> Namespace:
-        """The part of the engine that is about a namespace."""
+        """The part of the engine that is about a namespace. Raises NotANamespace, TooManyNamespaces: who names one may be anybody."""
         name = namespace or self._default
         if name not in self._opened:
+            if not names.is_namespace(name):
+                raise NotANamespace(namespace=names.shown(name))
+            if len(self._opened) >= self._options.namespaces:
+                raise TooManyNamespaces(namespace=name, count=len(self._opened))
             self._opened[name] = asyncio.get_running_loop().create_future()
             self._keeping[name] = self._tasks.create_task(self._keep(name, self._opened[name]), name=f"namespace {name}")
         return await asyncio.shield(self._opened[name])

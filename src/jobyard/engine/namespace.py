@@ -52,6 +52,8 @@ class Options:
     """How long after their end runs are kept whose workflow does not say; None for ever."""
     triggers: Collection[str] = ()
     """The triggers that look after their own runs; of others, retention takes what was never released."""
+    namespaces: int = 100
+    """How many may be open at once: each has four watches, and whoever may name one could name any number."""
     told: Callable[[Run], None] = lambda _: None
     """Is called with each run that is driven here whenever its view may have changed."""
 

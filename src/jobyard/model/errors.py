@@ -123,6 +123,24 @@ class IsJob(WrongInput):
     hint: str
 
 
+class NotANamespace(WrongInput):
+    """Something is named as a namespace that can't be one."""
+
+    sentence = "{namespace} is no namespace; expected lower-case letters, digits and -, at most 63, a letter or digit first and last"
+    namespace: str
+
+
+class TooManyNamespaces(WrongInput):
+    """One process looks after as many namespaces as it can."""
+
+    sentence = (
+        "namespace {namespace} is one too many: this process looks after {count} others, and opens no more. Serve some of them by another "
+        "one, or let fewer be named (--allow-namespace NAME)"
+    )
+    namespace: str
+    count: int
+
+
 class NoSuchPage(WrongInput):
     """A page of a list is asked for by something else than what a page before it said."""
 

@@ -56,7 +56,8 @@ async def open_trigger(
             obstacles.note(run)
             told(run)
 
-        engine = await stack.enter_async_context(open_engine(target.cluster, SystemClock(), target.namespace, Options(told=note)))
+        how = Options(told=note, namespaces=100 + len(serve.namespaces))
+        engine = await stack.enter_async_context(open_engine(target.cluster, SystemClock(), target.namespace, how))
         await stack.enter_async_context(obstacles.said(engine))
         settings = _settings(git, serve, target.namespace, **more)
         for name in settings.policy.namespaces or ():

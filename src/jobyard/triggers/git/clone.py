@@ -128,9 +128,9 @@ async def _login(git: Git, remote: str) -> Login:
     raw = await git.run("config", "--get-all", f"remote.{remote}.url", accept=(0, 1))
     written = {fetched: addresses[0].url, pushed: addresses[1].url}
     for line in raw.out.decode(errors="surrogateescape").splitlines()[:1]:
-        written[line] = addresses[0].url  # what the user's own `insteadOf` makes of it may hold a password
+        written[line] = addresses[0].url  # also where it is the same: the user's own `insteadOf` may make another of it
     has_secret = any(each.password or each.username for each in addresses)
-    return Login(addresses=addresses, written={old: url for old, url in written.items() if old != url} if has_secret else {})
+    return Login(addresses=addresses, written=written if has_secret else {})
 
 
 async def clone(url: str, folder: Path, branch: str | None) -> None:

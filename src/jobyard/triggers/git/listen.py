@@ -1,21 +1,16 @@
-"""The small HTTP server that forges tell of pushes. An ASGI application, so that a service can mount it."""
+"""What forges tell of pushes, heard. An ASGI application, so that a service can mount it; `jobyard.port` bounds who may speak, and how long."""
 
 from __future__ import annotations
 
-import asyncio
-import socket
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, MutableMapping
-from contextlib import asynccontextmanager, contextmanager
-from typing import Any
-
-import uvicorn
-
+from jobyard.port import Message, Receive, Send
 from jobyard.triggers.git import webhooks
+from jobyard.triggers.git.objects import is_oid
 from jobyard.triggers.git.trigger import GitTrigger
 
-Message = MutableMapping[str, Any]
 _REMEMBERED = 1000
 """How many pushes are remembered, so that one that is told of twice is looked at once."""
+_READ = 64 * 1024
+"""Bytes of a delivery that is read. Of a longer one nothing is kept: who knows the secret says that something was pushed, and we look."""
 
 
 class Webhooks:
@@ -26,7 +21,7 @@ class Webhooks:
         self._secret = secret
         self._seen: dict[str, None] = {}
 
-    async def __call__(self, scope: Message, receive: Callable[[], Awaitable[Message]], send: Callable[[Message], Awaitable[None]]) -> None:
+    async def __call__(self, scope: Message, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
             return
         status, text = await self._answer(scope, receive)
@@ -34,7 +29,7 @@ class Webhooks:
         await send({"type": "http.response.start", "status": status, "headers": headers})
         await send({"type": "http.response.body", "body": text.encode()})
 
-    async def _answer(self, scope: Message, receive: Callable[[], Awaitable[Message]]) -> tuple[int, str]:
+    async def _answer(self, scope: Message, receive: Receive) -> tuple[int, str]:
         path, method = str(scope["path"]), str(scope["method"])
         if path == "/health":
             return (200, "OK!") if method in ("GET", "HEAD") else (405, "Method Not Allowed")
@@ -42,63 +37,42 @@ class Webhooks:
             return 404, "Not Found"
         if method != "POST":
             return 405, "Method Not Allowed"
-        body = b""
-        while True:
-            message = await receive()
-            if message["type"] == "http.disconnect":
-                return 400, "Bad Request"
-            body += message.get("body", b"")
-            if len(body) > webhooks.BODY_LIMIT:
-                return 413, "Payload Too Large"
-            if not message.get("more_body"):
-                break
         headers = {name.decode("latin-1").lower(): value.decode("latin-1") for name, value in scope["headers"]}
         try:
-            delivery = webhooks.read(path.removeprefix("/webhooks/").rstrip("/"), headers, body, self._secret)
+            self._look(await self._hear(path.removeprefix("/webhooks/").rstrip("/"), headers, receive))
         except webhooks.Refused as refused:
             return refused.status, refused.message
-        self._look(delivery)
         return 200, "OK"
 
-    def _look(self, delivery: webhooks.Delivery) -> None:
+    async def _hear(self, forge: str, headers: dict[str, str], receive: Receive) -> webhooks.Delivery | None:
+        """A delivery whose proof holds, which is known once its last byte is here; None where it is too long to be read. Raises Refused."""
+        proof = webhooks.proof(forge, headers, self._secret)
+        body, is_whole, more = bytearray(), True, True
+        while more:
+            message = await receive()
+            if message["type"] == "http.disconnect":
+                raise webhooks.Refused(status=400, message="Bad Request")
+            piece, more = message.get("body", b""), message.get("more_body", False)
+            proof.update(piece)
+            is_whole = is_whole and len(body) + len(piece) <= _READ
+            if is_whole:
+                body += piece
+            else:
+                body.clear()
+        if not proof.holds():
+            raise webhooks.Refused(status=400, message="Invalid webhook signature")
+        return webhooks.understand(forge, headers, bytes(body)) if is_whole else None
+
+    def _look(self, delivery: webhooks.Delivery | None) -> None:
         branch = self._trigger.repository.source.branch
-        if branch not in delivery.branches:
-            return
-        commit = delivery.branches[branch]
-        if commit and (commit in self._seen or commit == self._trigger.pushed):
-            return  # told twice, or our own
-        self._seen[commit] = None
-        while len(self._seen) > _REMEMBERED:
-            del self._seen[next(iter(self._seen))]
+        if delivery is not None:
+            if branch not in delivery.branches:
+                return
+            commit = delivery.branches[branch]
+            if commit and (commit in self._seen or commit == self._trigger.pushed):
+                return  # told twice, or our own
+            if is_oid(commit):
+                self._seen[commit] = None
+            while len(self._seen) > _REMEMBERED:
+                del self._seen[next(iter(self._seen))]
         self._trigger.wanted.set()
-
-
-class _Server(uvicorn.Server):
-    """uvicorn, which leaves signals to whoever runs it."""
-
-    @contextmanager
-    def capture_signals(self) -> Iterator[None]:
-        yield
-
-
-@asynccontextmanager
-async def listening(app: Webhooks, host: str, port: int) -> AsyncIterator[int]:
-    """Serves the application; yields the port. Raises OSError when it is taken."""
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    listener = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
-    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-    try:
-        listener.bind((host, port))
-        listener.listen(128)
-    except OSError:
-        listener.close()
-        raise
-    config = uvicorn.Config(app, lifespan="off", log_config=None, access_log=False, ws="none", timeout_graceful_shutdown=2)
-    server = _Server(config)
-    serving = asyncio.create_task(server.serve(sockets=[listener]))
-    try:
-        yield int(listener.getsockname()[1])
-    finally:
-        server.should_exit = True
-        await asyncio.gather(serving, return_exceptions=True)
-        listener.close()

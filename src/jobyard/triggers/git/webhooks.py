@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-import hashlib
 import hmac
 import json
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Protocol
 from urllib.parse import parse_qs
 
 from jobyard.model.errors import JobyardError
 
-BODY_LIMIT = 25 * 1024 * 1024
-"""GitHub sends no more."""
 _HEADS = "refs/heads/"
 
 
@@ -32,21 +30,48 @@ class Delivery:
     branches: Mapping[str, str] = field(default_factory=dict)
 
 
-def read(forge: str, headers: Mapping[str, str], body: bytes, secret: str) -> Delivery:
-    """A delivery to /webhooks/FORGE. `headers` by lower-case name. Raises Refused."""
+class Proof(Protocol):
+    """Whether who speaks knows the secret: shown by what is said, as it is said."""
+
+    def update(self, piece: bytes, /) -> None:
+        """Some more of the body."""
+        ...
+
+    def holds(self) -> bool:
+        """Whether the body that is now whole is signed."""
+        ...
+
+
+def proof(forge: str, headers: Mapping[str, str], secret: str) -> Proof:
+    """What a delivery to /webhooks/FORGE must prove. `headers` by lower-case name. Raises Refused for what no body could prove."""
     kind = FORGES.get(forge)
     if kind is None:
         raise Refused(status=404, message=f"no such webhook; there are {', '.join(FORGES)}")
     if not secret:
         raise Refused(status=503, message="No webhook secret is set")
-    if not kind.is_signed(headers, body, secret):
+    found = kind.proof(headers, secret)
+    if found is None:
         raise Refused(status=400, message="Invalid webhook signature")
+    return found
+
+
+def understand(forge: str, headers: Mapping[str, str], body: bytes) -> Delivery:
+    """What a delivery tells whose proof holds. Raises Refused."""
     try:
         payload = _payload(headers.get("content-type", ""), body)
     except (ValueError, RecursionError):
         raise Refused(status=400, message="The payload is not JSON") from None
-    branches = kind.branches(payload) if isinstance(payload, dict) else {}
+    branches = FORGES[forge].branches(payload) if isinstance(payload, dict) else {}
     return Delivery(branches={branch: commit for branch, commit in branches.items() if branch})
+
+
+def read(forge: str, headers: Mapping[str, str], body: bytes, secret: str) -> Delivery:
+    """A whole delivery to /webhooks/FORGE. Raises Refused."""
+    told = proof(forge, headers, secret)
+    told.update(body)
+    if not told.holds():
+        raise Refused(status=400, message="Invalid webhook signature")
+    return understand(forge, headers, body)
 
 
 def _payload(media: str, body: bytes) -> Any:
@@ -57,20 +82,37 @@ def _payload(media: str, body: bytes) -> Any:
     return json.loads(body)
 
 
-def _is_mac(algorithm: str, secret: str, body: bytes, told: str) -> bool:
-    ours = hmac.new(secret.encode(), body, getattr(hashlib, algorithm)).hexdigest()
-    return hmac.compare_digest(ours.encode(), told.strip().lower().encode(errors="replace"))
+class _Mac:
+    """A body's HMAC by the secret, against the one that was told."""
+
+    def __init__(self, algorithm: str, secret: str, told: str) -> None:
+        self._mac = hmac.new(os.fsencode(secret), digestmod=algorithm)
+        self._told = told.strip().lower().encode(errors="replace")
+        self.update = self._mac.update
+
+    def holds(self) -> bool:
+        return hmac.compare_digest(self._mac.hexdigest().encode(), self._told)
+
+
+class _Known:
+    """Who speaks has told the secret itself."""
+
+    def update(self, piece: bytes) -> None:
+        """Nothing in the body proves more."""
+
+    def holds(self) -> bool:
+        return True
 
 
 class _GitHub:
     """X-Hub-Signature-256, or where it is missing the older X-Hub-Signature."""
 
-    def is_signed(self, headers: Mapping[str, str], body: bytes, secret: str) -> bool:
+    def proof(self, headers: Mapping[str, str], secret: str) -> Proof | None:
         newer = headers.get("x-hub-signature-256")
         if newer is not None:
-            return newer.startswith("sha256=") and _is_mac("sha256", secret, body, newer.removeprefix("sha256="))
+            return _Mac("sha256", secret, newer.removeprefix("sha256=")) if newer.startswith("sha256=") else None
         older = headers.get("x-hub-signature", "")
-        return older.startswith("sha1=") and _is_mac("sha1", secret, body, older.removeprefix("sha1="))
+        return _Mac("sha1", secret, older.removeprefix("sha1=")) if older.startswith("sha1=") else None
 
     def branches(self, payload: Mapping[str, Any]) -> dict[str, str]:
         return _of_ref(payload)
@@ -79,11 +121,11 @@ class _GitHub:
 class _Gitea:
     """X-Gitea-Signature, or Forgejo's: the bare hex of SHA-256; they send GitHub's header too."""
 
-    def is_signed(self, headers: Mapping[str, str], body: bytes, secret: str) -> bool:
+    def proof(self, headers: Mapping[str, str], secret: str) -> Proof | None:
         for name in ("x-forgejo-signature", "x-gitea-signature"):
             if name in headers:
-                return _is_mac("sha256", secret, body, headers[name])
-        return _GitHub().is_signed(headers, body, secret)
+                return _Mac("sha256", secret, headers[name])
+        return _GitHub().proof(headers, secret)
 
     def branches(self, payload: Mapping[str, Any]) -> dict[str, str]:
         return _of_ref(payload)
@@ -92,8 +134,9 @@ class _Gitea:
 class _GitLab:
     """X-Gitlab-Token is the secret itself."""
 
-    def is_signed(self, headers: Mapping[str, str], body: bytes, secret: str) -> bool:
-        return hmac.compare_digest(secret.encode(), headers.get("x-gitlab-token", "").encode(errors="replace"))
+    def proof(self, headers: Mapping[str, str], secret: str) -> Proof | None:
+        told = headers.get("x-gitlab-token", "")
+        return _Known() if hmac.compare_digest(os.fsencode(secret), told.encode(errors="replace")) else None
 
     def branches(self, payload: Mapping[str, Any]) -> dict[str, str]:
         return _of_ref(payload) if payload.get("object_kind", "push") == "push" else {}
@@ -102,9 +145,9 @@ class _GitLab:
 class _Bitbucket:
     """X-Hub-Signature with SHA-256; Cloud tells `push.changes`, Server and Data Center `changes`."""
 
-    def is_signed(self, headers: Mapping[str, str], body: bytes, secret: str) -> bool:
+    def proof(self, headers: Mapping[str, str], secret: str) -> Proof | None:
         told = headers.get("x-hub-signature", "")
-        return told.startswith("sha256=") and _is_mac("sha256", secret, body, told.removeprefix("sha256="))
+        return _Mac("sha256", secret, told.removeprefix("sha256=")) if told.startswith("sha256=") else None
 
     def branches(self, payload: Mapping[str, Any]) -> dict[str, str]:
         found: dict[str, str] = {}
