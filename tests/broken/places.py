@@ -52,7 +52,7 @@ REFERENCES = [
     env(
         "config-map-key",
         "ConfigMapKeyMissing",
-        "ConfigMap kube-root-ca.crt has no key no, which container main wants.",
+        "ConfigMap kube-root-ca.crt has no key no, which container main needs.",
         "Add the key",
         {"configMapKeyRef": {"name": "kube-root-ca.crt", "key": "no"}},
         everywhere=True,
@@ -60,7 +60,7 @@ REFERENCES = [
     env(
         "secret-key",
         "SecretKeyMissing",
-        "Secret login has no key no, which container main wants.",
+        "Secret login has no key no, which container main needs.",
         "Add the key",
         {"secretKeyRef": {"name": "login", "key": "no"}},
         beside=(_LOGIN,),
@@ -71,7 +71,7 @@ REFERENCES = [
     volume(
         "config-map-volume-key",
         "ConfigMapKeyMissing",
-        "The ConfigMap of volume v has no key no, which the volume wants.",
+        "The ConfigMap of volume v has no key no, which the volume needs.",
         "Add the key",
         source={"configMap": {"name": "kube-root-ca.crt", "items": [{"key": "no", "path": "x"}]}},
     ),
@@ -102,7 +102,7 @@ REFERENCES = [
     volume(
         "host-path",
         "FailedMount",
-        "Could not mount a volume: /nosuch on its node, which volume v wants, is not a directory.",
+        "Could not mount a volume: /nosuch on its node, which volume v needs, is not a directory.",
         "hostPath",
         source={"hostPath": {"path": "/nosuch", "type": "Directory"}},
     ),
@@ -153,7 +153,11 @@ REFERENCES = [
 ]
 
 _NO_NODE = "Unschedulable"
-_LABELS = (_NO_NODE, "Waiting for a place on the cluster: no node has the labels that its nodeSelector or affinity wants.", "nodeSelector")
+_LABELS = (
+    _NO_NODE,
+    "Waiting for a place on the cluster: no node has the labels that its nodeSelector or affinity requires.",
+    "nodeSelector",
+)
 _ZONE = {"nodeSelectorTerms": [{"matchExpressions": [{"key": "zone", "operator": "In", "values": ["none"]}]}]}
 _SPREAD = {
     "maxSkew": 1,
@@ -189,14 +193,14 @@ PLACES = [
     broken(
         "pod-affinity",
         _NO_NODE,
-        "no node runs a pod that its podAffinity wants beside it.",
+        "no node runs a pod that its podAffinity requires.",
         "podAffinity",
         pod=_beside("podAffinity", app="none"),
     ),
     broken(
         "pod-anti-affinity",
         _NO_NODE,
-        "on every node runs a pod that its podAntiAffinity keeps away from.",
+        "every node runs a pod that its podAntiAffinity keeps it away from.",
         "podAntiAffinity",
         pod=_beside("podAntiAffinity", **{"batch.kubernetes.io/job-name": "init-never-ends"}),
     ),
@@ -206,7 +210,7 @@ PLACES = [
     broken(
         "port",
         _NO_NODE,
-        "is running, but not all is well. Waiting for a place on the cluster: a port of the node that it wants (hostPort) is taken on every node.",
+        "is running, but not all is well. Waiting for a place on the cluster: a port of the node that it needs (hostPort) is taken on every node.",
         "hostPort",
         "sleep 600",
         spec={"parallelism": 2, "completions": 2},
@@ -241,7 +245,7 @@ WAITS = [
     ),
     _waits(
         "being-deleted",
-        "is being deleted, and waits for who has put the finalizer example.com/keep on it.",
+        "is being deleted, and waits for whoever put the finalizer example.com/keep on it.",
         {"nodeSelector": {"disk": "none"}},
         metadata={"finalizers": ["example.com/keep"]},
         deleted=True,
@@ -312,7 +316,7 @@ FORBIDDEN = [
         area="quota",
     ),
     broken(
-        "quota-must-say", _REFUSED, "quota q wants requests.cpu of container main to be said.", "resources.requests.cpu", area="must-say"
+        "quota-must-say", _REFUSED, "quota q requires requests.cpu of container main to be set.", "resources.requests.cpu", area="must-say"
     ),
     broken(
         "limit-range",

@@ -15,7 +15,7 @@ def images(registry: str) -> list[Broken]:
     def pull(name: str, says: str, remedy: str, repository: str, **more: Any) -> Broken:
         return image(name, _PULL, says, remedy, f"{registry}/{repository}", **more)
 
-    wants_login = "{registry} wants a login for {registry}/"
+    wants_login = "{registry} requires a login for {registry}/"
     prepare = {"initContainers": [init("prepare", image=f"{registry}/none:1")]}
     return [
         image(
@@ -41,7 +41,7 @@ def images(registry: str) -> list[Broken]:
             pod={"imagePullSecrets": [{"name": "none"}]},
         ),
         pull("image-rate", "{registry} answers that it was asked too often.", "tried again by itself", "busy:1"),
-        pull("image-registry-down", "{registry} is out of order (503).", "tried again by itself", "down:1"),
+        pull("image-registry-down", "{registry} is not working (503).", "tried again by itself", "down:1"),
         image("image-unreachable", _PULL, "127.0.0.1:1 can't be reached from its node.", "tried again by itself", "127.0.0.1:1/none:1"),
         pull("image-platform", "other-machine:1 is not made for the kind of machine that its node is.", "that platform", "other-machine:1"),
         image("image-name", "InvalidImageName", "A:B:C is not the name of an image.", "Correct the container's image", "A:B:C"),

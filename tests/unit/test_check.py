@@ -61,7 +61,7 @@ JOB_MISTAKES = [
     (
         "          resources: {limits: {memory: 128mi}}",
         "          image: busybox",
-        '"128mi" is no quantity, expected a number with a unit, as "500m" or "128Mi"; perhaps "128Mi"',
+        '"128mi" is not a quantity, expected a number with a unit such as "500m" or "128Mi"; perhaps "128Mi"',
     ),
     ("        - {name: main, image: x}", "      containers:", 'container name "main" stands here twice'),
     ("  labels: {app: 'not a label!'}", "metadata:", 'label value "not a label!", expected at most 63 letters'),

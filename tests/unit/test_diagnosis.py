@@ -173,7 +173,7 @@ CASES: list[Case] = [
         pod(),
         [event("FailedMount", "timed out waiting for the condition")],
         "FailedMount",
-        "a volume of its pod does not get ready.",
+        "a volume of its pod does not become ready.",
         "exists",
     ),
     (
@@ -273,7 +273,7 @@ CASES: list[Case] = [
         [event("FailedCreatePodSandBox", "Failed to create pod sandbox: plugin type=ptp failed")],
         "FailedCreatePodSandBox",
         "Its node could not set it up",
-        "node's",
+        "problem of the node",
     ),
     (
         "start error",

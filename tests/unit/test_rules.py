@@ -47,7 +47,7 @@ def job(literal: bool = True, /, **lines: str) -> list[str]:
 
 CASES = [
     ("metadata", "annotations: {'a b': x}", 'annotation key "a b"'),
-    ("metadata", "finalizers: [keep]", "a name with a domain, as example.com/cleanup"),
+    ("metadata", "finalizers: [keep]", "a name with a domain such as example.com/cleanup"),
     ("metadata", "resourceVersion: '123'", "metadata.resourceVersion of what is to be created; remove it"),
     ("job", "parallelism: 2147483648", "the number 2147483648 as spec.parallelism, expected an integer of 32 bits"),
     ("job", "podReplacementPolicy: failed", 'expected TerminatingOrFailed or Failed; did you mean "Failed"?'),
@@ -69,7 +69,7 @@ CASES = [
     ("pod", "affinity: {podAffinity: {requiredDuringSchedulingIgnoredDuringExecution: [{}]}}", "topologyKey is missing"),
     ("pod", "hostUsers: false\n      hostPID: true", "spec.template.spec.hostPID while hostUsers is false"),
     ("volumes", "{name: data}", 'the text "data" as spec.template.spec.volumes[1].name stands here twice'),
-    ("volumes", "{name: x, emptyDir: {}, secret: {secretName: z}}", "secret beside emptyDir; keep one of the two"),
+    ("volumes", "{name: x, emptyDir: {}, secret: {secretName: z}}", "secret together with emptyDir; keep one of the two"),
     ("volumes", "{name: x, configMap: {items: [{key: a, path: ../b}]}}", "volumes[1].configMap.name is missing"),
     ("volumes", "{name: x, configMap: {name: z, items: [{key: a, path: ../b}]}}", "a relative path without .."),
     ("volumes", "{name: x, secret: {secretName: z, defaultMode: 777}}", "is 777, expected 0 to 511"),
@@ -78,7 +78,7 @@ CASES = [
     ("container", "ports: [{containerPort: 70000}]", "containerPort is 70000, expected 1 to 65535"),
     ("container", "ports: [{containerPort: 1, protocol: tcp}]", 'TCP, UDP or SCTP; did you mean "TCP"?'),
     ("container", "env: [{name: A=B}]", "expected printable ASCII without ="),
-    ("container", "env: [{name: A, value: x, valueFrom: {fieldRef: {fieldPath: metadata.name}}}]", "value beside valueFrom"),
+    ("container", "env: [{name: A, value: x, valueFrom: {fieldRef: {fieldPath: metadata.name}}}]", "value together with valueFrom"),
     ("container", "env: [{name: A, valueFrom: {secretKeyRef: {name: Secret, key: x}}}]", 'the text "Secret" as'),
     ("container", "env: [{name: A, valueFrom: {fieldRef: {fieldPath: metadata.nam}}}]", 'did you mean "metadata.name"?'),
     ("container", "envFrom: [{}]", "has none of configMapRef, secretRef"),

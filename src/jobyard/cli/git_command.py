@@ -149,7 +149,7 @@ def status(git: GitOptions, output: str) -> None:
         say("No files yet. Commit a Job manifest to queued/ and push it.")
         return
     shown = [(row.file, row.state, render.clock(row.at, now) if row.at else "", row.run, row.reason) for row in rows]
-    print_table(("FILE", "STATE", "SINCE", "RUN", "REASON"), shown)
+    print_table(("FILE", "STATE", "SINCE", "RUN", "REASON"), shown, ("SINCE",))
 
 
 async def _status(git: GitOptions) -> list[Standing]:
@@ -182,7 +182,7 @@ def log(file: str, limit: int, git: GitOptions, output: str) -> None:
         say(f"No transitions of {file} yet." if file else "No transitions yet.")
         return
     shown = [(render.clock(each.at, now), each.file, each.state, each.run, each.commit[:10], each.reason) for each in rows]
-    print_table(("TIME", "FILE", "STATE", "RUN", "COMMIT", "REASON"), shown, ("COMMIT",))
+    print_table(("TIME", "FILE", "STATE", "RUN", "COMMIT", "REASON"), shown, ("COMMIT", "RUN"))
 
 
 async def _log(git: GitOptions, file: str, number: int) -> list[Any]:

@@ -131,11 +131,15 @@ def plain_table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]
     return ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in [head, *rows]]
 
 
+LAST = 16
+"""Characters that are worth keeping of a table's last column, which is cut where there is no room."""
+
+
 def fitted(head: Sequence[str], rows: Sequence[Sequence[str]], width: int, goes_first: Sequence[str] = ()) -> list[str]:
-    """The same no wider than `width`: while it is wider, columns go, in the order of `goes_first`; then the last column is cut."""
-    columns = list(range(len(head)))
+    """The same no wider than `width`: columns go, in the order of `goes_first`, until there is room for the rest; of the last, for a part of it."""
+    columns, widths = list(range(len(head))), [max(len(row[column]) for row in [head, *rows]) for column in range(len(head))]
     for name in goes_first:
-        if max(map(len, plain_table([head[each] for each in columns], [[row[each] for each in columns] for row in rows]))) <= width:
+        if sum(widths[each] + 2 for each in columns[:-1]) + min(widths[columns[-1]], LAST) <= width:
             break
         columns.remove(head.index(name))
     lines = plain_table([head[each] for each in columns], [[row[each] for each in columns] for row in rows])

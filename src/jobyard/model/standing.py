@@ -49,7 +49,7 @@ def awaited(job: Job, pods: Sequence[Pod]) -> str:
         )
     if job.metadata.deletion_timestamp is not None:
         held = [each for each in job.metadata.finalizers if each not in ("foregroundDeletion", "orphan")]
-        return f"It is being deleted{f', and waits for who has put the finalizer {held[0]} on it' if held else ''}."
+        return f"It is being deleted{f', and waits for whoever put the finalizer {held[0]} on it' if held else ''}."
     if job.spec.parallelism == 0:
         return "Its parallelism is 0, so Kubernetes makes no pod. Set it to 1 or more."
     alive = sorted((pod for pod in pods if pod.status.phase == "Pending"), key=lambda pod: str(pod.metadata.creation_timestamp))
@@ -63,7 +63,7 @@ def _pod_awaits(pod: Pod) -> str:
     scheduled = next((each for each in status.conditions if each.type == "PodScheduled"), None)
     if scheduled and scheduled.reason == "SchedulingGated":
         gates = " and ".join(gate.name for gate in spec.scheduling_gates) or "a scheduling gate"
-        return f"It waits for who opens its scheduling gate {gates}: until then no node is looked for."
+        return f"It waits for whoever opens its scheduling gate {gates}: until then no node is looked for."
     if not spec.node_name and scheduled is None:
         if spec.scheduler_name not in ("", "default-scheduler"):
             return (

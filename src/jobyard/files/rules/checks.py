@@ -111,5 +111,5 @@ def one_source(part: Part, sources: tuple[str, ...], *, required: bool = True) -
     if not there and required:
         part.error((), f"{part.spell()} has none of {', '.join(sources)}", "one of them")
     for each in there[1:]:
-        part.forbidden(each, f"beside {there[0]}", "keep one of the two")
+        part.forbidden(each, f"together with {there[0]}", "keep one of the two")
     return there[0] if there else ""

@@ -139,7 +139,7 @@ def _mounts(container: Part, around: Surroundings) -> None:
             mount.twice(("mountPath",), path)
         paths.add(path or "")
         if mount.text("subPath") and mount.text("subPathExpr"):
-            mount.forbidden("subPathExpr", "beside subPath", "keep one of the two")
+            mount.forbidden("subPathExpr", "together with subPath", "keep one of the two")
         propagation = mount.text("mountPropagation")
         if propagation == "Bidirectional" and not (security and security.is_true("privileged")):
             mount.error(("mountPropagation",), "mountPropagation Bidirectional in a container that is not privileged")
@@ -147,7 +147,7 @@ def _mounts(container: Part, around: Surroundings) -> None:
             if not mount.is_true("readOnly"):
                 mount.forbidden("recursiveReadOnly", "of a mount that is not readOnly", "add readOnly: true")
             if propagation not in ("", None, "None"):
-                mount.forbidden("recursiveReadOnly", f"beside mountPropagation {propagation}")
+                mount.forbidden("recursiveReadOnly", f"together with mountPropagation {propagation}")
 
 
 def _devices(container: Part, around: Surroundings) -> None:
@@ -162,7 +162,7 @@ def _devices(container: Part, around: Surroundings) -> None:
             hint = did_you_mean(name, around.volumes) or "add the volume to spec.template.spec.volumes"
             device.error(("name",), f'no volume is named "{name}"', "", hint)
         elif name and around.volumes is not None and around.volumes[name] not in ("persistentVolumeClaim", "ephemeral"):
-            device.error(("name",), f'"{name}" as a device, while it is no claim', "a volume of persistentVolumeClaim or ephemeral")
+            device.error(("name",), f'"{name}" as a device, but it is not a claim', "a volume of persistentVolumeClaim or ephemeral")
         if name and name in names:
             device.twice(("name",), name)
         if path and path in paths and not goes_up(path):

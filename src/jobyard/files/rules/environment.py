@@ -47,7 +47,7 @@ def variable(variable: Part, volumes: dict[str, str] | None) -> None:
         return
     kind = one_source(source, _VALUE_FROM)
     if kind and variable.text("value"):
-        variable.forbidden("value", "beside valueFrom", "keep one of the two")
+        variable.forbidden("value", "together with valueFrom", "keep one of the two")
     if field := source.part("fieldRef"):
         field_of_pod(field, _FIELDS_FOR_VARIABLES)
     if resource := source.part("resourceFieldRef"):
@@ -94,7 +94,7 @@ def resource_of_container(resource: Part) -> None:
         if divisor * 1000 not in (1, 1000):
             resource.wrong(("divisor",), given, "1 or 1m")
     elif (is_huge or name in _RESOURCES) and divisor not in _UNITS:
-        resource.wrong(("divisor",), given, "1, or 1 and a unit, as 1Mi")
+        resource.wrong(("divisor",), given, "1, or 1 and a unit such as 1Mi")
 
 
 def _sources_of(source: Part) -> None:

@@ -104,15 +104,15 @@ CONFIG_KEY = Form(fits=is_config_key, expected="at most 253 letters, digits, -, 
 VARIABLE = Form(fits=lambda text: _PRINTABLE.fullmatch(text) is not None, expected="printable ASCII without =")
 PORT_NAME = Form(fits=is_port_name, expected="at most 15 lower-case letters, digits and -, one letter at least")
 HEADER = Form(fits=lambda text: _HEADER.fullmatch(text) is not None, expected="letters, digits and -")
-ADDRESS = Form(fits=is_address, expected="an IP address, as 10.9.8.7 or 2001:db8::1")
+ADDRESS = Form(fits=is_address, expected="an IP address such as 10.9.8.7 or 2001:db8::1")
 BELOW = Form(fits=is_below, expected="a relative path without ..")
 FILE_BELOW = Form(fits=is_file_below, expected="a relative path without ..")
 NO_WAY_UP = Form(fits=lambda text: not goes_up(text), expected="a path without ..")
 ABSOLUTE = Form(fits=lambda text: text.startswith("/"), expected="an absolute path")
 SYSCTL = Form(fits=lambda text: len(text) <= 253 and _SYSCTL.fullmatch(text) is not None, expected="a name as net.core.somaxconn")
-CONTROLLER = Form(fits=_is_domain_path, expected="a domain and a path, as acme.io/foo, at most 63 characters")
+CONTROLLER = Form(fits=_is_domain_path, expected="a domain and a path such as acme.io/foo, at most 63 characters")
 SEARCH = Form(
     fits=lambda text: text == "." or (len(name := text.removesuffix(".")) <= 253 and _SEARCH.fullmatch(name) is not None),
-    expected="a domain, as svc.cluster.local",
+    expected="a domain such as svc.cluster.local",
 )
 DIGITS = Form(fits=lambda text: _DIGITS.fullmatch(text) is not None and text != "-0", expected="a whole number")

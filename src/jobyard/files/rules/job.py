@@ -115,7 +115,7 @@ def _failure(spec: Part, inside: Part, containers: list[str] | None) -> None:
     replaced = spec.text("podReplacementPolicy")
     allowed = ("Failed",) if spec.has("podFailurePolicy") else ("TerminatingOrFailed", "Failed")
     if spec.has("podReplacementPolicy") and replaced is not None and replaced not in allowed:
-        beside = " beside podFailurePolicy" if len(allowed) == 1 else ""
+        beside = " together with podFailurePolicy" if len(allowed) == 1 else ""
         spec.error(
             ("podReplacementPolicy",),
             f'podReplacementPolicy "{replaced[:40]}"{beside}',
@@ -126,7 +126,10 @@ def _failure(spec: Part, inside: Part, containers: list[str] | None) -> None:
         return
     if inside.text("restartPolicy") == "OnFailure":
         inside.error(
-            ("restartPolicy",), "restartPolicy OnFailure beside podFailurePolicy", "Never", "a container that restarts is no failed pod"
+            ("restartPolicy",),
+            "restartPolicy OnFailure together with podFailurePolicy",
+            "Never",
+            "a container that restarts is not a failed pod",
         )
     if len(policy.list("rules")) > 20:
         policy.error(("rules",), f"{len(policy.list('rules'))} rules", "at most 20")

@@ -54,7 +54,7 @@ def of_job(job: Part, *, needs_name: bool) -> None:
             judge(owner, key, Text(required=True))
         version = owner.text("apiVersion") or ""
         if version.count("/") > 1 or version.endswith("/"):
-            owner.wrong(("apiVersion",), version, "a group and a version, as batch/v1")
+            owner.wrong(("apiVersion",), version, "a group and a version such as batch/v1")
         if (owner.text("apiVersion"), owner.text("kind")) == ("v1", "Event"):
             owner.wrong(("kind",), "Event", "what may own a Job")
 
@@ -125,7 +125,7 @@ def _finalizers(metadata: Part) -> None:
     there = dict(metadata.texts("finalizers"))
     for index, name in there.items():
         if not is_key(name) or ("/" not in name and name not in _STANDARD_FINALIZERS):
-            metadata.wrong(("finalizers", index), name, "a name with a domain, as example.com/cleanup")
+            metadata.wrong(("finalizers", index), name, "a name with a domain such as example.com/cleanup")
     if {"orphan", "foregroundDeletion"} <= set(there.values()):
         metadata.error(("finalizers",), "finalizers orphan and foregroundDeletion", "one of the two")
 
@@ -139,7 +139,7 @@ def _requirement(requirement: Part) -> None:
     if operator in ("In", "NotIn") and not requirement.list("values"):
         requirement.missing("values")
     elif operator in ("Exists", "DoesNotExist") and requirement.list("values"):
-        requirement.forbidden("values", f"beside operator {operator}")
+        requirement.forbidden("values", f"together with operator {operator}")
     elif operator is not None and operator not in ("In", "NotIn", "Exists", "DoesNotExist"):
         requirement.wrong(("operator",), operator, "In, NotIn, Exists or DoesNotExist")
     values_of_labels(requirement)

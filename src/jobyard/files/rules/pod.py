@@ -105,7 +105,7 @@ def _hostname(pod: Part) -> None:
         return
     for key in ("setHostnameAsFQDN", "hostNetwork"):
         if pod.is_true(key):
-            pod.forbidden("hostnameOverride", f"beside {key}", "keep one of the two")
+            pod.forbidden("hostnameOverride", f"together with {key}", "keep one of the two")
     if name is not None and (len(name) > 64 or not is_subdomain(name)):
         pod.wrong(("hostnameOverride",), name, SUBDOMAIN.expected.replace("253", "64"))
 

@@ -15,7 +15,7 @@ _HUGE = "hugepages-"
 _OF_CONTAINERS = ("cpu", "memory", "ephemeral-storage")
 LONGEST = 1000
 """Characters: nobody means more digits."""
-EXPECTED = 'a number with a unit, as "500m" or "128Mi"'
+EXPECTED = 'a number with a unit such as "500m" or "128Mi"'
 
 
 def check(part: Part, keys: tuple[str | int, ...], value: object) -> None:
@@ -28,7 +28,7 @@ def check(part: Part, keys: tuple[str | int, ...], value: object) -> None:
         return
     guess = re.sub(r"([kmgtpe])i?b?$", lambda unit: unit[1].upper() + "i", str(value).strip().lower())
     hint = f'perhaps "{guess}"' if _guessable(guess) else ""
-    part.error(keys, f'"{str(value)[:40]}" is no quantity', EXPECTED, hint)
+    part.error(keys, f'"{str(value)[:40]}" is not a quantity', EXPECTED, hint)
 
 
 def _guessable(text: str) -> bool:
@@ -89,7 +89,9 @@ def resources(part: Part, claims: Collection[str] | None, *, of_pod: bool = Fals
 
 def names(part: Part, field: str, *, of_pod: bool = False) -> None:
     """The names of resources."""
-    expected = "cpu, memory or hugepages-SIZE" if of_pod else "cpu, memory, ephemeral-storage or a name with a domain, as nvidia.com/gpu"
+    expected = (
+        "cpu, memory or hugepages-SIZE" if of_pod else "cpu, memory, ephemeral-storage or a name with a domain such as nvidia.com/gpu"
+    )
     for name in part.mapping(field):
         if not (_is_for_pods if of_pod else _is_for_containers)(name):
             part.error((field, name), f'resource "{name[:80]}"', expected, key=True)
@@ -103,7 +105,7 @@ def _amount(part: Part, keys: tuple[str | int, ...], name: str, amount: Fraction
     elif name.startswith(_HUGE):
         page = read(name.removeprefix(_HUGE))
         if page is None or page <= 0 or page.denominator != 1 or math.ceil(amount) % page:
-            part.error(keys, f"{part.spell(*keys)} is no multiple of {name}", "a multiple of the page size, as hugepages-2Mi: 4Mi")
+            part.error(keys, f"{part.spell(*keys)} is not a multiple of {name}", "a multiple of the page size such as hugepages-2Mi: 4Mi")
 
 
 def overhead(part: Part) -> None:

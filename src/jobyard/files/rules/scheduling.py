@@ -35,9 +35,9 @@ def _toleration(toleration: Part) -> None:
     if key == "" and operator not in ("Exists", None):
         toleration.error((), "a toleration without a key", "operator: Exists, which then tolerates everything")
     if toleration.has("tolerationSeconds") and toleration.text("effect") not in ("NoExecute", None):
-        toleration.forbidden("tolerationSeconds", "beside an effect that is not NoExecute")
+        toleration.forbidden("tolerationSeconds", "together with an effect that is not NoExecute")
     if operator == "Exists" and value:
-        toleration.forbidden("value", "beside operator Exists")
+        toleration.forbidden("value", "together with operator Exists")
     elif operator in ("", "Equal") and value and not is_label_value(value):
         toleration.wrong(("value",), value, LABEL_VALUE.expected)
 
@@ -60,7 +60,7 @@ def _node_term(term: Part, *, is_required: bool) -> None:
         elif operator in ("In", "NotIn") and not values:
             requirement.missing("values")
         elif operator in ("Exists", "DoesNotExist") and values:
-            requirement.forbidden("values", f"beside operator {operator}")
+            requirement.forbidden("values", f"together with operator {operator}")
         elif operator in ("Gt", "Lt") and len(values) != 1:
             requirement.error(("values",), f"{len(values)} values for operator {operator}", "one")
         if is_required:
@@ -126,7 +126,7 @@ def _keys_of_labels(part: Part, *fields: str) -> None:
 
 def _spread(constraint: Part) -> None:
     if constraint.has("minDomains") and constraint.text("whenUnsatisfiable") not in ("DoNotSchedule", None):
-        constraint.forbidden("minDomains", "beside a whenUnsatisfiable that is not DoNotSchedule")
+        constraint.forbidden("minDomains", "together with a whenUnsatisfiable that is not DoNotSchedule")
     _keys_of_labels(constraint, "matchLabelKeys")
 
 

@@ -83,7 +83,9 @@ def _of_container(security: Part) -> None:
             ("allowPrivilegeEscalation",), "allowPrivilegeEscalation false in a privileged container", "", "remove one of the two"
         )
     if capabilities and "CAP_SYS_ADMIN" in capabilities.list("add"):
-        security.error(("allowPrivilegeEscalation",), "allowPrivilegeEscalation false beside CAP_SYS_ADMIN", "", "remove one of the two")
+        security.error(
+            ("allowPrivilegeEscalation",), "allowPrivilegeEscalation false together with CAP_SYS_ADMIN", "", "remove one of the two"
+        )
 
 
 def _seccomp(profile: Part) -> None:
@@ -130,7 +132,7 @@ def of_host(pod: Part) -> None:
     """What a pod takes of its host."""
     security = pod.part("securityContext")
     if pod.is_true("hostPID") and pod.is_true("shareProcessNamespace"):
-        pod.forbidden("shareProcessNamespace", "beside hostPID", "keep one of the two")
+        pod.forbidden("shareProcessNamespace", "together with hostPID", "keep one of the two")
     if pod.value.get("hostUsers") is False:
         for key in ("hostNetwork", "hostPID", "hostIPC"):
             if pod.is_true(key):
@@ -183,7 +185,7 @@ def _host_process(pod: Part, containers: list[Part]) -> None:
             container.error(("securityContext", "windowsOptions", "hostProcess"), "a hostProcess that is not the pod's", "the same")
     count = sum(each is True or (each is None and whole is True) for each in own)
     if count and count != len(containers):
-        pod.error((), "containers in the host's process beside others", "all of them, or none")
+        pod.error((), "containers in the host's process together with others", "all of them, or none")
     if count and not pod.is_true("hostNetwork"):
         pod.error((), "containers in the host's process without hostNetwork", "hostNetwork: true")
 

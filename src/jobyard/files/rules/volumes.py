@@ -124,7 +124,7 @@ def _volume(volume: Part) -> None:
     name, iscsi = volume.text("name"), volume.part("iscsi")
     portal = iscsi.text("targetPortal") if iscsi else None
     if iscsi and iscsi.has("initiatorName") and name and portal is not None and len(f"{name}:{portal}") > 64:
-        volume.error(("name",), "a name that is too long beside iscsi.initiatorName", "at most 64 characters together with targetPortal")
+        volume.error(("name",), "a name that is too long for iscsi.initiatorName", "at most 64 characters together with targetPortal")
 
 
 def _iscsi(source: Part) -> None:
@@ -227,7 +227,7 @@ def _projected(volume: Part) -> None:
     for source in volume.parts("sources"):
         kinds = [kind for kind in ("secret", "configMap", "downwardAPI", "serviceAccountToken") if source.has(kind)]
         for kind in kinds[1:]:
-            source.forbidden(kind, f"beside {kinds[0]}", "keep one of the two")
+            source.forbidden(kind, f"together with {kinds[0]}", "keep one of the two")
         for kind in ("secret", "configMap", "downwardAPI"):
             inside = source.part(kind)
             for file in inside.parts("items") if inside else ():
@@ -246,7 +246,7 @@ def _claim(spec: Part) -> None:
         if mode not in known:
             spec.wrong(("accessModes", index), mode, ", ".join(known))
     if "ReadWriteOncePod" in modes.values() and set(modes.values()) & set(known[:3]):
-        spec.error(("accessModes",), "ReadWriteOncePod beside other access modes", "it alone")
+        spec.error(("accessModes",), "ReadWriteOncePod together with other access modes", "it on its own")
     resources = spec.part("resources")
     requests = resources.mapping("requests") if resources else {}
     storage = quantity(0 if requests.get("storage", 0) is None else requests.get("storage", 0))
@@ -267,7 +267,7 @@ def _data_source(spec: Part) -> None:
             each.wrong(("apiGroup",), group, SUBDOMAIN.expected)
     if source and reference:
         if reference.text("namespace"):
-            spec.forbidden("dataSource", "beside a dataSourceRef with a namespace")
+            spec.forbidden("dataSource", "together with a dataSourceRef with a namespace")
         elif any(source.value.get(key) != reference.value.get(key) for key in ("apiGroup", "kind", "name")):
             spec.error(("dataSource",), "a dataSource that is not its dataSourceRef", "the same in both", "remove one of the two")
 

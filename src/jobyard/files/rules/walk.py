@@ -77,4 +77,4 @@ class _Walk:
         if not self._literal and "{{" in value:
             return
         if not is_time(value):
-            self._inspection.error(path, f"{word(value)} as {spell(path)}", "a time, as 2026-11-24T17:00:00Z")
+            self._inspection.error(path, f"{word(value)} as {spell(path)}", "a time such as 2026-11-24T17:00:00Z")

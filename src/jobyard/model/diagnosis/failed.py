@@ -135,7 +135,7 @@ def _killed(pod: Pod, status: ContainerStatus, code: int, warnings: Sequence[Eve
         probe = re.match(r"(Liveness|Startup) probe (?:failed|errored)", said)
         if event.reason == "Unhealthy" and probe:
             known = f"its {probe[1].lower()}Probe failed, so its node ended container {status.name}"
-            remedy = f"Make the {probe[1].lower()}Probe right, or give it more time (failureThreshold, periodSeconds, timeoutSeconds)."
+            remedy = f"Correct the {probe[1].lower()}Probe, or give it more time (failureThreshold, periodSeconds, timeoutSeconds)."
             return make(Cause.UNHEALTHY, sentence(Cause.UNHEALTHY, known), remedy)
         if event.reason == "FailedPostStartHook":
             known = f"the postStart hook of container {status.name} failed, so its node ended the container"
@@ -151,7 +151,7 @@ def _signal(number: int) -> str:
 
 
 _REJECTED_REMEDY: dict[str, str] = {
-    "SysctlForbidden": "Leave the sysctl out, or ask who runs the cluster to allow it on its nodes.",
+    "SysctlForbidden": "Leave the sysctl out, or ask whoever runs the cluster to allow it on its nodes.",
     "AppArmor": "Leave appArmorProfile out, or have the Job run on a node that has AppArmor.",
     "NodeAffinity": "Correct nodeName, nodeSelector or affinity: they don't fit each other.",
     "PodOSNotSupported": "Correct os.name, or choose a node of that system.",
@@ -167,5 +167,5 @@ def _rejected(pod: Pod) -> Diagnosis:
             Cause.POD_FAILED, sentence(Cause.POD_FAILED), f"See what Kubernetes knows of it: kubectl describe pod {pod.metadata.name}"
         )
     why = said.removeprefix("Pod was rejected: ").removeprefix("Pod ").strip().rstrip(".")
-    remedy = _REJECTED_REMEDY.get(reason, "Run it again; if that lasts, ask who runs the cluster.")
+    remedy = _REJECTED_REMEDY.get(reason, "Run it again; if that persists, ask whoever runs the cluster.")
     return make(reason, f"Its node refused its pod ({reason})" + (f": {why[:1].lower()}{why[1:]}." if why else "."), remedy)

@@ -43,30 +43,30 @@ def _told(image: str, message: str, secrets: str) -> tuple[str, str]:
         r"authorization failed|unauthorized|access denied|authentication required", message, re.IGNORECASE
     ):
         if secrets:
-            return f"{host} wants a login for {image}, and {secrets}", "Create the Secret with the login, or correct imagePullSecrets."
+            return f"{host} requires a login for {image}, and {secrets}", "Create the Secret with the login, or correct imagePullSecrets."
         return (
-            f"{host} wants a login for {image}, or there is no such image",
+            f"{host} requires a login for {image}, or there is no such image",
             "Check its name; name a Secret with the login in imagePullSecrets, or renew the one that is there.",
         )
     if code == "429" or "toomanyrequests" in message.lower():
         return (
             f"{host} answers that it was asked too often",
-            "It is tried again by itself; log in (imagePullSecrets) or use a mirror to be let in sooner.",
+            "Kubernetes keeps trying; log in (imagePullSecrets) or use a mirror to get in sooner.",
         )
     if re.search(r"\bnot found\b|manifest unknown|NotFound", message) and "no such host" not in message:
         return f"{_version(image)} does not exist", "Correct the image's name or tag, then run it again."
     if code.startswith("5"):
-        return f"{host} is out of order ({code})", "It is tried again by itself. If that lasts, ask who runs the registry."
+        return f"{host} is not working ({code})", "Kubernetes keeps trying. If that persists, ask whoever runs the registry."
     if "no such host" in message:
-        return f"there is no host {host}", "Correct the image's name, or ask who runs the cluster why its nodes can't find that host."
+        return f"there is no host {host}", "Correct the image's name, or ask whoever runs the cluster why its nodes can't find that host."
     if re.search(r"connection refused|i/o timeout|no route to host|network is unreachable|deadline exceeded|TLS handshake", message):
         return (
             f"{host} can't be reached from its node",
-            "It is tried again by itself. Check the host in the image's name, and the node's network.",
+            "Kubernetes keeps trying. Check the host in the image's name, and the node's network.",
         )
     if "x509" in message or "http: server gave HTTP response" in message:
-        return f"its node does not trust {host}", "Ask who runs the cluster to give its nodes the registry's certificate."
-    return "", "Check its name and tag, that the registry can be reached, and imagePullSecrets if it wants a login."
+        return f"its node does not trust {host}", "Ask whoever runs the cluster to give its nodes the registry's certificate."
+    return "", "Check its name and tag, that the registry can be reached, and imagePullSecrets if it requires a login."
 
 
 def _version(image: str) -> str:

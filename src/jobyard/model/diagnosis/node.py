@@ -14,22 +14,22 @@ _CAUSES: tuple[tuple[str, str, str], ...] = (
     ("Too many pods", "every node runs as many pods as it may", "wait until others end"),
     (
         "free ports",
-        "a port of the node that it wants (hostPort) is taken on every node",
+        "a port of the node that it needs (hostPort) is taken on every node",
         "leave hostPort out, or wait until the other ends",
     ),
     (
         "pod anti-affinity",
-        "on every node runs a pod that its podAntiAffinity keeps away from",
+        "every node runs a pod that its podAntiAffinity keeps it away from",
         "wait until that ends, or correct the podAntiAffinity",
     ),
-    ("pod affinity", "no node runs a pod that its podAffinity wants beside it", "correct the podAffinity, or start the other first"),
+    ("pod affinity", "no node runs a pod that its podAffinity requires", "correct the podAffinity, or start the other first"),
     ("topology spread", "its topologySpreadConstraints fit no node", "correct them, or label the nodes"),
     (
         "node affinity/selector",
-        "no node has the labels that its nodeSelector or affinity wants",
+        "no node has the labels that its nodeSelector or affinity requires",
         "correct the nodeSelector, or label a node",
     ),
-    ("node selector", "no node has the labels that its nodeSelector or affinity wants", "correct the nodeSelector, or label a node"),
+    ("node selector", "no node has the labels that its nodeSelector or affinity requires", "correct the nodeSelector, or label a node"),
     ("volume node affinity", "its volume is bound to a node that can't take it", "make room on that node, or use another volume"),
     ("unschedulable", "nodes are cordoned", "uncordon one"),
 )

@@ -29,11 +29,11 @@ def no_pod(event: Event) -> Diagnosis:
             )
     if unsaid := re.search(r"failed quota: ([^:]+): must specify (\S+)(?: for: (\S+?))?(?:;|$)", message):
         of = f" of container {unsaid[3]}" if unsaid[3] else ""
-        known = f"quota {unsaid[1]} wants {unsaid[2]}{of} to be said"
+        known = f"quota {unsaid[1]} requires {unsaid[2]}{of} to be set"
         return make(
             Cause.FAILED_CREATE,
             sentence(Cause.FAILED_CREATE, known),
-            f"Say resources.{unsaid[2]}." if "." in unsaid[2] else f"Say {unsaid[2]}.",
+            f"Set resources.{unsaid[2]}." if "." in unsaid[2] else f"Set {unsaid[2]}.",
         )
     if ranged := re.search(r"((?:maximum|minimum) \S+ usage per \S+ is [^,]+, but \w+ is [^,]+?)(?:\.|,|$)", message):
         return make(
@@ -53,18 +53,18 @@ def no_pod(event: Event) -> Diagnosis:
         return make(
             Cause.FAILED_CREATE,
             sentence(Cause.FAILED_CREATE, _no(f"admission webhook {hook[1]}", hook[2])),
-            "Change the Job as it asks, or ask who runs it.",
+            "Change the Job as it asks, or ask whoever runs it.",
         )
     if policy := re.search(r"ValidatingAdmissionPolicy '([^']+)'.* denied request: (.*)", message, re.DOTALL):
         return make(
             Cause.FAILED_CREATE,
             sentence(Cause.FAILED_CREATE, _no(f"policy {policy[1]}", policy[2])),
-            "Change the Job as it asks, or ask who set it.",
+            "Change the Job as it asks, or ask whoever set it.",
         )
     if "failed calling webhook" in message:
         named = re.search(r'failed calling webhook "([^"]+)"', message)
         known = f"admission webhook {named[1] if named else 'of it'} does not answer"
-        return make(Cause.FAILED_CREATE, sentence(Cause.FAILED_CREATE, known), "It is tried again by itself. Ask who runs the cluster.")
+        return make(Cause.FAILED_CREATE, sentence(Cause.FAILED_CREATE, known), "Kubernetes keeps trying. Ask whoever runs the cluster.")
     return make(
         Cause.FAILED_CREATE,
         sentence(Cause.FAILED_CREATE, "it may not create the pod"),

@@ -42,5 +42,5 @@ def _told(pod: Pod, status: ContainerStatus, message: str) -> tuple[str, str]:
     if profile := re.search(r'cannot load seccomp profile "[^"]*?([^"/]+)"', message):
         return f"the seccomp profile {profile[1]} is not on its node", "Put it there, or set seccompProfile.type to RuntimeDefault."
     if "no command specified" in message:
-        return f"{image} says no command, and its container gives none", "Say what to run in command."
+        return f"{image} has no command, and neither has its container", "Say what to run in command."
     return f"container {status.name} can't be started", "Check its command, args, workingDir and volumes."

@@ -57,7 +57,7 @@ def _config(pod: Pod, status: ContainerStatus, message: str) -> Diagnosis:
         cause = Cause.SECRET_KEY_MISSING if kind == "Secret" else Cause.CONFIG_MAP_KEY_MISSING
         return make(
             cause,
-            f"{kind} {name.split('/')[-1]} has no key {key}, which container {status.name} wants.",
+            f"{kind} {name.split('/')[-1]} has no key {key}, which container {status.name} needs.",
             f"Add the key to the {kind}, or correct its name; the pod then starts by itself.",
         )
     if found := _missing(make, message):
@@ -82,7 +82,7 @@ def _config(pod: Pod, status: ContainerStatus, message: str) -> Diagnosis:
         )
     return make(
         Cause.CONTAINER_CONFIG,
-        sentence(Cause.CONTAINER_CONFIG, f"container {status.name} is set up in a way that its node can't follow"),
+        sentence(Cause.CONTAINER_CONFIG, f"container {status.name} is configured in a way that its node can't carry out"),
         "Check its env, envFrom, volumeMounts and securityContext.",
     )
 
@@ -118,7 +118,7 @@ def _mount(pod: Pod, message: str) -> Diagnosis:
     if lacking := re.search(r"(secret|configmap) references non-existent (?:secret|config) key: (\S+)", message):
         kind, cause = ("Secret", Cause.SECRET_KEY_MISSING) if lacking[1] == "secret" else ("ConfigMap", Cause.CONFIG_MAP_KEY_MISSING)
         remedy = f"Add the key to the {kind}, or correct the volume's items; the pod then starts by itself."
-        return make(cause, f"The {kind} of {volume} has no key {lacking[2]}, which the volume wants.", remedy)
+        return make(cause, f"The {kind} of {volume} has no key {lacking[2]}, which the volume needs.", remedy)
     known, remedy = _volume(volume, message)
     return make(Cause.FAILED_MOUNT, sentence(Cause.FAILED_MOUNT, known), remedy)
 
@@ -126,13 +126,13 @@ def _mount(pod: Pod, message: str) -> Diagnosis:
 def _volume(volume: str, message: str) -> tuple[str, str]:
     if path := re.search(r"hostPath type check failed: (\S+) is not (.+)", message):
         return (
-            f"{path[1]} on its node, which {volume} wants, is not {path[2].strip()}",
+            f"{path[1]} on its node, which {volume} needs, is not {path[2].strip()}",
             "Correct hostPath (path, type), or have it made on the node.",
         )
     if driver := re.search(r"driver name (\S+) not found in the list of registered CSI drivers", message):
         return (
             f"the storage driver {driver[1]} of {volume} is not on its node",
-            "Correct the driver's name, or ask who runs the cluster to install it.",
+            "Correct the driver's name, or ask whoever runs the cluster to install it.",
         )
     if "Multi-Attach" in message or "already used by pod" in message or "already exclusively attached" in message:
         return (
@@ -145,7 +145,7 @@ def _volume(volume: str, message: str) -> tuple[str, str]:
             "Check server and path of the volume, and that its node has the programs for that file system.",
         )
     if "timed out waiting" in message:
-        return f"{volume} does not get ready", "Check what the volume names, and that it exists."
+        return f"{volume} does not become ready", "Check what the volume names, and that it exists."
     return f"{volume} can't be mounted", "Check the volumes of the pod, and that what they name exists."
 
 
@@ -155,12 +155,12 @@ def _sandbox(pod: Pod, message: str) -> Diagnosis:
         return make(
             Cause.SANDBOX,
             sentence(Cause.SANDBOX, "it does not have the runtime that runtimeClassName asks for"),
-            "Correct runtimeClassName, or ask who runs the cluster.",
+            "Correct runtimeClassName, or ask whoever runs the cluster.",
         )
     return make(
         Cause.SANDBOX,
         sentence(Cause.SANDBOX, "no network or sandbox for its pod"),
-        "This is the node's or its network's trouble, not the Job's: ask who runs the cluster.",
+        "This is a problem of the node or its network, not of the Job: ask whoever runs the cluster.",
     )
 
 
