@@ -103,7 +103,7 @@ async def test_one_workflow_is_started_with_different_values_by_files_that_name_
     assert "2026-02-04 with ***" in message
     assert "hunter2" not in message
     assert "queued/none.json:1:1: no value for parameter day, expected a date" in message
-    assert "parameter day has no value, expected a date, as 2026-11-21; give it a default, or queue a file of kind Run" in message
+    assert "parameter day has no value, expected a date such as 2026-11-21; give it a default, or queue a file of kind Run" in message
 
 
 async def test_goji_s_own_words_and_layout(engine: ClusterEngine, namespace: str, remote: Path, person: Person) -> None:

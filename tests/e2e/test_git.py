@@ -217,7 +217,7 @@ def test_says_what_keeps_a_job_from_running(serve: Serve, under_test: ClusterUnd
     person.write("queued/late.yaml", yaml.safe_dump(job("late", container={"envFrom": [{"secretRef": {"name": "nobody-made-it"}}]})))
     person.push()
     waiting = serve("git", "process", "--wait", "--repository", str(remote), "--branch", "main")
-    waiting.until("late.yaml: Step late is not running: ")
+    waiting.until("late.yaml: Step late is not running. ")
     waiting.until("nobody-made-it")
 
     async def make_it() -> None:

@@ -160,9 +160,8 @@ def test_that_a_log_tells_more_is_followed_by_its_end_or_by_what_prints_it(
     flow = write(tmp_path, workflow("w", step("load", "for i in $(seq 30); do echo line $i; done; exit 4")))
     run = ended(jobyard, flow)["name"]
     command = f"jobyard logs {run} load --kubeconfig {credentials} -n {space}"
-    why = jobyard("why", run).out
-    assert "Its log tells more.\n  its last 10 log lines:\n    line 21\n" in why
-    assert f"    line 30\n  all of it: {command}\n" in why
-    assert f"Its log tells more.\n  its log: {command}\n" in jobyard("show", run).out
+    for told in (jobyard("why", run).out, jobyard("show", run).out):
+        assert "Its log tells more.\n  its last 10 log lines:\n    line 21\n" in told
+        assert f"    line 30\n  all of it: {command}\n" in told
     assert "    line 30\n  all of it: jobyard logs" in jobyard("run", flow).out
     assert jobyard(*command.split()[1:], "--tail", "1", cluster=False).out == "line 30\n"

@@ -102,6 +102,17 @@ def move(name: str = "a.yaml", target: Place | None = Place.PROCESSING, **more: 
     return Move(file=QueueFile(name=name, place=Place.QUEUED, mode="100644", oid="o"), target=target, **more)  # type: ignore[arg-type]
 
 
+def test_who_watches_is_told_what_is_wrong_with_a_file() -> None:
+    wrong = move(target=Place.FAILED, reason="7 mistakes in a.yaml", lines=tuple(f"a.yaml:{each}:1: wrong\x1b[2J" for each in range(7)))
+    said = moves.told(wrong)
+    assert said[0] == "a.yaml  queued → failed: 7 mistakes in a.yaml"
+    assert said[1] == "  a.yaml:0:1: wrong [2J"
+    assert (len(said), said[-1]) == (7, "  and 2 more, which the commit tells")
+    file = QueueFile(name="a.yaml", place=Place.PROCESSING, mode="100644", oid="o")
+    ended = Move(file=file, target=Place.FAILED, reason="ExitCode: no", lines=("the log",))
+    assert moves.told(ended) == ["a.yaml  processing → failed: ExitCode: no"], "its log is not all that is said"
+
+
 def test_one_file_has_goji_s_first_line() -> None:
     assert moves.message([move()]).splitlines()[0] == "a.yaml transitioned from queued to processing"
     assert moves.subject([move("a"), move("b")]) == "2 files transitioned from queued to processing"

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from jobyard.cli.render import explain
 from jobyard.model.back_off import Tries
 from jobyard.model.cause import Diagnosis
 from jobyard.model.explained import lone
@@ -180,13 +181,20 @@ def test_a_run_that_ended_says_how_in_words() -> None:
 
 
 def test_what_is_raw_comes_last() -> None:
-    found = replace(EXIT, detail="no connection\n\nto db")
+    found = replace(EXIT, remedy="Mend it.", detail="no connection\n\nto db")
     assert as_text(of_job(step(State.FAILED, diagnosis=found))) == [
         "Job load failed. Container main exited with code 4.",
-        "  Its log tells more.",
+        "  Mend it.",
         "  no connection",
         "  to db",
     ]
+
+
+def test_that_the_log_tells_more_is_followed_by_nothing_but_the_log() -> None:
+    found = replace(EXIT, detail="no connection")
+    failed = step(State.FAILED, diagnosis=found)
+    assert as_text(of_job(failed))[1:] == ["  no connection", "  Its log tells more."]
+    assert explain(failed)[-2:] == ["  no connection", "  Its log tells more."]
 
 
 def test_json_tells_of_tries_and_of_the_log() -> None:

@@ -19,7 +19,7 @@ from jobyard.contracts import Clock
 from jobyard.engine.engine import ClusterEngine
 from jobyard.model.run import Run, RunView
 from jobyard.triggers.git.layout import Place, show
-from jobyard.triggers.git.moves import Move, words
+from jobyard.triggers.git.moves import Move, told
 from jobyard.triggers.git.trigger import GitTrigger
 
 if TYPE_CHECKING:
@@ -61,7 +61,7 @@ class LiveFiles:
 
     def move(self, move: Move) -> None:
         """A transition was pushed. What has ended is shown no more."""
-        self.say(words(move))
+        self.say("\n".join(told(move)))
         if move.target is not Place.PROCESSING:
             self._runs.pop(move.run, None)
 
@@ -93,8 +93,8 @@ class LiveFiles:
         for name, run in list(self._runs.items()):
             view = engine.driven(run)
             if view is not None:
-                self._views[name] = view
                 tails.see(view)
+                self._views[name] = tails.between_tries(view, lambda: None)
             elif name in self._views:  # driven here no more: it was released, or its file taken away
                 del self._runs[name]
         for name in self._views.keys() - self._runs.keys():

@@ -16,9 +16,10 @@ if TYPE_CHECKING:
 
 def print_move(move: Move) -> None:
     """Says a transition to a person."""
-    from jobyard.triggers.git.moves import words
+    from jobyard.triggers.git.moves import told
 
-    click.echo(words(move))
+    for line in told(move):
+        say(line, err=False)
 
 
 def print_move_json(move: Move) -> None:

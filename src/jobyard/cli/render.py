@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from datetime import datetime
 
 from jobyard.model import duration, names
+from jobyard.model.cause import LOG_TELLS_MORE
 from jobyard.model.objects import Job
 from jobyard.model.run import RunView, State, StepView
 from jobyard.service.reasons import reason_of, title, told
@@ -95,16 +96,17 @@ def exactly(moment: datetime) -> str:
 
 
 def explain(step: StepView) -> list[str]:
-    """Why a step failed, or does not run: the sentence, what to do, the details."""
+    """Why a step failed, or does not run: the sentence, what to do, the details. That its log tells more comes last: it follows."""
     lines = [f"{title(step)}: {told(step) or f'{step.state} ({step.reason})'}"]
     diagnosis = step.diagnosis
     if diagnosis:
-        if diagnosis.remedy:
-            lines.append(f"  {diagnosis.remedy}")
+        remedy = [f"  {diagnosis.remedy}"] if diagnosis.remedy else []
+        lines += remedy if diagnosis.remedy != LOG_TELLS_MORE else []
         if diagnosis.pod:
             code = f", exit code {diagnosis.exit_code}" if diagnosis.exit_code is not None else ""
             lines.append(f"  pod {diagnosis.pod}: {diagnosis.reason}{code}")
         lines += [f"  {line}" for line in diagnosis.detail.splitlines() if line.strip()]
+        lines += remedy if diagnosis.remedy == LOG_TELLS_MORE else []
     return lines
 
 

@@ -64,8 +64,9 @@ class Tails:
 
     def forget(self, view: RunView) -> None:
         """Nobody looks at the run any more."""
-        for step in view.steps:
-            self._lines.pop(step.job, None)
+        jobs = {step.job for step in view.steps}
+        self._lines = {job: lines for job, lines in self._lines.items() if job not in jobs}
+        self._failed = {key: lines for key, lines in self._failed.items() if key[0] not in jobs}
 
     def close(self) -> None:
         for task in self._following.values():

@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 
 from jobyard.model.back_off import Tries
-from jobyard.model.cause import Cause, Diagnosis
+from jobyard.model.cause import LOG_TELLS_MORE, Cause, Diagnosis
 from jobyard.model.run import Reason, Role, RunView, State, StepView
 from jobyard.model.words import STATES, clause, words
 
@@ -63,8 +63,9 @@ def told(step: StepView) -> str:
 
 
 def as_text(answer: Answer) -> list[str]:
-    """The answer in lines: the sentence, what to do; then the words of whoever said so."""
-    return [answer.sentence, *(f"  {line}" for part in (answer.remedy, answer.detail) for line in part.splitlines() if line.strip())]
+    """The answer in lines: the sentence, what to do; then the words of whoever said so. That its log tells more comes last: it follows."""
+    parts = (answer.detail, answer.remedy) if answer.remedy == LOG_TELLS_MORE else (answer.remedy, answer.detail)
+    return [answer.sentence, *(f"  {line}" for part in parts for line in part.splitlines() if line.strip())]
 
 
 # --- a run ---

@@ -16,6 +16,8 @@ BODY_LINES = 40
 BODY_LENGTH = 200_000
 """Characters that all of them may take: a message that is too long is not read again."""
 LINE_LENGTH = 500
+MISTAKES_TOLD = 5
+"""How many of a file's mistakes are told to who watches."""
 VALUE_LENGTH = 2000
 """Characters of what a trailer says: more than any of ours has."""
 
@@ -71,6 +73,15 @@ def words(move: Move) -> str:
     """A transition in one line, for a person who watches."""
     why = f": {_line(move.reason)}" if move.reason else f" (run {move.run})" if move.run else ""
     return f"{show(move.name)}  {move.file.place} → {move.target or 'deleted'}{why}"
+
+
+def told(move: Move) -> list[str]:
+    """A transition in lines, for a person who watches: of a file that can't be run, with the first of its mistakes."""
+    if move.target is not Place.FAILED or move.file.place is not Place.QUEUED:
+        return [words(move)]
+    shown = [f"  {_line(line)}" for line in move.lines[:MISTAKES_TOLD]]
+    more = [f"  and {len(move.lines) - len(shown)} more, which the commit tells"] if len(shown) < len(move.lines) else []
+    return [words(move), *shown, *more]
 
 
 def message(moves: Sequence[Move]) -> str:
