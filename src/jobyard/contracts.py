@@ -141,6 +141,15 @@ class Trigger(Protocol):
         ...
 
 
+@dataclass(frozen=True, kw_only=True)
+class Inventory:
+    """What a list held: whoever knows of an older object that is not among these knows of one that is gone, though no watch ever told of it."""
+
+    uids: frozenset[str]
+    version: str
+    """The resource version that it is of."""
+
+
 @dataclass(frozen=True)
 class Change(Generic[T]):
     """What a watch saw: an object as it now is; or that one is GONE, by its uid, and as it was last where the server says so. SYNCED says
@@ -154,6 +163,8 @@ class Change(Generic[T]):
     """LOST_TOUCH: the reason, for a person."""
     error: JobyardError | None = None
     """LOST_TOUCH: what the cluster answered last, by class. It is asked again in any case."""
+    inventory: Inventory | None = None
+    """SYNCED after a list; None where a stream was only opened again."""
 
 
 class Cluster(Protocol):

@@ -20,7 +20,7 @@ import msgspec
 
 from jobyard.cluster.answers import Listing, Named, Unreadable, decode
 from jobyard.cluster.errors import Status
-from jobyard.contracts import Change
+from jobyard.contracts import Change, Inventory
 from jobyard.model.errors import InvalidKubeconfig, JobyardError, NoAnswer, Rejected, Unavailable, Unforeseen, WatchExpired
 from jobyard.model.objects import Kind, Metadata, Object, T
 from jobyard.patience import Backoff
@@ -76,9 +76,8 @@ async def watch(source: Source, kind: Kind[T], namespace: str, labels: str, fiel
         told, opened = False, None
         try:
             if not view.version:
-                for change in view.listed(await source.list_at(kind, namespace, labels=labels, fields=fields)):
+                async for change in _list(source, view, kind, namespace, labels, fields):
                     yield change
-                yield Change("SYNCED")
                 synced, away = True, False
             # A random length keeps many watchers from coming back in the same second.
             seconds = random.randint(240, 300)  # noqa: S311 - jitter, not a secret
@@ -111,6 +110,15 @@ async def watch(source: Source, kind: Kind[T], namespace: str, labels: str, fiel
             yield Change("LOST_TOUCH", why=str(error), error=error)
         # Also a stream that closed, as streams do, is not opened again at once.
         await asyncio.sleep(BACKOFF.draw(max(failures, 1), error))
+
+
+async def _list(source: Source, view: View[T], kind: Kind[T], namespace: str, labels: str, fields: str) -> AsyncIterator[Change[T]]:
+    """What a fresh list tells. A generator of its own: the objects that were listed are let go of when it ends."""
+    listing = await source.list_at(kind, namespace, labels=labels, fields=fields)
+    uids = frozenset(each.metadata.uid for each in listing.items) | listing.unread
+    for change in view.listed(listing):
+        yield change
+    yield Change("SYNCED", inventory=Inventory(uids=uids, version=listing.version))
 
 
 class View(Generic[T]):

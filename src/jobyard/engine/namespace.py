@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any, TypeVar
 
-from jobyard.contracts import Clock, Cluster
+from jobyard.contracts import Clock, Cluster, Inventory
 from jobyard.engine import home
 from jobyard.engine.admission import Admission
 from jobyard.engine.adoption import Adoption
@@ -281,6 +281,10 @@ class Namespace:
 
     def let_go(self, uid: str) -> None:
         self._left(self.sight.forget(uid))
+
+    def note_inventory(self, kind: Kind[Any], inventory: Inventory) -> None:
+        for uid in self.sight.gone_by(kind, inventory):
+            self.let_go(uid)
 
     def note_config_maps(self, *, seen: bool) -> None:
         if self.sight.without_config_maps == seen:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import replace
 from datetime import UTC, datetime
 
@@ -88,6 +88,14 @@ class RunSight:
     def uids(self) -> list[str]:
         """Of all that is known to belong to the run."""
         return [self.uid, *self._where]
+
+    def everything(self) -> Iterator[ConfigMap | Job | Pod | Event]:
+        """All that is seen of it."""
+        yield from {each.metadata.uid: each for each in (self.record, *self.owned.values(), *self.jobs.values())}.values()
+        for pods in self.pods.values():
+            yield from pods.values()
+        for events in self.events.values():
+            yield from events.values()
 
     def see_record(self, record: Record) -> None:
         self.record = record

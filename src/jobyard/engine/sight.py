@@ -10,14 +10,16 @@ from __future__ import annotations
 from collections import OrderedDict, defaultdict
 from collections.abc import Iterable
 from datetime import datetime
+from typing import Any
 
+from jobyard.contracts import Inventory
 from jobyard.engine import home
 from jobyard.engine.home import Record
 from jobyard.engine.limits import LIMITS, holders
 from jobyard.engine.run_sight import RunSight
 from jobyard.model import names
 from jobyard.model.job import job_of, read
-from jobyard.model.objects import ConfigMap, Event, Job, Metadata, Pod
+from jobyard.model.objects import ConfigMap, Event, Job, Kind, Metadata, Pod
 from jobyard.model.written import whole
 
 JOB_NAME_LABEL = "batch.kubernetes.io/job-name"
@@ -132,6 +134,22 @@ class Sight:
             self.freed.update(home.scopes(job))
         self._unbind(run.forget(uid))
         return run
+
+    def gone_by(self, kind: Kind[Any], inventory: Inventory) -> list[str]:
+        """The uids of objects that are known here, by an answer to a call of ours say, and are gone by what a list held. A watch that was
+        away while one came and went never tells of it."""
+        if not inventory.version.isdigit():
+            return []
+        seen: list[Seen] = [*self.places.values(), *([self.limits] if self.limits else [])]
+        seen += [each for run in self.runs.values() for each in run.everything()]
+        return [
+            each.metadata.uid
+            for each in seen
+            if isinstance(each, kind.struct)
+            and each.metadata.uid not in inventory.uids
+            and each.metadata.resource_version.isdigit()
+            and int(each.metadata.resource_version) <= int(inventory.version)
+        ]
 
     def drop(self, run: RunSight) -> None:
         """Forgets a run as a whole: its record is gone, or was released."""

@@ -9,7 +9,7 @@ from datetime import datetime, timedelta
 from typing import Any, Protocol, TypeVar
 
 from jobyard.access import RECORDS, lacking
-from jobyard.contracts import Change, Clock, Cluster
+from jobyard.contracts import Change, Clock, Cluster, Inventory
 from jobyard.model import names
 from jobyard.model.errors import Forbidden, InvalidKubeconfig, JobyardError, NoAnswer
 from jobyard.model.objects import CONFIG_MAPS, EVENTS, JOBS, PODS, ConfigMap, Event, Job, Kind, Pod
@@ -30,6 +30,10 @@ class Audience(Protocol):
 
     def let_go(self, uid: str) -> None:
         """What has this uid has left the watch."""
+        ...
+
+    def note_inventory(self, kind: Kind[Any], inventory: Inventory) -> None:
+        """All there is of a kind has been told; what else was seen of it is gone, unless it is newer."""
         ...
 
     def note_config_maps(self, *, seen: bool) -> None:
@@ -109,6 +113,8 @@ class Watches:
                     synced.set_result(None)
                 if kind.plural == CONFIG_MAPS.plural:
                     self._see_config_maps()
+                if change.inventory is not None:
+                    self._audience.note_inventory(kind, change.inventory)
                 self._touch(kind, None)
             case "LOST_TOUCH" if isinstance(change.error, InvalidKubeconfig) and not synced.done():
                 synced.set_exception(change.error)  # no waiting mends a file
