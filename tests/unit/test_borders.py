@@ -53,7 +53,7 @@ def test_each_border_is_told_where_it_is_crossed() -> None:
     ]
     mistakes = found(JOB + "".join(f"field{number}: 1\n" for number in range(2_000)))
     assert len(mistakes) == 1_001
-    assert mistakes[-1] == "f.yaml:1005:1: more than 1,000 mistakes; mend those before it first"
+    assert mistakes[-1] == "f.yaml:1005:1: more than 1,000 mistakes; fix those before it first"
 
 
 def test_the_borders_are_those_of_all_that_a_file_names() -> None:

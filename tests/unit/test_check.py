@@ -182,7 +182,7 @@ def test_a_step_that_can_never_run_is_found_and_one_that_can_is_not() -> None:
         ("{{ params.dy }}", 'the workflow declares no parameter dy; did you mean "day"?'),
         ("{{ steps.a.outputs.rows }}", "step a does not need a, which may not have ended"),
         ("{{ steps.zz.outputs.rows }}", "there is no step zz"),
-        ("{{ steps.a.rows }}", "is no placeholder; an output is written"),
+        ("{{ steps.a.rows }}", "is not a placeholder; an output is written"),
     ],
 )
 def test_placeholders_without_a_value_are_found(text: str, expected: str) -> None:

@@ -403,7 +403,7 @@ CASES: list[Case] = [
         "Docker Hub, in newer words",
         'failed to pull and unpack image "docker.io/library/none:1": failed to resolve reference "docker.io/library/none:1": pull access denied, '
         "repository does not exist or may require authorization: server message: insufficient_scope: authorization failed",
-        "Docker Hub wants a login for none:1, or there is no such image.",
+        "Docker Hub requires a login for none:1, or there is no such image.",
     ),
     pulled(
         "too many pulls, in newer words",
@@ -430,7 +430,7 @@ CASES: list[Case] = [
         pod(state=waiting("CreateContainerError", "failed to generate container spec: no command specified")),
         [],
         "StartError",
-        "says no command, and its container gives none.",
+        "has no command, and neither has its container.",
         "Say what to run",
     ),
     (
@@ -472,7 +472,7 @@ CASES: list[Case] = [
         [event("FailedCreate", 'Internal error occurred: failed calling webhook "w.example.com": context deadline exceeded', "j", "Job")],
         "FailedCreate",
         "admission webhook w.example.com does not answer.",
-        "tried again by itself",
+        "Kubernetes keeps trying",
     ),
     (
         "a node without AppArmor",

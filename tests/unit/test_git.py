@@ -287,7 +287,7 @@ def test_a_folder_that_others_could_have_put_there_is_not_used(tmp_path: Path) -
     assert own_folder(tmp_path, "open").stat().st_mode & 0o777 == 0o700
     (tmp_path / "link").symlink_to(made)
     (tmp_path / "file").write_text("")
-    for name, what in (("link", "is a link"), ("file", "is no folder")):
+    for name, what in (("link", "is a link"), ("file", "is not a folder")):
         with pytest.raises(FolderNotOurs, match=what):
             own_folder(tmp_path, name, "git")
     assert not (made / "git").exists()

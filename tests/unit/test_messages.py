@@ -17,7 +17,7 @@ COMMAND = re.compile(r"`jobyard ([^`]+)`")
 AVOIDED = {
     r"\bplease\b|\boops\b|\bsorry\b": "no manners, but what to do",
     r"(?<=\w)!(?=\s|$)": "no exclamation marks",
-    r"\bis no (?!longer\b)|\bare no (?!longer\b)(?<!there are no )": "is not a",
+    r"(?<!there )\bis no (?!longer\b)|\bare no (?!longer\b)(?<!there are no )": "is not a",
     r"\bnot a valid Kubernetes\b|\bresource\b(?! claim| \")": "name the thing: Job, Secret, file",
     r"\bmend\b": "fix, or correct",
     r"\bby itself\b(?<!starts by itself)": "say who does it",
@@ -26,7 +26,7 @@ AVOIDED = {
     r"\bis over and\b|\bmakes way\b": "has finished and is being deleted",
     r"\bholds no mapping\b": "is not a YAML mapping",
     r"\btask\b|\bmanager\b(?!: )|\bhandler\b": "words that we do not use",
-    r"[a-z], as [`\"\w]": "such as",
+    r"[a-z], as (?!in\b|it\b)[`\"\w]": "such as",
     r"\.\.(?!\.|/|\s|$|\")": "one full stop",
 }
 """What our messages do not say, and what they say instead."""

@@ -264,5 +264,7 @@ def template(name: str, image: str, command: tuple[str, ...]) -> None:
     check_job(folder, Document(file="", tree=job), literal=True)
     wrong = [f"{each.what}, expected {each.expected}" for each in folder.findings if each.is_error]
     if wrong or image.startswith("-"):  # nothing is printed then: the line may end in a file
-        raise click.UsageError(wrong[0] if wrong else f"{image} in place of an image, as in: jobyard git template hello busybox echo hello")
+        raise click.UsageError(
+            wrong[0] if wrong else f"{image} in place of an image, as in: `jobyard git template hello busybox echo hello`"
+        )
     click.echo(yaml.safe_dump(job, sort_keys=False, width=1000, allow_unicode=True), nl=False)

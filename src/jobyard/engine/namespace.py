@@ -30,7 +30,7 @@ from jobyard.engine.tidying import Tidying
 from jobyard.engine.watches import Watches
 from jobyard.model import names
 from jobyard.model.errors import Conflict, Forbidden, NoSuchRun, NotEnded, NotFound, Unauthorized, Unavailable
-from jobyard.model.objects import CONFIG_MAPS, JOBS, ConfigMap, Event, Job, Pod
+from jobyard.model.objects import CONFIG_MAPS, JOBS, ConfigMap, Event, Job, Kind, Pod
 from jobyard.model.parameters import resolve
 from jobyard.model.run import Outcome, Run, RunRequest, RunView, StepView
 from jobyard.patience import PATIENCE, patiently

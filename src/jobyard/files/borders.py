@@ -67,5 +67,5 @@ class Budget:
         """A mistake was found. Raises TooMuch when there are more than anybody reads."""
         self._mistakes += 1
         if self._mistakes > MISTAKES:
-            raise TooMuch(Finding(position=position, what=f"more than {MISTAKES:,} mistakes", remedy="mend those before it first"))
+            raise TooMuch(Finding(position=position, what=f"more than {MISTAKES:,} mistakes", remedy="fix those before it first"))
         self.stride(lambda: position)  # a guess at what was meant takes its time

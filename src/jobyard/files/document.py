@@ -116,7 +116,7 @@ def _json_values(text: str) -> Any:
 
 
 def _no_number(name: str) -> Any:
-    raise ValueError(f"{name} is no JSON: it is read as YAML, where it is text")
+    raise ValueError(f"{name} is not JSON: it is read as YAML, where it is text")
 
 
 def _number(text: str) -> float:

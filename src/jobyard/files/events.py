@@ -147,7 +147,7 @@ class _Mapping:
         for value, place in self.merges:
             for each, fields in zip(value, place.parts, strict=True) if isinstance(place, Items) else ((value, place),):
                 if not isinstance(fields, Fields):
-                    raise Mistake(start_of(fields), "a merge (<<) of what is no mapping", "a mapping")
+                    raise Mistake(start_of(fields), "a merge (<<) of what is not a mapping", "a mapping")
                 for key in fields.parts.keys() - merged.keys() if merged else fields.parts:
                     merged[key], places[key] = each[key], fields.parts[key]
         if merged:
@@ -215,7 +215,7 @@ class _Reading:
         try:
             value = scalar(text, event.tag, quoted=bool(event.style))
         except ValueError:
-            raise Mistake(self._mark, "!!binary that is no base64 of text") from None
+            raise Mistake(self._mark, "!!binary that is not base64 of text") from None
         if event.anchor is not None:
             self._anchors[event.anchor] = _Anchored(value, self._mark, _Weight(1, size, 0))
         self._put(value, self._mark, 0, None if event.style else text)

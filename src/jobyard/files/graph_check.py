@@ -71,7 +71,7 @@ def _of_template(
                 what = f"{{{{ {name} }}}}: the workflow declares no parameter {parameter}"
                 remedy = did_you_mean(parameter, params) or "declare it in spec.parameters"
         elif (asked := output_of(name)) is None:
-            what, remedy = f"{{{{ {name} }}}} is no placeholder", "an output is written {{ steps.NAME.outputs.KEY }}"
+            what, remedy = f"{{{{ {name} }}}} is not a placeholder", "an output is written {{ steps.NAME.outputs.KEY }}"
         elif asked[0] not in by_name:
             what, remedy = f"{{{{ {name} }}}}: there is no step {asked[0]}", did_you_mean(asked[0], by_name)
         elif by_name[asked[0]].is_gate:

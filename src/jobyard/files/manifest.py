@@ -110,7 +110,7 @@ def _is_job(inspection: Inspection) -> bool:
         return True
     if kind is None and version is None:
         guess = did_you_mean_key(tree, ("apiVersion", "kind"))
-        inspection.error((), "no kind: this is no Kubernetes object", "apiVersion: batch/v1 and kind: Job", guess)
+        inspection.error((), "no kind: this is not a Kubernetes object", "apiVersion: batch/v1 and kind: Job", guess)
     elif kind == "Job":
         inspection.error(("apiVersion",), f"apiVersion {version} of a Job", "batch/v1")
     else:

@@ -95,9 +95,9 @@ def _names_a_kind(inspection: Inspection, found: SideObject) -> None:
     """Whether the API could serve what it says it is: both words become part of an address."""
     group, slash, version = found.api_version.rpartition("/")
     if (slash and not SUBDOMAIN.fits(group)) or not LABEL.fits(version):
-        inspection.error(("apiVersion",), f"{word(found.api_version)} as apiVersion", "a group and a version, as apps/v1")
+        inspection.error(("apiVersion",), f"{word(found.api_version)} as apiVersion", "a group and a version such as apps/v1")
     if not LABEL.fits(found.kind.lower()):
-        inspection.error(("kind",), f"{word(found.kind)} as kind", "the name of a kind, as ConfigMap")
+        inspection.error(("kind",), f"{word(found.kind)} as kind", "the name of a kind such as ConfigMap")
 
 
 def once(objects: Iterable[SideObject]) -> tuple[tuple[SideObject, ...], list[Finding]]:

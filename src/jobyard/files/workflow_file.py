@@ -194,7 +194,7 @@ def _parameter(inspection: Inspection, index: int, given: workflow_schema.Parame
         description=given.description,
     )
     if parameter.type is ParameterType.CHOICE and not parameter.choices:
-        inspection.error(path, f"parameter {given.name} is a choice without choices", "choices: [..]")
+        inspection.error(path, f"parameter {given.name} is a choice without choices", "choices: [a, b]")
     elif given.default is not None:
         try:
             parameter.read(given.default)

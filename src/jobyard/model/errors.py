@@ -126,7 +126,7 @@ class IsJob(WrongInput):
 class NotANamespace(WrongInput):
     """Something is named as a namespace that can't be one."""
 
-    sentence = "{namespace} is no namespace; expected lower-case letters, digits and -, at most 63, a letter or digit first and last"
+    sentence = "{namespace} is not a namespace; expected lower-case letters, digits and -, at most 63, a letter or digit first and last"
     namespace: str
 
 

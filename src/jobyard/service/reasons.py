@@ -124,7 +124,7 @@ def _of_step(step: StepView, view: RunView) -> Answer:
     if step.reason == Reason.WAITING_FOR_STEP:
         unfinished = [need for need in step.needs if any(each.name == need and not each.state.is_end for each in view.steps)]
         answer = replace(answer, sentence=f"Step {title(step)} waits for {', '.join(unfinished or step.needs) or 'another step'}.")
-    return replace(answer, remedy=f"If nothing drives the run any more: jobyard run --resume {view.name}")
+    return replace(answer, remedy=f"If nothing drives the run any more: `jobyard run --resume {view.name}`")
 
 
 # --- a Job by itself ---

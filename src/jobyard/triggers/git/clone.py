@@ -68,7 +68,7 @@ def own_folder(outer: Path, *parts: str) -> Path:
             path.mkdir(mode=0o700)
         found = os.lstat(path)
         if not stat.S_ISDIR(found.st_mode):
-            raise FolderNotOurs(path=path, what="is a link" if stat.S_ISLNK(found.st_mode) else "is no folder")
+            raise FolderNotOurs(path=path, what="is a link" if stat.S_ISLNK(found.st_mode) else "is not a folder")
         if found.st_uid != os.geteuid():
             raise FolderNotOurs(path=path, what=f"belongs to user {found.st_uid}")
         if found.st_mode & 0o077:
