@@ -154,7 +154,7 @@ async def test_odd_files_each_have_a_clear_end_and_stop_no_other(
         "10,485,761 bytes",
         "leads out of the repository",
         "It is a symbolic link",
-        "Its name is no plain text",
+        "Its name is not plain text",
         "holds no Job",
         "caf\\xe9.yaml",
     ):

@@ -139,7 +139,7 @@ async def test_names_and_entries_that_are_none_stop_no_other(
     told = messages(remote)
     assert "\x1b" not in told
     for words in (
-        "no plain text",
+        "not plain text",
         "symbolic link",
         "another repository",
         "10,485,761 bytes",

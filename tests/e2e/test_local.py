@@ -157,7 +157,7 @@ def test_stop_says_what_would_end_and_ends_it_only_when_that_is_meant(tmp_path: 
         left = call("local", command, **data)
         assert left.code == 2
         assert re.search(rf"run +{run} +running +default", left.err)
-        assert "1 run goes on: the local cluster was left as it is. --force ends what goes on" in left.err
+        assert "1 run goes on, so the local cluster was left as it is; --force ends it all" in left.err
     assert call("local", "status", **data).code == 0
     stopped = call("local", "stop", "--force", **data)
     assert (stopped.code, run in stopped.err, "is stopped" in stopped.out) == (0, True, True)

@@ -115,6 +115,17 @@ def test_mistakes_of_the_workflow_are_told_where_they_stand() -> None:
     assert [each.split(":")[0] for each in both] == ["flows/etl.yaml", "queued/r.yaml"]
 
 
+@pytest.mark.parametrize("path", ["a" * 5000, "a\0b", "loop.yaml", "/", "~", "%s"])
+def test_a_path_that_leads_nowhere_is_a_mistake_like_others(path: str) -> None:
+    Path("queued/loop.yaml").symlink_to("loop.yaml")
+    (found, *_) = told(GOOD.replace("../flows/etl.yaml", json.dumps(path)))
+    assert found.startswith("queued/r.yaml:3:11: ")
+
+
+def test_jobyard_s_own_labels_are_refused_here_too() -> None:
+    assert any("only Jobyard writes" in each for each in told(GOOD + "metadata: {labels: {jobyard.dev/run: x}}\n"))
+
+
 def test_a_second_document_is_refused() -> None:
     assert any("a second document" in each for each in told(GOOD + "---\nkind: Run\n"))
 

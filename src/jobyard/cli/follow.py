@@ -85,8 +85,6 @@ async def follow(engine: ClusterEngine, run: Run, target: Target, screen: Screen
             tails.close()
     if isinstance(result, Exception):
         raise result
-    if result is not None:
-        screen.show(result.view, {}, clock.now())
     return Session(outcome=result, code=code, tails=tails)
 
 

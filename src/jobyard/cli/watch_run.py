@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import sys
+from dataclasses import replace
 
 import rich_click as click
 
@@ -18,6 +19,7 @@ from jobyard.engine.engine import ClusterEngine
 from jobyard.engine.logs import last_lines
 from jobyard.model.errors import innermost, number
 from jobyard.model.run import Run, RunView, State
+from jobyard.service.evidence import with_logs
 from jobyard.service.lifeline import LocalClusterEnded
 from jobyard.service.reasons import title
 from jobyard.service.target import Target
@@ -35,6 +37,8 @@ async def watch_run(engine: ClusterEngine, started: Run, target: Target, output:
         if started.released:
             return await _tell_what_is_over(engine, started, target, screen, output)
         session = await follow(engine, started, target, screen, SystemClock(), come_back)
+        if session.outcome is not None:
+            screen.show(await _as_told(session.outcome.view, target, output), {}, SystemClock().now())
     except asyncio.CancelledError:
         if target.has_ended():
             raise LocalClusterEnded(what_next=f"then `{come_back}` goes on with the run") from None
@@ -59,11 +63,16 @@ async def _tell_what_is_over(engine: ClusterEngine, run: Run, target: Target, sc
     """A run that is released is watched by nobody any more; what there is of it is looked up once."""
     view = await engine.view(run.name, run.namespace)
     if output == "json":
-        screen.show(view, {}, SystemClock().now())
+        screen.show(await _as_told(view, target, output), {}, SystemClock().now())
     screen.close()
     if output == "text":
         await _tell_end(view, None, target)
     return 0 if view.state is State.SUCCEEDED else 1
+
+
+async def _as_told(view: RunView, target: Target, output: str) -> RunView:
+    """The end of a run as a program is told it: with the end of the logs of what failed, as `show` tells it. A person is told them below."""
+    return replace(view, steps=await with_logs(target.cluster, target.namespace, view.steps)) if output == "json" else view
 
 
 def _screen(output: str) -> Screen:

@@ -9,9 +9,9 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from jobyard.files import model_check, workflow_schema
+from jobyard.files import model_check, reserved, workflow_schema
 from jobyard.files.document import Document
-from jobyard.files.folder import Folder
+from jobyard.files.folder import Folder, is_there
 from jobyard.files.inspection import Inspection, word
 from jobyard.files.reading import Reader, Reading, inside, read_as
 from jobyard.model.errors import InvalidParameter
@@ -42,24 +42,34 @@ def reader(workflows: Sequence[Reader]) -> Reader:
 def _read(folder: Folder, document: Document, workflows: Sequence[Reader]) -> Reading:
     """The workflow that a document names, with the values that it gives. The workflow's own mistakes are told beside the document's."""
     inspection = folder.inspect(document)
-    tree = document.tree
     try:
-        file = workflow_schema.RunFile.model_validate(tree)
+        return _run(folder, document, inspection, workflows)
+    finally:
+        folder.findings += inspection.findings
+
+
+def _run(folder: Folder, document: Document, inspection: Inspection, workflows: Sequence[Reader]) -> Reading:
+    reserved.check(inspection, ("metadata",))
+    try:
+        file = workflow_schema.RunFile.model_validate(document.tree)
     except ValidationError as error:
         file = None
         model_check.explain(inspection, error, workflow_schema.RunFile, "the run")
-    name = tree.get("workflow")
+    name = document.tree.get("workflow")
     reading = _workflow(folder, inspection, name, workflows) if isinstance(name, str) and name else Reading(workflow=None)
-    if file is not None and reading.workflow is not None:
+    if file is None:
+        return Reading(workflow=None)
+    if reading.workflow is not None:
         _give(inspection, reading.workflow, file.parameters)
         reading.inputs = dict(file.parameters)
         reading.workflow = replace(reading.workflow, namespace=file.metadata.namespace or reading.workflow.namespace)
-    folder.findings += inspection.findings
-    return reading if file is not None else Reading(workflow=None)
+    return reading
 
 
 def _workflow(folder: Folder, inspection: Inspection, name: str, workflows: Sequence[Reader]) -> Reading:
-    named = inside(folder.resolve(name)) if folder.holds(folder.resolve(name)) else folder.resolve(name)
+    named = folder.resolve(name)
+    if folder.holds(named) and is_there(named):
+        named = inside(named)
 
     def none(_: Folder, path: Path) -> Reading:
         inspection.error(
@@ -72,7 +82,7 @@ def _workflow(folder: Folder, inspection: Inspection, name: str, workflows: Sequ
 
     if not folder.holds(named):
         inspection.error(("workflow",), f"{name} leads out of the repository", "a file in it")
-    elif not named.exists():
+    elif not is_there(named):
         inspection.error(("workflow",), f"{name} does not exist", "a workflow file", "paths are relative to this file")
     else:
         a_run = Reader(recognises=recognises, read=lambda inner, path, _: none(inner, path))
