@@ -235,7 +235,7 @@ async def test_a_canary_is_found_wherever_it_sits(cluster: HttpCluster, namespac
     with canaries.watching(tmp_path / "watch", ("git",), ()) as env:
         subprocess.run(["git", "--version", value], env={**environment(**env), "A": "b"}, check=True, capture_output=True)
         subprocess.run([sys.executable, "-c", "import time; time.sleep(1)", value], check=True)
-    assert "here: in the arguments of git" in canaries.found
+    assert any(each.startswith("here: in the arguments of git") for each in canaries.found)
     assert any("the command line of process" in each for each in canaries.found)
     assert canaries.started[0].env["A"] == "b"
     assert birds.EVERY < 1
