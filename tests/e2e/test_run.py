@@ -129,7 +129,7 @@ def test_runs_show_logs_and_why_tell_of_it_afterwards(jobyard: Jobyard, tmp_path
     assert jobyard("logs", run["name"]).out.splitlines() == ["extract | got 5", "load | loading"]
     assert jobyard("logs", run["name"], "load").out == "loading\n"
     why = jobyard("why", run["name"])
-    assert why.out.startswith("Step load failed: container main exited with code 4.")
+    assert why.out.startswith("Step load failed. Container main exited with code 4.")
     assert jobyard("why", run["steps"][1]["job"]).out.startswith("Job load-")
 
 

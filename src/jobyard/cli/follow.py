@@ -7,7 +7,7 @@ import contextlib
 import signal
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from jobyard.cli.screens import Screen
 from jobyard.cli.tails import Tails
@@ -15,6 +15,7 @@ from jobyard.contracts import Clock
 from jobyard.engine.engine import ClusterEngine
 from jobyard.engine.signals import Signal
 from jobyard.model.run import Outcome, Run
+from jobyard.service.evidence import with_logs
 from jobyard.service.target import Target
 
 INTERRUPTED, TERMINATED = 130, 143
@@ -86,7 +87,8 @@ async def follow(engine: ClusterEngine, run: Run, target: Target, screen: Screen
     if isinstance(result, Exception):
         raise result
     if result is not None:
-        screen.show(result.view, {}, clock.now())
+        steps = await with_logs(target.cluster, target.namespace, result.view.steps)
+        screen.show(replace(result.view, steps=steps), {}, clock.now())
     return Session(outcome=result, code=code, tails=tails)
 
 
