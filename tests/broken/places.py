@@ -231,7 +231,7 @@ WAITS = [
     ),
     _waits(
         "gate",
-        "waits for who opens its scheduling gate example.com/wait-for-data",
+        "waits for whoever opens its scheduling gate example.com/wait-for-data",
         {"schedulingGates": [{"name": "example.com/wait-for-data"}]},
     ),
     _waits(

@@ -40,9 +40,9 @@ def images(registry: str) -> list[Broken]:
             "secret:1",
             pod={"imagePullSecrets": [{"name": "none"}]},
         ),
-        pull("image-rate", "{registry} answers that it was asked too often.", "tried again by itself", "busy:1"),
-        pull("image-registry-down", "{registry} is not working (503).", "tried again by itself", "down:1"),
-        image("image-unreachable", _PULL, "127.0.0.1:1 can't be reached from its node.", "tried again by itself", "127.0.0.1:1/none:1"),
+        pull("image-rate", "{registry} answers that it was asked too often.", "Kubernetes keeps trying", "busy:1"),
+        pull("image-registry-down", "{registry} is not working (503).", "Kubernetes keeps trying", "down:1"),
+        image("image-unreachable", _PULL, "127.0.0.1:1 can't be reached from its node.", "Kubernetes keeps trying", "127.0.0.1:1/none:1"),
         pull("image-platform", "other-machine:1 is not made for the kind of machine that its node is.", "that platform", "other-machine:1"),
         image("image-name", "InvalidImageName", "A:B:C is not the name of an image.", "Correct the container's image", "A:B:C"),
         image(

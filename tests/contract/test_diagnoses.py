@@ -49,8 +49,7 @@ class Seen:
         if found is None:
             return None
         pods = [pod for pod in self.pods.values() if any(owner.uid == found.metadata.uid for owner in pod.metadata.owner_references)]
-        about = {name, *(pod.metadata.name for pod in pods)}
-        return lone(found, pods, [event for event in self.events.values() if event.involved_object.name in about])
+        return lone(found, pods, list(self.events.values()))
 
 
 @asynccontextmanager

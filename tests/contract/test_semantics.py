@@ -6,7 +6,7 @@ import asyncio
 import uuid
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
-from datetime import timedelta
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +17,7 @@ from jobyard.engine import face
 from jobyard.engine.clock import SystemClock
 from jobyard.engine.engine import ClusterEngine, open_engine
 from jobyard.engine.limit_settings import list_limits, set_limit
+from jobyard.engine.logs import pods_of
 from jobyard.engine.namespace import COMMAND, Options
 from jobyard.engine.sweep import find_expired, sweep
 from jobyard.model import names
@@ -70,6 +71,40 @@ async def test_a_step_that_does_not_start_in_time_is_stopped_and_says_what_kept_
     assert found.diagnosis is not None
     assert "startTimeout" in found.diagnosis.sentence
     assert "none" in found.diagnosis.detail
+
+
+async def test_between_kubernetes_own_tries_a_step_is_pending_and_says_when_the_next_comes(
+    cluster: HttpCluster, namespace: str, engine: ClusterEngine, tmp_path: Path
+) -> None:
+    """Three tries with 10 s and 20 s between them: the start timeout passes between the last two, and ends nothing."""
+    flow = read(workflow("w", step("a", "echo no; exit 4", spec={"backoffLimit": 2}, startTimeout="20s")), tmp_path)
+    run = await engine.submit(request(flow))
+    told: dict[int, datetime] = {}
+    async with asyncio.timeout(BOUND), engine.changes(run) as changed:
+        while (view := engine.driven(run)) is None or not view.state.is_end:
+            await changed.wait()
+            for each in view.steps if view else ():
+                if each.tries and each.tries.again:
+                    assert (each.state, each.reason, each.tries.of, each.tries.by) == (
+                        State.PENDING,
+                        Reason.RETRY_BACK_OFF,
+                        3,
+                        "Kubernetes",
+                    )
+                    assert each.diagnosis is not None
+                    assert each.diagnosis.exit_code == 4
+                    told[each.tries.failed] = each.tries.again
+        outcome = await engine.outcome(run)
+    (found,) = outcome.view.steps
+    assert (found.state, found.reason) == (State.FAILED, "BackoffLimitExceeded")
+    assert found.diagnosis is not None
+    assert found.diagnosis.sentence == "Container main exited with code 4. It was tried 3 times."
+    pods = await pods_of(cluster, namespace, found.job)
+    made = [pod.metadata.creation_timestamp for pod in pods if pod.metadata.creation_timestamp]
+    for failures, again in sorted(told.items()):
+        late = (made[failures] - again).total_seconds()
+        assert -1 <= late < 10, f"try {failures + 1} came {late} s later than told"
+    assert sorted(told) == [1, 2]
 
 
 @pytest.mark.parametrize("scope", ["workflow", "named", "namespace"])

@@ -542,7 +542,33 @@ def test_what_came_before_a_timeout_is_told_though_the_pods_are_gone() -> None:
     stopped = job(("Suspended", "JobSuspended", "m"), suspend=True, annotations={"jobyard.dev/stop": "Timeout"})
     found = diagnose(stopped, [], [event("Failed", 'Failed to pull image "x"')])
     assert found is not None
-    assert 'Failed to pull image "x"' in found.detail
+    assert found.detail == "Before that: Could not fetch the program: x can't be pulled."
+
+
+@pytest.mark.parametrize(
+    ("told", "before"),
+    [
+        (
+            event("FailedScheduling", "0/1 nodes are available: 1 Insufficient cpu."),
+            "Waiting for cpu on the cluster: no node has enough cpu left.",
+        ),
+        (
+            event("FailedMount", 'MountVolume.SetUp failed for volume "v" : secret "pw" not found'),
+            "Secret pw does not exist in this namespace.",
+        ),
+        (event("Failed", 'Error: configmap "c" not found'), "ConfigMap c does not exist in this namespace."),
+    ],
+)
+def test_what_warnings_tell_of_a_pod_that_is_gone_is_said_in_the_same_words(told: Event, before: str) -> None:
+    found = diagnose(job(("Failed", "DeadlineExceeded", "m")), [], [told])
+    assert found is not None
+    assert found.detail == f"Before that: {before}"
+
+
+def test_other_warnings_are_quoted() -> None:
+    found = diagnose(job(("Failed", "DeadlineExceeded", "m")), [], [event("Failed", "Error: no idea"), event("MissingClusterDNS", "m")])
+    assert found is not None
+    assert found.detail == "Before that, Kubernetes warned: Error: no idea"
 
 
 def test_success_target_conditions_are_not_the_end() -> None:

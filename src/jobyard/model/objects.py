@@ -142,8 +142,8 @@ class PodStatus(Object, frozen=True, kw_only=True):
 class Resources(Object, frozen=True, kw_only=True):
     """Amounts as their author wrote them, by the name of the resource."""
 
-    limits: dict[str, Any] = {}
-    requests: dict[str, Any] = {}
+    limits: dict[str, Any] | None = None
+    requests: dict[str, Any] | None = None
 
 
 class Container(Object, frozen=True, kw_only=True):

@@ -96,12 +96,9 @@ def terminated(pod: Pod, status: ContainerStatus, ended: Terminated, warnings: S
         return not_started(pod, status, said, exit_code=code)
     make = maker(pod=pod.metadata.name, container=name, detail=said, exit_code=code)
     if ended.reason == "OOMKilled":
-        limits = [each.resources.limits.get("memory") for each in pod.spec.containers if each.name == name]
-        known = (
-            f"container {name} needed more than the {limits[0]} it may use"
-            if limits and limits[0]
-            else f"container {name} needed more than it may use"
-        )
+        containers = (*pod.spec.init_containers, *pod.spec.containers)
+        limit = next(((each.resources.limits or {}).get("memory") for each in containers if each.name == name), None)
+        known = f"container {name} needed more than {f'the {limit} ' if limit else ''}it may use"
         return make(Cause.OUT_OF_MEMORY, sentence(Cause.OUT_OF_MEMORY, known), "Raise resources.limits.memory, or make it use less.")
     number = ended.signal or (code - 128 if 128 < code < 160 else 0)
     if number in (signal.SIGKILL, signal.SIGTERM) and (killed := _killed(pod, status, code, warnings)):

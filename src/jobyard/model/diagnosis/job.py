@@ -8,9 +8,8 @@ from collections.abc import Sequence
 from jobyard.model import names
 from jobyard.model.cause import Cause, Diagnosis
 from jobyard.model.diagnosis.failed import failed_pod, took_too_long
-from jobyard.model.diagnosis.node import no_node
 from jobyard.model.diagnosis.refused import no_pod
-from jobyard.model.diagnosis.waiting import waiting_pod
+from jobyard.model.diagnosis.waiting import told_by_events, waiting_pod
 from jobyard.model.job import read
 from jobyard.model.objects import Event, Job, Pod
 from jobyard.model.run import Reason, State
@@ -75,6 +74,7 @@ def _cause(pods: Sequence[Pod], warnings: Sequence[Event]) -> Diagnosis | None:
 def _ended(job: Job, reason: str, message: str, pods: Sequence[Pod], warnings: Sequence[Event]) -> Diagnosis:
     cause = _cause(pods, warnings)
     stuck = next((found for pod in pods if (found := waiting_pod(pod, _about(pod, warnings)))), None)
+    stuck = stuck or (told_by_events(warnings) if not pods else None)
     match reason:
         case Reason.CANCELLED:
             return Diagnosis(reason=reason, sentence=sentence(reason))
@@ -97,13 +97,12 @@ def _ended(job: Job, reason: str, message: str, pods: Sequence[Pod], warnings: S
                 pod=first.pod if first else "",
             )
         case Cause.DEADLINE_EXCEEDED if job.spec.active_deadline_seconds is not None:
-            blocked = stuck or _unschedulable(warnings)
             return Diagnosis(
                 reason=reason,
                 sentence=took_too_long(job.spec.active_deadline_seconds),
-                detail=f"Before that: {blocked.sentence}" if blocked else _last_warning(warnings),
-                remedy=blocked.remedy if blocked else "Raise spec.activeDeadlineSeconds, or find in its log what made it slow.",
-                pod=blocked.pod if blocked else "",
+                detail=f"Before that: {stuck.sentence}" if stuck else _last_warning(warnings),
+                remedy=stuck.remedy if stuck else "Raise spec.activeDeadlineSeconds, or find in its log what made it slow.",
+                pod=stuck.pod if stuck else "",
             )
         case Cause.BACKOFF_LIMIT if cause:
             tries = f" It was tried {job.status.failed} times." if (job.status.failed or 0) > 1 else ""
@@ -156,8 +155,3 @@ def _last_warning(warnings: Sequence[Event]) -> str:
     # `Error: ImagePullBackOff` repeats the reason of another that says what could not be pulled, and why.
     telling.sort(key=lambda event: re.fullmatch(r"Error: \w+", event.message or "") is not None)
     return f"Before that, Kubernetes warned: {telling[0].message}" if telling else ""
-
-
-def _unschedulable(warnings: Sequence[Event]) -> Diagnosis | None:
-    event = next((event for event in warnings if event.reason == "FailedScheduling"), None)
-    return no_node(event.message or "", event.involved_object.name) if event else None

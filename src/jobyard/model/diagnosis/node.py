@@ -33,7 +33,7 @@ _CAUSES: tuple[tuple[str, str, str], ...] = (
     ("volume node affinity", "its volume is bound to a node that can't take it", "make room on that node, or use another volume"),
     ("unschedulable", "nodes are cordoned", "uncordon one"),
 )
-"""What the scheduler says, what that means, what to do. Of the first two of a kind, the first counts."""
+"""What the scheduler says, what that means, what to do."""
 
 
 def no_node(message: str, pod: str, of: Pod | None = None) -> Diagnosis:
@@ -69,16 +69,10 @@ def no_node(message: str, pod: str, of: Pod | None = None) -> Diagnosis:
     if resources:
         causes.append(_lacking(resources, of))
         remedies.append("ask for less in resources.requests, or add nodes")
-    said: list[str] = []
     for words, cause, remedy in _CAUSES:
-        if (
-            words in message
-            and cause not in causes
-            and not (words == "pod affinity" and "pod affinity" not in message.replace("anti-affinity", ""))
-        ):
+        if words in message and cause not in causes:
             causes.append(cause)
             remedies.append(remedy)
-            said.append(words)
     if taints := sorted(set(re.findall(r"untolerated taint\(?s?\)? \{([^}]+)\}", message))):
         causes.append(f"nodes have taints that it does not tolerate ({'; '.join(taint.strip() for taint in taints)})")
         remedies.append("add a toleration")
@@ -96,8 +90,8 @@ def _lacking(resources: list[str], of: Pod | None) -> str:
     """What no node has enough of, and how much is asked for where one container asks."""
     wanted = []
     for resource in resources:
-        found = [each.resources.requests[resource] for each in of.spec.containers if resource in each.resources.requests] if of else []
-        if len(found) == 1:
+        asked = [(each.resources.requests or {}).get(resource) for each in of.spec.containers] if of else []
+        if len(found := [amount for amount in asked if amount is not None]) == 1:
             wanted.append(f"{found[0]} {resource}" if len(resources) > 1 else str(found[0]))
     named = " and ".join(resources)
     if len(wanted) == len(resources):

@@ -10,7 +10,7 @@ from jobyard.model.diagnosis import image
 from jobyard.model.diagnosis.failed import terminated
 from jobyard.model.diagnosis.node import no_node
 from jobyard.model.diagnosis.start import not_started
-from jobyard.model.objects import ContainerStatus, Event, Pod, condition
+from jobyard.model.objects import ContainerStatus, Event, Metadata, Pod, condition
 from jobyard.model.words import sentence
 
 
@@ -162,6 +162,22 @@ def _sandbox(pod: Pod, message: str) -> Diagnosis:
         sentence(Cause.SANDBOX, "no network or sandbox for its pod"),
         "This is a problem of the node or its network, not of the Job: ask whoever runs the cluster.",
     )
+
+
+def told_by_events(warnings: Sequence[Event]) -> Diagnosis | None:
+    """What kept a pod from running that is gone, as far as the warnings about it tell."""
+    for event in warnings:
+        reason, message = event.reason or "", event.message or ""
+        pod = Pod(metadata=Metadata(name=event.involved_object.name))
+        if reason == "FailedScheduling":
+            return no_node(message, pod.metadata.name)
+        if rule := _EVENTS.get(reason):
+            return rule(pod, message)
+        if reason == "Failed" and message.startswith("Failed to pull image"):
+            return image.not_pulled(Cause.ERR_IMAGE_PULL, pod, ContainerStatus(), message, warnings)
+        if reason == "Failed" and (found := _missing(maker(pod=pod.metadata.name, detail=message), message)):
+            return found
+    return None
 
 
 _EVENTS: dict[str, Callable[[Pod, str], Diagnosis]] = {
