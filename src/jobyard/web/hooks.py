@@ -1,0 +1,58 @@
+"""Webhooks: /webhooks/TRIGGER/FORGE, and /webhooks/FORGE while one trigger takes any."""
+
+from __future__ import annotations
+
+from fastapi import FastAPI, Request
+from fastapi.responses import PlainTextResponse, Response
+from starlette.exceptions import HTTPException
+
+from jobyard.model.errors import JobyardError
+from jobyard.service.service import Served, Service
+from jobyard.triggers.git import webhooks
+from jobyard.web.app import Held
+
+
+def add_webhooks(app: FastAPI, held: Held) -> None:
+    """Has the application take what forges tell."""
+
+    @app.post("/webhooks/{trigger}/{forge}")
+    async def named(trigger: str, forge: str, request: Request) -> Response:
+        service = _service(held)
+        served = service.served.get(trigger)
+        if served is None:
+            raise HTTPException(404, f"no trigger {trigger}; there are: {', '.join(service.served) or 'none'}")
+        return await _take(service, served, forge, request)
+
+    @app.post("/webhooks/{forge}")
+    async def only(forge: str, request: Request) -> Response:
+        service = _service(held)
+        if len(service.served) != 1:
+            raise HTTPException(404, f"say which trigger: /webhooks/TRIGGER/{forge}, one of {', '.join(service.served) or 'none'}")
+        return await _take(service, next(iter(service.served.values())), forge, request)
+
+
+def _service(held: Held) -> Service:
+    if held.service is None:
+        raise HTTPException(503, "the service begins; try again", {"Retry-After": "5"})
+    return held.service
+
+
+async def _take(service: Service, served: Served, forge: str, request: Request) -> Response:
+    body = b""
+    async for chunk in request.stream():
+        body += chunk
+        if len(body) > webhooks.BODY_LIMIT:
+            raise HTTPException(413, f"a webhook has at most {webhooks.BODY_LIMIT:,} bytes")
+    headers = {name.lower(): value for name, value in request.headers.items()}
+    try:
+        delivery = webhooks.read(forge, headers, body, served.settings.source.webhook_secret)
+    except webhooks.Refused as refused:
+        raise HTTPException(refused.status, refused.message) from None
+    branch = served.source.branch()
+    told = delivery.branches if not branch else {branch: delivery.branches[branch]} if branch in delivery.branches else {}
+    for commit in told.values():
+        try:
+            await service.hear(served.settings.name, commit)
+        except JobyardError as error:  # a standby can't hand it on just now: the forge comes again
+            raise HTTPException(503, str(error), {"Retry-After": "10"}) from None
+    return PlainTextResponse("OK")
