@@ -116,11 +116,11 @@ async def _until_other(file: Path, service: Service, told: Told) -> Settings | N
             seen, told.read_again = stamp, False
             settings = _read_again(file, service)
             if settings is not None and not is_same_service(service.settings, settings):
-                log.info("the settings in %s are about the service itself now: it begins anew", file)
+                log.info("the settings in %s are about the service itself now: it starts again", file)
                 return settings
             if settings is not None:
                 touched = service.apply(settings)
-                what = f"started anew: {', '.join(touched)}" if touched else "every trigger is as before"
+                what = f"started again: {', '.join(touched)}" if touched else "every trigger is as before"
                 log.info("the settings in %s were read again; %s", file, what)
         await told.news.wait(LOOK_EVERY)
     return None

@@ -51,7 +51,7 @@ Any_ = Literal["*"]
 class Git(_Part):
     """A branch of a repository whose queued files are run."""
 
-    repository: Annotated[Text, Field(min_length=1, description="Its address, as `git clone` takes it.")]
+    repository: Annotated[Text, Field(min_length=1, description="Its address, in any form that `git clone` accepts.")]
     branch: Annotated[Text | None, Field(description="The branch; left out, the repository's default.")] = None
     folder: Annotated[
         Text | None, Field(description="The folder that holds queued/ and the others; left out, found at the top or under jobs/.")
@@ -61,7 +61,7 @@ class Git(_Part):
     ] = None
     poll: Annotated[Duration, Field(description="How often to look though no webhook came.")] = timedelta(seconds=60)
     author: Annotated[
-        str, BeforeValidator(_author), WithJsonSchema({"type": "string"}), Field(description="Who commits, as NAME <MAIL>.")
+        str, BeforeValidator(_author), WithJsonSchema({"type": "string"}), Field(description="Who commits: NAME <MAIL>.")
     ] = IDENTITY
     namespaces: Annotated[list[Name] | Any_, Field(description="Namespaces that files may name beside the service's; * for any.")] = []
     kinds: Annotated[list[str] | Any_, Field(description="Kinds that files may hold beside Job, ConfigMap and Secret; * for any.")] = []
@@ -100,7 +100,7 @@ class Retention(_Part):
     """How long runs are kept after their end, where their workflow does not say; left out, for ever."""
 
     runs: Annotated[Duration | None, Field(description="All runs.")] = None
-    failed: Annotated[Duration | None, Field(description="Runs that failed, were cancelled or lost; left out, as all runs.")] = None
+    failed: Annotated[Duration | None, Field(description="Runs that failed, were cancelled or lost; left out, like all runs.")] = None
 
 
 class Log(_Part):
@@ -123,7 +123,7 @@ class Spec(_Part):
         str,
         BeforeValidator(_address),
         WithJsonSchema({"type": "string", "examples": ["0.0.0.0:8080"]}),
-        Field(description="Where health, metrics and webhooks are served, as HOST:PORT."),
+        Field(description="Where health, metrics and webhooks are served: HOST:PORT."),
     ] = "0.0.0.0:8080"
     triggers: Annotated[list[Trigger], Field(description="The sources.")] = []
     retention: Annotated[Retention, Field(description="How long runs are kept.")] = Retention()

@@ -11,6 +11,7 @@ from urllib.parse import urlsplit
 
 from pydantic import ValidationError
 
+from jobyard.files.borders import Budget
 from jobyard.files.document import Document, load
 from jobyard.files.inspection import Inspection
 from jobyard.files.model_check import explain
@@ -19,7 +20,8 @@ from jobyard.model.finding import Finding, Position
 from jobyard.model.pod_level import PodLevel
 from jobyard.service import service_schema, sources
 from jobyard.service.options import GitOptions, ServeOptions
-from jobyard.supervise import Budget, BudgetWrong
+from jobyard.supervise import Budget as FailureBudget
+from jobyard.supervise import BudgetWrong
 
 DEFAULT_FILE = "jobyard.yaml"
 SERVICE_NAME_LIMIT = 40
@@ -42,7 +44,7 @@ class TriggerSettings:
 
     name: str
     source: GitSettings
-    budget: Budget | None = None
+    budget: FailureBudget | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -89,7 +91,7 @@ def read_settings(path: Path, env: Mapping[str, str]) -> tuple[Settings | None, 
 
 def read_document(document: Document, env: Mapping[str, str], folder: Path) -> tuple[Settings | None, list[Finding]]:
     """The settings of a document. `folder`: what paths of `{file: ...}` start from."""
-    inspection = Inspection(document)
+    inspection = Inspection(document, Budget())
     tree = sources.fill(inspection, document.tree, env, folder)
     found: Settings | None = None
     try:
@@ -137,10 +139,10 @@ def _trigger(inspection: Inspection, index: int, given: service_schema.Trigger) 
     if given.git is None:
         inspection.error(path, f"trigger {given.name} has no source", "one of: git")
         return None
-    budget: Budget | None = None
+    budget: FailureBudget | None = None
     if given.failureBudget is not None:
         try:
-            budget = Budget(failures=given.failureBudget.failures, within=given.failureBudget.within)
+            budget = FailureBudget(failures=given.failureBudget.failures, within=given.failureBudget.within)
         except BudgetWrong as wrong:
             inspection.error((*path, "failureBudget"), str(wrong))
     git = given.git

@@ -59,5 +59,5 @@ def _of_file(inspection: Inspection, path: TreePath, file: Path) -> FromOutside:
     except OSError as error:
         inspection.error(path, f"{file} can't be read ({error.strerror})", "a file that holds the value")
     except ValueError:
-        inspection.error(path, f"{file} holds bytes that are no UTF-8", "text")
+        inspection.error(path, f"{file} is not UTF-8", "text")
     return Missing()

@@ -11,6 +11,9 @@ from jobyard.service.service import Served, Service
 from jobyard.triggers.git import webhooks
 from jobyard.web.app import Held
 
+READ = 64 * 1024
+"""Bytes of a delivery that is read."""
+
 
 def add_webhooks(app: FastAPI, held: Held) -> None:
     """Has the application take what forges tell."""
@@ -38,21 +41,34 @@ def _service(held: Held) -> Service:
 
 
 async def _take(service: Service, served: Served, forge: str, request: Request) -> Response:
-    body = b""
-    async for chunk in request.stream():
-        body += chunk
-        if len(body) > webhooks.BODY_LIMIT:
-            raise HTTPException(413, f"a webhook has at most {webhooks.BODY_LIMIT:,} bytes")
-    headers = {name.lower(): value for name, value in request.headers.items()}
     try:
-        delivery = webhooks.read(forge, headers, body, served.settings.source.webhook_secret)
+        delivery = await _hear(forge, request, served.settings.source.webhook_secret)
     except webhooks.Refused as refused:
         raise HTTPException(refused.status, refused.message) from None
     branch = served.source.branch()
-    told = delivery.branches if not branch else {branch: delivery.branches[branch]} if branch in delivery.branches else {}
-    for commit in told.values():
+    told = {"": ""} if delivery is None else delivery.branches
+    commits = [commit for name, commit in told.items() if delivery is None or not branch or name == branch]
+    for commit in commits:
         try:
             await service.hear(served.settings.name, commit)
         except JobyardError as error:  # a standby can't hand it on just now: the forge comes again
             raise HTTPException(503, str(error), {"Retry-After": "10"}) from None
     return PlainTextResponse("OK")
+
+
+async def _hear(forge: str, request: Request, secret: str) -> webhooks.Delivery | None:
+    """A delivery whose proof holds, which is known once its last byte is here; None where it is too long to be read: somebody who knows the
+    secret says that something was pushed. Raises Refused."""
+    headers = {name.lower(): value for name, value in request.headers.items()}
+    proof = webhooks.proof(forge, headers, secret)
+    body, is_whole = bytearray(), True
+    async for piece in request.stream():
+        proof.update(piece)
+        is_whole = is_whole and len(body) + len(piece) <= READ
+        if is_whole:
+            body += piece
+        else:
+            body.clear()
+    if not proof.holds():
+        raise webhooks.Refused(status=400, message="Invalid webhook signature")
+    return webhooks.understand(forge, headers, bytes(body)) if is_whole else None

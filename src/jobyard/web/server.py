@@ -1,20 +1,20 @@
-"""The HTTP server itself: an application on a port, with bounds on what comes."""
+"""The service's port: an application within bounds, and patience with whoever had the port before."""
 
 from __future__ import annotations
 
 import asyncio
-import socket
-from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager, contextmanager
-from typing import Any
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
 
-import uvicorn
-
+from jobyard import port as ports
 from jobyard.model.errors import WrongInput
+from jobyard.port import MIB, App, Contained
 
 TAKEN_FOR = 30.0
 """Seconds for which a port may be taken by whoever had it before."""
 TRY_EVERY = 0.5
+BODY_LIMIT = MIB
+"""Bytes of a request's body: forges send at most 25 MB, and what is longer than this is not needed."""
 
 
 class PortTaken(WrongInput):
@@ -26,51 +26,18 @@ class PortTaken(WrongInput):
     why: str
 
 
-class _Server(uvicorn.Server):
-    """uvicorn, which leaves signals to whoever runs it."""
-
-    @contextmanager
-    def capture_signals(self) -> Iterator[None]:
-        yield
-
-
-def _bind(host: str, port: int) -> socket.socket:
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    listener = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
-    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-    try:
-        listener.bind((host, port))
-        listener.listen(128)
-    except OSError:
-        listener.close()
-        raise
-    return listener
-
-
-async def _take(host: str, port: int) -> socket.socket:
+@asynccontextmanager
+async def listening(app: App, host: str, port: int) -> AsyncIterator[int]:
+    """Serves an application; yields the port. Raises PortTaken where it stays taken."""
     loop = asyncio.get_running_loop()
     until = loop.time() + TAKEN_FOR
-    while True:
-        try:
-            return _bind(host, port)
-        except OSError as error:
-            if loop.time() >= until:
-                raise PortTaken(host=host, port=port, why=error.strerror or str(error)) from None
-        await asyncio.sleep(TRY_EVERY)
-
-
-@asynccontextmanager
-async def listening(app: Any, host: str, port: int) -> AsyncIterator[int]:
-    """Serves an ASGI application; yields the port. Raises PortTaken where it stays taken."""
-    listener = await _take(host, port)
-    config = uvicorn.Config(
-        app, lifespan="off", log_config=None, access_log=False, ws="none", timeout_graceful_shutdown=2, server_header=False
-    )
-    server = _Server(config)
-    serving = asyncio.create_task(server.serve(sockets=[listener]))
-    try:
-        yield int(listener.getsockname()[1])
-    finally:
-        server.should_exit = True
-        await asyncio.gather(serving, return_exceptions=True)
-        listener.close()
+    async with AsyncExitStack() as stack:
+        while True:
+            try:
+                got = await stack.enter_async_context(ports.listening(Contained(app, BODY_LIMIT), host, port))
+                break
+            except OSError as error:
+                if loop.time() >= until:
+                    raise PortTaken(host=host, port=port, why=error.strerror or str(error)) from None
+            await asyncio.sleep(TRY_EVERY)
+        yield got
