@@ -27,6 +27,7 @@ from jobyard.engine.sweep import sweep
 from jobyard.model import names
 from jobyard.model.errors import Forbidden, NotFound
 from jobyard.model.objects import CONFIG_MAPS, JOBS, PODS, Manifest
+from jobyard.model.retention import Keeping
 from jobyard.model.run import Reason, RunRequest, State
 from jobyard.model.template import Template
 from jobyard.model.workflow import Step, Workflow
@@ -109,7 +110,7 @@ async def of_one_job(place: Place) -> None:
         await until(place.admin, JOBS, namespace, theirs.name, lambda seen: names.ENDED in seen.metadata.labels)
         if "configmaps" in place.missing:
             await _refused_without_config_maps(place, engine)
-    assert {run.uid, long.uid, theirs.uid} <= {each.uid for each in await sweep(cluster, CLOCK, namespace, timedelta(0))}
+    assert {run.uid, long.uid, theirs.uid} <= {each.uid for each in await sweep(cluster, CLOCK, namespace, Keeping(runs=timedelta(0)))}
 
 
 async def _refused_without_config_maps(place: Place, engine: ClusterEngine) -> None:
@@ -153,7 +154,7 @@ async def of_several_steps(place: Place) -> None:
         async with open_engine(place.admin, CLOCK, namespace) as other:
             theirs = await other.submit(asks(flow, "4", "cli"))
         await until(place.admin, CONFIG_MAPS, namespace, theirs.name, lambda seen: names.ENDED in seen.metadata.labels)
-    assert {run.uid, sleeping.uid, theirs.uid} <= {each.uid for each in await sweep(cluster, CLOCK, namespace, timedelta(0))}
+    assert {run.uid, sleeping.uid, theirs.uid} <= {each.uid for each in await sweep(cluster, CLOCK, namespace, Keeping(runs=timedelta(0)))}
 
 
 async def with_objects(place: Place, objects: tuple[Manifest, ...]) -> None:

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from enum import StrEnum
@@ -59,8 +59,12 @@ class Health:
 class Report:
     """One trigger's health, written by those that wrap it, read by whoever shows it."""
 
-    def __init__(self, trigger: str, clock: Clock) -> None:
+    def __init__(self, trigger: str, clock: Clock, told: Callable[[], None] = lambda: None) -> None:
+        """`told`: is called whenever the health has changed."""
         self._clock = clock
+        self._told = told
+        self.restarts = 0
+        """How often the trigger failed and was started again, ever."""
         self.health = Health(trigger=trigger, since=clock.now())
         self.changed = asyncio.Event()
 
@@ -78,6 +82,7 @@ class Report:
         )
         self.changed.set()
         self.changed = asyncio.Event()
+        self._told()
 
 
 _RESTARTS = Backoff(first=1.0, longest=60.0)
@@ -103,7 +108,7 @@ class Supervised:
         self.name = trigger.name
 
     async def run(self, engine: Engine) -> None:
-        failures = 0
+        failures, told = 0, ""
         try:
             while True:
                 begun = self._clock.now()
@@ -118,7 +123,10 @@ class Supervised:
                     log.debug("trigger %s failed", self.name, exc_info=error)
                 failures = 1 if self._clock.now() - begun >= self._restarts.steady else failures + 1
                 wait = self._restarts.backoff.draw(failures, first)
-                log.info("trigger %s failed (%s); restarting in %.1f s", self.name, why, wait)
+                if why != told:
+                    log.warning("trigger %s failed: %s. It is started again, with back-off", self.name, why)
+                told = why
+                self._report.restarts += 1
                 self._report.set(Stage.BACKING_OFF, failures=failures, error=why, until=self._clock.now() + timedelta(seconds=wait))
                 await asyncio.sleep(wait)
         finally:

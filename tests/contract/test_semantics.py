@@ -23,6 +23,7 @@ from jobyard.engine.sweep import find_expired, sweep
 from jobyard.model import names
 from jobyard.model.errors import NotEnded, NothingFailed
 from jobyard.model.objects import CONFIG_MAPS, JOBS
+from jobyard.model.retention import Keeping
 from jobyard.model.run import Reason, Run, RunRequest, State
 from jobyard.model.workflow import Workflow
 from tests.flows import read
@@ -266,11 +267,11 @@ async def test_retention_deletes_runs_with_all_that_is_theirs(
     assert await sweep(cluster, SystemClock(), namespace) == [], "their sources have not let go"
     for run in runs:
         await engine.release(run)
-    assert list(await find_expired(cluster, SystemClock(), namespace, timedelta(0), 1)) != []
+    assert list(await find_expired(cluster, SystemClock(), namespace, Keeping(runs=timedelta(0)), 1)) != []
     jobs = [await until_job(cluster, namespace, run) for run in runs]
     assert [run.uid for run in await sweep(cluster, SystemClock(), namespace)] == [runs[1].uid]
     await until_gone(cluster, JOBS, namespace, jobs[1])
-    assert [run.uid for run in await sweep(cluster, SystemClock(), namespace, timedelta(0))] == [runs[0].uid]
+    assert [run.uid for run in await sweep(cluster, SystemClock(), namespace, Keeping(runs=timedelta(0)))] == [runs[0].uid]
     await until_gone(cluster, JOBS, namespace, jobs[0])
     assert [run.uid for run in (await engine.page()).runs] == [going.uid]
     assert (await cluster.get(JOBS, namespace, "foreign")).metadata.deletion_timestamp is None

@@ -20,6 +20,9 @@ from jobyard.model.run import Reason, RunView, State, StepView
 from jobyard.service.options import TargetOptions
 
 NO_JSON = {
+    "serve": "runs until it is told to stop, and logs",
+    "triggers pause": "prints no data",
+    "triggers resume": "prints no data",
     "completion": "prints a script",
     "schema": "is JSON",
     "git init": "makes something, and prints no data",

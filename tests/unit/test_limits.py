@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -11,7 +12,7 @@ from hypothesis import strategies as st
 from jobyard.engine import limits
 from jobyard.engine.limits import Claim, Full, Place
 from jobyard.model.objects import ConfigMap, Metadata
-from jobyard.model.retention import UNRELEASED, Candidate, expired
+from jobyard.model.retention import FOR_EVER, UNRELEASED, Candidate, Keeping, expired
 from jobyard.model.workflow import Step, Workflow
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
@@ -108,11 +109,18 @@ def kept(name: str, days: float | None, *, released: bool = True, retention: tim
 
 def test_retention_takes_what_ended_long_enough_ago() -> None:
     runs = [kept("old", 8), kept("new", 6), kept("going", None), kept("short", 2, retention=DAY), kept("long", 300, retention=365 * DAY)]
-    assert expired(runs, 7 * DAY, 0, NOW) == ["short", "old"]
-    assert expired(runs, None, 0, NOW) == ["short"]
-    assert expired(runs, 7 * DAY, 2, NOW) == ["old"], "the newest are kept in any case"
+    assert expired(runs, Keeping(runs=7 * DAY), 0, NOW) == ["short", "old"]
+    assert expired(runs, FOR_EVER, 0, NOW) == ["short"]
+    assert expired(runs, Keeping(runs=7 * DAY), 2, NOW) == ["old"], "the newest are kept in any case"
+
+
+def test_what_did_not_succeed_may_be_kept_for_another_time() -> None:
+    failed = replace(kept("failed", 8), succeeded=False)
+    assert expired([failed], Keeping(runs=7 * DAY, failed=30 * DAY), 0, NOW) == [], "what did not succeed may be kept for longer"
+    assert expired([failed], Keeping(runs=9 * DAY, failed=DAY), 0, NOW) == ["failed"]
+    assert expired([failed], Keeping(runs=7 * DAY), 0, NOW) == ["failed"], "or as all"
 
 
 def test_a_run_whose_source_never_let_go_is_kept_longer() -> None:
-    assert expired([kept("a", 8, released=False)], 7 * DAY, 0, NOW) == []
-    assert expired([kept("a", 7 + UNRELEASED.days, released=False)], 7 * DAY, 0, NOW) == ["a"]
+    assert expired([kept("a", 8, released=False)], Keeping(runs=7 * DAY), 0, NOW) == []
+    assert expired([kept("a", 7 + UNRELEASED.days, released=False)], Keeping(runs=7 * DAY), 0, NOW) == ["a"]

@@ -17,7 +17,7 @@ from jobyard.engine.sweep import delete_stopped, find_expired, sweep
 from jobyard.model import names
 from jobyard.model.errors import Conflict, Forbidden, JobyardError, NoAnswer, Unavailable, WatchExpired
 from jobyard.model.objects import ConfigMap, Job, JobStatus, Kind, Other, OwnerReference
-from jobyard.model.retention import UNRELEASED
+from jobyard.model.retention import UNRELEASED, Keeping
 from jobyard.model.run import State
 from tests.unit.samples import COMPLETE, NOW, changed, job_record, map_record, request, stopped
 
@@ -86,7 +86,7 @@ def unreleased(uid: str, trigger: str) -> ConfigMap:
 
 async def swept(server: Server, *, after: timedelta = DAY, keep: int = 0, cared_for: Collection[str] | None = ()) -> list[str]:
     """The uids of the runs that go when retention is a day."""
-    found = await sweep(cast(Cluster, server), FixedClock(NOW + after), "n", DAY, keep, cared_for)
+    found = await sweep(cast(Cluster, server), FixedClock(NOW + after), "n", Keeping(runs=DAY), keep, cared_for)
     return [run.uid for run in found]
 
 
@@ -151,7 +151,7 @@ async def test_a_source_s_unreleased_run_is_kept_as_long_as_its_source_is_there(
 async def test_who_does_not_know_the_sources_leaves_all_their_unreleased_runs() -> None:
     server = Server(unreleased("orders", "orders"), unreleased("cli", "cli"), unreleased("page", "page"), released("over"))
     clock = FixedClock(NOW + 400 * DAY)
-    found = await find_expired(cast(Cluster, server), clock, "n", DAY, 0, None)
+    found = await find_expired(cast(Cluster, server), clock, "n", Keeping(runs=DAY), 0, None)
     assert [run.uid for run in found] == ["page", "over", "cli"]
     assert await swept(server, after=400 * DAY, cared_for=None) == ["page", "over", "cli"]
     assert server.left() == ["orders"]

@@ -107,6 +107,7 @@ class Yard:
             gives_up=None,
             pods_heard=clock.now,
             unreachable=str,
+            looked=lambda _: None,
             told=lambda _: None,
             ended=lambda _: None,
         )

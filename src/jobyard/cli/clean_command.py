@@ -57,15 +57,16 @@ async def _clean(options: TargetOptions, age: object, keep: int, unreleased: boo
 
     from jobyard.engine.clock import SystemClock
     from jobyard.engine.sweep import find_expired, sweep
+    from jobyard.model.retention import Keeping
     from jobyard.service.target import open_target
 
     default = age if isinstance(age, timedelta) else None
     cared_for = () if unreleased else None
     async with open_target(options) as target:
         if dry_run:
-            going = await find_expired(target.cluster, SystemClock(), target.namespace, default, keep, cared_for)
+            going = await find_expired(target.cluster, SystemClock(), target.namespace, Keeping(runs=default), keep, cared_for)
         else:
-            going = await sweep(target.cluster, SystemClock(), target.namespace, default, keep, cared_for)
+            going = await sweep(target.cluster, SystemClock(), target.namespace, Keeping(runs=default), keep, cared_for)
         if not going:
             await target.require_namespace()
         return [run.name for run in going], target.namespace

@@ -26,6 +26,7 @@ from jobyard.cli.manifests_command import manifests
 from jobyard.cli.rerun_command import rerun
 from jobyard.cli.run_command import run
 from jobyard.cli.runs_command import runs
+from jobyard.cli.serve_command import serve, triggers
 from jobyard.cli.show_command import show, why
 from jobyard.model.errors import InvalidFiles, JobyardError, innermost
 
@@ -36,8 +37,8 @@ BROKEN_PIPE = 141
 click.rich_click.TEXT_MARKUP = None
 click.rich_click.COMMAND_GROUPS = {
     "jobyard": [
-        {"name": "Run", "commands": ["run", "rerun", "git", "check", "graph"]},
-        {"name": "Look", "commands": ["runs", "show", "logs", "why", "cancel", "clean"]},
+        {"name": "Run", "commands": ["run", "rerun", "git", "serve", "check", "graph"]},
+        {"name": "Look", "commands": ["runs", "show", "logs", "why", "cancel", "triggers", "clean"]},
         {"name": "Set up", "commands": ["limits", "local", "manifests", "schema", "compat", "completion"]},
     ],
     "jobyard git": [
@@ -86,6 +87,8 @@ for command in (
     run,
     rerun,
     git_group,
+    serve,
+    triggers,
     compat,
     check,
     graph,

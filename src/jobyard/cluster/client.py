@@ -23,6 +23,7 @@ from jobyard.cluster import errors
 from jobyard.cluster.answers import Listing, Named, Page, Reader, Resources, Review, Shape, Unreadable, decode
 from jobyard.cluster.kubeconfig import Connection, load_client_certificate
 from jobyard.cluster.pace import Pace
+from jobyard.cluster.tally import Tally
 from jobyard.cluster.transport import Broken, Pools, lines, open_pools
 from jobyard.cluster.watch import watch
 from jobyard.contracts import Change
@@ -52,6 +53,7 @@ class HttpCluster:
     def __init__(self, connection: Connection, pools: Pools) -> None:
         self.connection = connection
         self._pools = pools
+        self.tally = Tally()
         self._pace = Pace(time.monotonic)
         self._reader = Reader()
         # A path before the API's own may be a secret (the local cluster's is): messages name the host alone.
@@ -169,8 +171,17 @@ class HttpCluster:
             "timeoutSeconds": str(seconds),
             **_selectors(labels, fields),
         }
+        streams = self.tally.of(kind.plural, namespace)
+
+        async def heard(lines: AsyncIterator[str]) -> AsyncIterator[str]:
+            async for line in lines:
+                streams.heard = time.monotonic()
+                yield line
+
         async with self._stream(self._path(kind, namespace), f"watch {kind.plural}", params) as lines:
-            yield lines
+            streams.opened += 1
+            streams.heard = time.monotonic()
+            yield heard(lines)
 
     async def logs(
         self,
@@ -274,9 +285,11 @@ class HttpCluster:
         url = self._url(path, params)
         for last in (False, True):
             headers = await self._headers(media, accept)
+            asked = time.monotonic()
             try:
                 async with nullcontext() if urgent else self._pace.turn():
                     begun = time.monotonic()
+                    self.tally.held_back += begun - asked
                     log.debug("%s %s %s", method, path, params or "")
                     with external.call(f"kubernetes: {action}"):
                         answer = await pool.call(method, url, headers, body)
@@ -284,7 +297,9 @@ class HttpCluster:
                     if not urgent:
                         self._pace.note(time.monotonic() - begun, refused=slow_down, retry_after=errors.seconds(answer.retry_after))
             except Broken as error:
+                self.tally.calls[method, 0] += 1
                 raise self._unavailable(error) from error
+            self.tally.calls[method, answer.status] += 1
             log.info("%s: %d in %.0f ms", action, answer.status, (time.monotonic() - begun) * 1000)
             if answer.status == 401 and not last:
                 self.connection.credentials.expire(headers.get("Authorization"))  # it may have been renewed: ask once more

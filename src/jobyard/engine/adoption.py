@@ -13,7 +13,9 @@ from jobyard.model import names
 class Adoption:
     """One namespace's part of it."""
 
-    def __init__(self, sight: Sight, elsewhere: Elsewhere, drivers: Drivers, tidying: Tidying) -> None:
+    def __init__(self, sight: Sight, elsewhere: Elsewhere, drivers: Drivers, tidying: Tidying, service: str = "") -> None:
+        """`service`: whose engine this is. What bears another's name is left to that."""
+        self._service = service
         self._sight = sight
         self._elsewhere = elsewhere
         self._drivers = drivers
@@ -34,5 +36,7 @@ class Adoption:
 
     def consider(self, seen: RunSight) -> None:
         """Adopts a run, unless it is held: such a run is begun or abandoned by its trigger alone."""
-        if self.is_on and not seen.is_gone and names.HELD not in seen.record.metadata.annotations:
+        metadata = seen.record.metadata
+        is_ours = not self._service or metadata.labels.get(names.SERVICE, self._service) == self._service
+        if self.is_on and is_ours and not seen.is_gone and names.HELD not in metadata.annotations:
             self._drivers.drive(seen)

@@ -73,6 +73,8 @@ class Tools:
     """When a pod was last told of."""
     unreachable: Callable[[], str]
     """Why the cluster can't be asked just now; '' while it can."""
+    looked: Callable[[float], None]
+    """Is called with the seconds that a look took."""
     told: Callable[[Run], None]
     """Is called whenever the run's view may have changed."""
     ended: Callable[[Driver], None]
@@ -221,7 +223,9 @@ class Driver:
                 await self._ask_for(name)
                 self._lost.add(name)
             decision = self._decide(workflow, waiting, now)
-        self._rested = loop.time() + REST * (loop.time() - begun)
+        took = loop.time() - begun
+        tools.looked(took)
+        self._rested = loop.time() + REST * took
         if waiting:
             again = now + PODS_LATE
             decision = replace(decision, wake_at=min(decision.wake_at or again, again))

@@ -45,6 +45,9 @@ class Drivers:
                 self._tools.sight.drop(driver.seen)
                 self._tools.limiter.settle()
 
+    def __len__(self) -> int:
+        return len(self._drivers)
+
     def note_reach(self) -> None:
         """The cluster was lost from sight, or is back."""
         for driver in list(self._drivers.values()):

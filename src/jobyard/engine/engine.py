@@ -9,7 +9,7 @@ from datetime import datetime
 
 from jobyard.contracts import Clock, Cluster, Page
 from jobyard.engine import face
-from jobyard.engine.namespace import COMMAND, Namespace, Options, open_namespace
+from jobyard.engine.namespace import COMMAND, Load, Namespace, Options, open_namespace
 from jobyard.engine.signals import Signal
 from jobyard.model import names
 from jobyard.model.errors import NotANamespace, TooManyNamespaces, innermost
@@ -76,6 +76,18 @@ class ClusterEngine:
     def _parts(self) -> list[Namespace]:
         """The namespaces that are open: one that can't be opened just now keeps nobody waiting."""
         return [opened.result() for opened in self._opened.values() if opened.done() and opened.exception() is None]
+
+    def out_of_sight(self) -> dict[str, str]:
+        """The open namespaces that can't be seen just now, and why."""
+        return {part.name: part.unreachable for part in self._parts() if part.unreachable}
+
+    def open_runs(self) -> list[Run]:
+        """The runs of all open namespaces that were not released."""
+        return [run for part in self._parts() for run in part.open_runs()]
+
+    def load(self) -> dict[str, Load]:
+        """How much there is to do, by namespace."""
+        return {part.name: part.load() for part in self._parts()}
 
     # --- for triggers ---
 

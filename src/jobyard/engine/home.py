@@ -84,6 +84,7 @@ def record_labels(request: RunRequest, run: str) -> dict[str, str]:
         names.TRIGGER: names.label_value(request.trigger),
         names.PREFIX: request.prefix,
         names.OPEN: "true",
+        **({names.SERVICE: request.service} if request.service else {}),
     }
 
 

@@ -20,6 +20,10 @@ class Lines:
         self._called: defaultdict[str, set[str]] = defaultdict(set)
         """Who was offered a place, and has not looked yet."""
 
+    def __len__(self) -> int:
+        """How many wait, in all lines."""
+        return sum(map(len, self._waiting.values()))
+
     def has(self, scope: str) -> bool:
         """Whether somebody waits for a place of this scope."""
         return bool(self._waiting.get(scope))

@@ -32,6 +32,7 @@ from jobyard.model import names
 from jobyard.model.errors import Conflict, Forbidden, NoSuchRun, NotEnded, NotFound, Unauthorized, Unavailable
 from jobyard.model.objects import CONFIG_MAPS, JOBS, ConfigMap, Event, Job, Kind, Pod
 from jobyard.model.parameters import resolve
+from jobyard.model.retention import Keeping
 from jobyard.model.run import Outcome, Run, RunRequest, RunView, StepView
 from jobyard.patience import PATIENCE, patiently
 
@@ -50,12 +51,30 @@ class Options:
     """How long credentials or rights may be missing before who waits is told; None for ever, as a service wants it."""
     retention: timedelta | None = None
     """How long after their end runs are kept whose workflow does not say; None for ever."""
+    retention_failed: timedelta | None = None
+    """The same for runs that did not succeed; None: as for all."""
     triggers: Collection[str] = ()
-    """The triggers that look after their own runs; of others, retention takes what was never released."""
+    """The triggers that look after their own runs, as they are at any moment; of others, retention takes what was never released."""
+    service: str = ""
+    """Whose runs these are: what is submitted here bears the name, and what bears another is not adopted. '' for nobody's."""
     namespaces: int = 100
     """How many may be open at once: each has four watches, and whoever may name one could name any number."""
     told: Callable[[Run], None] = lambda _: None
     """Is called with each run that is driven here whenever its view may have changed."""
+    ended: Callable[[Run, Outcome], None] = lambda _run, _outcome: None
+    """Is called once with each run that ends while it is driven here."""
+    looked: Callable[[float], None] = lambda _: None
+    """Is called with the seconds that each look at a run took."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Load:
+    """How much a namespace's part of an engine has to do."""
+
+    driven: int
+    """Runs that have a driver here."""
+    waiting: int
+    """Submits that wait for room in limits."""
 
 
 COMMAND = Options(gives_up=timedelta(minutes=1))
@@ -88,6 +107,7 @@ class Namespace:
             pods_heard=lambda: self._watches.pods_heard,
             unreachable=lambda: self._watches.unreachable,
             told=options.told,
+            looked=options.looked,
             ended=self._ended,
         )
         self._drivers = Drivers(tools, self._spawn)
@@ -99,16 +119,25 @@ class Namespace:
             self._drivers,
             self.limiter,
             self.release,
-            retention=options.retention,
+            Keeping(runs=options.retention, failed=options.retention_failed),
             triggers=options.triggers,
         )
-        self.adoption = Adoption(self.sight, self.ledger.elsewhere, self._drivers, self._tidying)
+        self.adoption = Adoption(self.sight, self.ledger.elsewhere, self._drivers, self._tidying, options.service)
+
+    @property
+    def name(self) -> str:
+        return self._name
+
+    @property
+    def unreachable(self) -> str:
+        """Why the cluster can't be asked just now; '' while it can."""
+        return self._watches.unreachable
 
     # --- submit ---
 
     async def submit(self, request: RunRequest) -> Run:
         values = resolve(request.workflow.parameters, request.inputs)
-        request = replace(request, workflow=replace(request.workflow, values=values))
+        request = replace(request, workflow=replace(request.workflow, values=values), service=self._options.service)
         known = self.sight.runs.get(request.run_id)
         if known is not None and not known.is_gone and home.same_request(known.record, request) and not _is_incomplete(known):
             record, existed = known.record, True
@@ -253,8 +282,18 @@ class Namespace:
 
     def _ended(self, driver: Driver) -> None:
         """A run has ended. One that has no source to wait for is released by who drives every run."""
+        if not driver.outcome.exception():
+            self._options.ended(driver.run, driver.outcome.result())
         if self.adoption.is_on and driver.run.trigger in names.FACES:
             self._spawn(self._tidying.release(driver.run), f"release {driver.run.name}")
+
+    def load(self) -> Load:
+        """How much there is to do just now."""
+        return Load(driven=len(self._drivers), waiting=len(self.limiter.lines))
+
+    def open_runs(self) -> list[Run]:
+        """The runs that were not released, whoever began them."""
+        return [run.run(self._name) for run in self.sight.runs.values() if not run.is_gone]
 
     # --- what the watches tell ---
 

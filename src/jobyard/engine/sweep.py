@@ -8,7 +8,6 @@ import logging
 from collections import defaultdict
 from collections.abc import AsyncIterator, Collection, Iterable
 from dataclasses import dataclass
-from datetime import timedelta
 from typing import Any
 
 from jobyard.contracts import Clock, Cluster
@@ -17,8 +16,8 @@ from jobyard.engine.pages import pages
 from jobyard.model import names
 from jobyard.model.errors import Conflict, Forbidden, JobyardError, Rejected, Unavailable, WatchExpired, number
 from jobyard.model.objects import CONFIG_MAPS, JOBS, Job, Kind, Other
-from jobyard.model.retention import Candidate, expired
-from jobyard.model.run import Run
+from jobyard.model.retention import FOR_EVER, Candidate, Keeping, expired
+from jobyard.model.run import Run, State
 from jobyard.model.written import moment
 
 TRIES = 5
@@ -28,11 +27,11 @@ log = logging.getLogger("jobyard.engine")
 
 
 async def find_expired(
-    cluster: Cluster, clock: Clock, namespace: str, default: timedelta | None, keep: int, cared_for: Collection[str] | None = ()
+    cluster: Cluster, clock: Clock, namespace: str, keeping: Keeping, keep: int, cared_for: Collection[str] | None = ()
 ) -> list[Run]:
     """The runs that may go, the newest first. `cared_for`: labels of triggers that look after their own unreleased runs; None: of whom that
     is not known, so that of no source an unreleased run may go."""
-    return _newest_first([each.run async for each in _going(cluster, clock, namespace, default, keep, cared_for)])
+    return _newest_first([each.run async for each in _going(cluster, clock, namespace, keeping, keep, cared_for)])
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -44,7 +43,7 @@ class _Going:
 
 
 async def _going(
-    cluster: Cluster, clock: Clock, namespace: str, default: timedelta | None, keep: int, cared_for: Collection[str] | None
+    cluster: Cluster, clock: Clock, namespace: str, keeping: Keeping, keep: int, cared_for: Collection[str] | None
 ) -> AsyncIterator[_Going]:
     """Each run that may go, once: as its page comes; where the newest are to be kept, when all are known."""
     candidates: dict[str, Candidate] = {}
@@ -59,15 +58,16 @@ async def _going(
             created=run.created,
             finished=(run.finished or run.created) if run.state.is_end else None,
             released=run.released or trigger in names.FACES,  # a person has nothing to let go of: only their command was gone too soon
+            succeeded=run.state is State.SUCCEEDED,
             retention=home.retention(seen),
         )
         going = _Going(run=run, kind=kind)
         if keep:
             candidates[run.uid], runs[run.uid] = candidate, going
-        elif run.uid not in told and expired([candidate], default, 0, clock.now()):
+        elif run.uid not in told and expired([candidate], keeping, 0, clock.now()):
             told.add(run.uid)
             yield going
-    for uid in expired(candidates.values(), default, keep, clock.now()):
+    for uid in expired(candidates.values(), keeping, keep, clock.now()):
         yield runs[uid]
 
 
@@ -83,7 +83,7 @@ async def sweep(
     cluster: Cluster,
     clock: Clock,
     namespace: str,
-    default: timedelta | None = None,
+    keeping: Keeping = FOR_EVER,
     keep: int = 0,
     cared_for: Collection[str] | None = (),
 ) -> list[Run]:
@@ -91,7 +91,7 @@ async def sweep(
     to repeat, and to be cut short: a run goes as a whole, by its owner references. Raises what a list is answered."""
     gone: list[Run] = []
     kept: defaultdict[tuple[str, type[JobyardError]], list[str]] = defaultdict(list)
-    async for each in _going(cluster, clock, namespace, default, keep, cared_for):
+    async for each in _going(cluster, clock, namespace, keeping, keep, cared_for):
         try:
             await _delete(cluster, each.kind, namespace, each.run.name, each.run.uid)
         except (Rejected, Unavailable) as error:

@@ -13,6 +13,7 @@ from jobyard.engine.limiter import Limiter
 from jobyard.engine.sight import Sight
 from jobyard.engine.sweep import delete_stopped, sweep
 from jobyard.model import names
+from jobyard.model.retention import Keeping
 from jobyard.model.run import Run
 from jobyard.model.written import moment
 
@@ -36,10 +37,10 @@ class Tidying:
         drivers: Drivers,
         limiter: Limiter,
         release: Callable[[Run], Awaitable[None]],
-        retention: timedelta | None,
+        keeping: Keeping,
         triggers: Collection[str],
     ) -> None:
-        """`retention`, `triggers`: as in `Options`."""
+        """`triggers`: as in `Options`."""
         self._cluster = cluster
         self._clock = clock
         self._namespace = namespace
@@ -47,8 +48,8 @@ class Tidying:
         self._drivers = drivers
         self._limiter = limiter
         self._release = release
-        self._retention = retention
-        self._cared_for = {names.label_value(trigger) for trigger in triggers}
+        self._keeping = keeping
+        self._triggers = triggers
 
     async def run(self) -> None:
         """Goes on until cancelled."""
@@ -57,7 +58,8 @@ class Tidying:
             await self._try("released", self._release_kept())
             await self._try("deleted", delete_stopped(self._cluster, self._clock, self._namespace))
             if count % SWEEP_EVERY == 0:
-                await self._try("swept", sweep(self._cluster, self._clock, self._namespace, self._retention, cared_for=self._cared_for))
+                cared_for = {names.label_value(trigger) for trigger in self._triggers}
+                await self._try("swept", sweep(self._cluster, self._clock, self._namespace, self._keeping, cared_for=cared_for))
                 await self._try("forgotten", self._limiter.delete_idle())
             count += 1
             await asyncio.sleep(EVERY.total_seconds())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any, get_args
 
 from pydantic import BaseModel, ValidationError
@@ -11,15 +12,28 @@ from jobyard.model.finding import did_you_mean
 from jobyard.model.template import Path as TreePath
 from jobyard.schema import spell
 
+_WORDS = (
+    ("a valid integer", "a whole number"),
+    ("a valid ", "a "),
+    ("dictionary", "mapping"),
+    ("greater than or equal to", "at least"),
+    ("less than or equal to", "at most"),
+    ("Input", "it"),
+)
+"""What pydantic says, and how we say it."""
 
-def explain(inspection: Inspection, error: ValidationError, model: type[BaseModel], whole: str) -> None:
-    """Each of pydantic's findings, at its place and in our words. `whole`: what the document as a whole is called."""
+
+def explain(
+    inspection: Inspection, error: ValidationError, model: type[BaseModel], whole: str, was_told: Callable[[object], bool] = lambda _: False
+) -> None:
+    """Each of pydantic's findings, at its place and in our words. `whole`: what the document as a whole is called. `was_told`: says of a
+    value that its mistake was told already."""
     said: set[tuple[TreePath, str]] = set()
     for each in error.errors():
         path: TreePath = tuple(part for part in each["loc"] if not _is_union_tag(part))
         name = str(path[-1]) if path else "the file"
         found = each.get("input")
-        if (path, each["type"]) in said:
+        if (path, each["type"]) in said or was_told(found):
             continue
         said.add((path, each["type"]))
         match each["type"]:
@@ -41,13 +55,9 @@ def explain(inspection: Inspection, error: ValidationError, model: type[BaseMode
             case "value_error":
                 inspection.error(path, f"{word(found)} as {spell(path)}", str(each["msg"]).split(" is not ")[-1])
             case _:
-                expected = (
-                    str(each["msg"])
-                    .removeprefix("Input should be ")
-                    .replace("a valid ", "a ")
-                    .replace("dictionary", "mapping")
-                    .replace("Input", "it")
-                )
+                expected = str(each["msg"]).removeprefix("Input should be ")
+                for theirs, ours in _WORDS:
+                    expected = expected.replace(theirs, ours)
                 inspection.error(path, f"{word(found)} as {spell(path) or whole}", expected)
 
 

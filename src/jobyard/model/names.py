@@ -25,6 +25,8 @@ TRIGGER = "jobyard.dev/trigger"
 
 # --- on a run's record, whichever home it has: a ConfigMap, or the run's only Job ---
 
+SERVICE = "jobyard.dev/service"
+"""Label on a run's record: the service that began it."""
 OPEN = "jobyard.dev/open"
 """Label until the run is released: so that what is still to be cared for is one selector away."""
 STATE = "jobyard.dev/state"

@@ -133,6 +133,8 @@ class RunRequest:
     waits: bool = True
     """While a limit or a quota has no room, or a Job is refused: submit waits, or raises, and the source keeps what it has. Without, the run
     is there in any case, and can be seen to wait or to have failed."""
+    service: str = ""
+    """The service that asks; put in by its engine."""
     held: bool = False
     """Nothing of the run starts until `begin`: for a source that must let go first, and may fail to."""
     accepted: bool = False

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from jobyard.contracts import Engine
 from jobyard.engine.clock import SystemClock
 from jobyard.engine.engine import ClusterEngine, open_engine
 from jobyard.engine.namespace import Options
@@ -15,6 +17,7 @@ from jobyard.model.errors import Unauthorized, Unavailable
 from jobyard.model.run import Run
 from jobyard.service.obstacles import Obstacles
 from jobyard.service.options import GitOptions, ServeOptions, TargetOptions
+from jobyard.service.settings import TriggerSettings
 from jobyard.service.target import open_target
 from jobyard.triggers.git.clone import Clone, open_here, open_url
 from jobyard.triggers.git.moves import Move
@@ -63,6 +66,43 @@ async def open_trigger(
         for name in settings.policy.namespaces or ():
             await engine.of(name)
         yield GitTrigger(found.repository, settings, found.url, say, warn), engine
+
+
+class GitSource:
+    """A repository that a service serves: opened whenever its trigger starts, so that one that is away is tried again."""
+
+    def __init__(
+        self, settings: TriggerSettings, namespace: str, namespaces: Sequence[str], say: Callable[[Move], None], tell: Callable[[str], None]
+    ) -> None:
+        """`say`, `tell`: as in GitTrigger. `namespaces`: those that its files may name beside `namespace`, where its own settings do not say."""
+        self.name = settings.name
+        self._source = settings.source
+        self._namespace = namespace
+        self._namespaces = tuple(namespaces)
+        self._say = say
+        self._tell = tell
+        self._trigger: GitTrigger | None = None
+
+    @property
+    def branch(self) -> str:
+        """The branch that is served; '' while it is not known."""
+        return self._trigger.repository.source.branch if self._trigger else self._source.git.branch or ""
+
+    def wake(self, commit: str) -> None:
+        """Somebody pushed, perhaps we."""
+        if self._trigger is not None and not (commit and commit == self._trigger.pushed):
+            self._trigger.wanted.set()
+
+    async def run(self, engine: Engine) -> None:
+        source = self._source
+        found = await open_repository(source.git)
+        serve = replace(source.serve, namespaces=source.serve.namespaces or self._namespaces)
+        settings = _settings(source.git, serve, self._namespace, poll=source.poll, drop_duplicates=source.drop_duplicates)
+        self._trigger = GitTrigger(found.repository, settings, found.url, self._say, self._tell, self.name)
+        try:
+            await self._trigger.run(engine)
+        finally:
+            self._trigger = None
 
 
 def _settings(options: GitOptions, serve: ServeOptions, namespace: str, **more: Any) -> Settings:

@@ -77,9 +77,10 @@ class GitTrigger:
         url: str,
         say: Callable[[Move], None] = lambda _: None,
         tell: Callable[[str], None] = lambda _: None,
+        name: str = "",
     ) -> None:
         """`url`: names the repository in keys; without passwords. `say`: is told of each transition once it is pushed; `tell`, in words, what
-        goes wrong with one file while the others go on."""
+        goes wrong with one file while the others go on. `name`: the trigger's; '' for one that is made from address and branch."""
         self.repository = repository
         self.settings = settings
         self.url = url
@@ -92,7 +93,9 @@ class GitTrigger:
         self.seen = Pass()
         """What the last look came to, while somebody goes on looking."""
         branch = repository.source.branch
-        self.name = f"git-{names.slug(url.rstrip('/').rsplit('/', 1)[-1].removesuffix('.git'), 30)}-{names.digest('git', url, branch)}"
+        self.name = (
+            name or f"git-{names.slug(url.rstrip('/').rsplit('/', 1)[-1].removesuffix('.git'), 30)}-{names.digest('git', url, branch)}"
+        )
 
     async def run(self, engine: Engine) -> None:
         """Raises Unavailable where nothing goes on, GitFailed."""

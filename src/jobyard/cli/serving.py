@@ -1,0 +1,178 @@
+"""The process of `jobyard serve`: signals, the settings file as it changes, the port, and the service that they are about."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import os
+import signal
+import socket
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import rich_click as click
+
+from jobyard.engine.clock import SystemClock
+from jobyard.engine.signals import Signal
+from jobyard.service.git import GitSource
+from jobyard.service.log import begin_logging
+from jobyard.service.metrics import Metrics
+from jobyard.service.obstacles import Obstacles
+from jobyard.service.options import TargetOptions
+from jobyard.service.service import Service, Source, is_same_service, open_service
+from jobyard.service.settings import Settings, TriggerSettings, read_settings, require
+from jobyard.service.target import open_target
+from jobyard.triggers.git import moves
+from jobyard.triggers.git.moves import Move
+from jobyard.web.app import Held, make_app
+from jobyard.web.hooks import add_webhooks
+from jobyard.web.server import listening
+
+log = logging.getLogger("jobyard.service")
+
+LOOK_EVERY = 2.0
+"""Seconds between two looks at the settings file: a mounted ConfigMap swaps a link, which no event of the file itself tells."""
+LEAVE_WITHIN = 9.0
+"""Seconds after which a service that was told to stop stops, whatever still hangs: its runs are safe in the cluster."""
+
+
+@dataclass(eq=False)
+class Told:
+    """What the process was told by signals."""
+
+    stop: bool = False
+    read_again: bool = False
+    news: Signal = field(default_factory=Signal)
+
+    def ask_to_stop(self) -> None:
+        """SIGTERM or SIGINT. The second is the end."""
+        if self.stop:
+            os._exit(130)
+        self.stop = True
+        self.news.set()
+
+    def ask_to_read_again(self) -> None:
+        self.read_again = True
+        self.news.set()
+
+
+async def serve_until_told(file: Path, options: TargetOptions) -> None:
+    """Serves until SIGTERM or SIGINT. Raises InvalidFiles, NoCluster, InvalidKubeconfig, PortTaken: what no waiting mends."""
+    settings, warnings = require(file, os.environ)
+    begin_logging(settings.log_level, settings.log_format)
+    for finding in warnings:
+        log.warning("%s", finding)
+    told, held, metrics = Told(), Held(), Metrics()
+    metrics.service = lambda: held.service
+    me = f"{socket.gethostname()}-{uuid.uuid4().hex[:6]}"
+    app = make_app(held, metrics.registry)
+    add_webhooks(app, held)
+    with _signals(told):
+        following: Settings | None = settings
+        while following is not None:
+            settings = following
+            async with listening(app, settings.host, settings.port) as port:
+                following = await _serve(file, settings, options, told, held, metrics, me, port)
+
+
+async def _serve(
+    file: Path, settings: Settings, options: TargetOptions, told: Told, held: Held, metrics: Metrics, me: str, port: int
+) -> Settings | None:
+    """One service, until it is to stop (None) or to be another (its settings)."""
+    if options.local:
+        await asyncio.to_thread(_start_local_cluster)
+    async with open_target(options, wanted=settings.namespace) as target:
+        namespace = options.namespace or settings.namespace or target.namespace
+
+        def build(trigger: TriggerSettings, where: str) -> Source:
+            source = GitSource(trigger, where, settings.namespaces, _say, log.warning)
+            return Source(trigger=source, wake=source.wake, branch=lambda: source.branch)
+
+        obstacles = Obstacles(lambda run: run.origin.get("file", run.name).rpartition("/")[2], log.warning, target)
+        async with open_service(target.cluster, SystemClock(), namespace, settings, me, build, metrics, obstacles) as service:
+            held.service = service
+            click.echo(
+                f"Serving {_named(settings)} in namespace {namespace}; health, metrics and webhooks at {settings.host}:{port}.", err=True
+            )
+            try:
+                return await _until_other(file, service, told)
+            finally:
+                held.service = None
+                if told.stop:
+                    log.info("told to stop: nothing new is taken, the runs go on in the cluster")
+                    asyncio.get_running_loop().call_later(LEAVE_WITHIN, os._exit, 0)
+
+
+async def _until_other(file: Path, service: Service, told: Told) -> Settings | None:
+    """Takes what changes in the settings; returns when the service has to be another, or to stop."""
+    seen = _stamp(file)
+    while not told.stop:
+        stamp, asked = _stamp(file), told.read_again
+        if asked or stamp != seen:
+            seen, told.read_again = stamp, False
+            settings = _read_again(file, service)
+            if settings is not None and not is_same_service(service.settings, settings):
+                log.info("the settings in %s are about the service itself now: it starts again", file)
+                return settings
+            if settings is not None:
+                touched = service.apply(settings)
+                what = f"started again: {', '.join(touched)}" if touched else "every trigger is as before"
+                log.info("the settings in %s were read again; %s", file, what)
+        await told.news.wait(LOOK_EVERY)
+    return None
+
+
+def _read_again(file: Path, service: Service) -> Settings | None:
+    """The settings as they are now; None where they have mistakes: nothing is changed then, and that is told."""
+    settings, findings = read_settings(file, os.environ)
+    for finding in findings:
+        log.warning("%s", finding)
+    service.mistakes = "; ".join(str(finding) for finding in findings if finding.is_error)
+    if settings is None:
+        log.error("the settings in %s have mistakes: nothing was changed", file)
+        return None
+    begin_logging(settings.log_level, settings.log_format)
+    return settings
+
+
+def _named(settings: Settings) -> str:
+    names = [each.name for each in settings.triggers]
+    return f"{'trigger' if len(names) == 1 else 'triggers'} {', '.join(names)}" if names else "no trigger"
+
+
+def _start_local_cluster() -> None:
+    """Has the local cluster run, and stay: a service's runs outlive it."""
+    from jobyard.local import daemon
+
+    folder = daemon.data_folder()
+    if daemon.running_pid(folder) is None:
+        daemon.start(folder)
+
+
+def _stamp(file: Path) -> tuple[int, int, int] | None:
+    with contextlib.suppress(OSError):
+        found = file.stat()
+        return (found.st_ino, found.st_mtime_ns, found.st_size)
+    return None
+
+
+def _say(move: Move) -> None:
+    log.info("%s", moves.words(move))
+
+
+@contextmanager
+def _signals(told: Told) -> Iterator[None]:
+    """SIGTERM and SIGINT ask for the end, SIGHUP has the settings read again."""
+    loop = asyncio.get_running_loop()
+    asked = {signal.SIGTERM: told.ask_to_stop, signal.SIGINT: told.ask_to_stop, signal.SIGHUP: told.ask_to_read_again}
+    for number, ask in asked.items():
+        loop.add_signal_handler(number, ask)
+    try:
+        yield
+    finally:
+        for number in asked:
+            loop.remove_signal_handler(number)

@@ -1,0 +1,176 @@
+"""What a service's settings file may say: the one place for its keys, their types and their meaning. `jobyard schema service` prints it for editors."""
+
+from __future__ import annotations
+
+import re
+from datetime import timedelta
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, WithJsonSchema
+
+from jobyard.files.workflow_schema import Duration, Name
+from jobyard.service.options import IDENTITY
+from jobyard.service.sources import FromOutside
+
+ADDRESS = re.compile(r"(?:\[[0-9A-Fa-f:.]+\]|[^\[\]:\s]*):(?P<port>[0-9]{1,5})")
+
+
+class _Part(BaseModel):
+    model_config = ConfigDict(extra="forbid", strict=True)
+
+
+def _number(value: object) -> object:
+    """A number may come from the environment, where everything is text."""
+    return int(value) if isinstance(value, FromOutside) and value.isascii() and value.isdigit() and len(value) < 10 else value
+
+
+def _text(value: object) -> object:
+    return str(value) if isinstance(value, FromOutside) else value
+
+
+def _address(value: object) -> object:
+    found = ADDRESS.fullmatch(value) if isinstance(value, str) else None
+    if found is None or int(found["port"]) > 65535:
+        raise ValueError(f"{value!r} is not HOST:PORT, for instance 0.0.0.0:8080")
+    return str(value)
+
+
+def _author(value: object) -> object:
+    if not isinstance(value, str) or not re.fullmatch(r"[^<>\n]*[^<>\s][^<>\n]*<[^<>\s]+>", value):
+        raise ValueError(f"{value!r} is not NAME <MAIL>, for instance Jobyard <jobyard@example.org>")
+    return str(value)
+
+
+Text = Annotated[str, BeforeValidator(_text)]
+Whole = Annotated[int, BeforeValidator(_number)]
+Secret = Annotated[str, BeforeValidator(_text), WithJsonSchema({"type": "string", "description": "A secret: {env: NAME} or {file: PATH}."})]
+"""A value that nothing may show."""
+Any_ = Literal["*"]
+
+
+class Git(_Part):
+    """A branch of a repository whose queued files are run."""
+
+    repository: Annotated[Text, Field(min_length=1, description="Its address, in any form that `git clone` accepts.")]
+    branch: Annotated[Text | None, Field(description="The branch; left out, the repository's default.")] = None
+    folder: Annotated[
+        Text | None, Field(description="The folder that holds queued/ and the others; left out, found at the top or under jobs/.")
+    ] = None
+    webhookSecret: Annotated[  # noqa: N815 - the file's own key
+        Secret | None, Field(description="What forges sign their webhooks with; without, none are taken.")
+    ] = None
+    poll: Annotated[Duration, Field(description="How often to look though no webhook came.")] = timedelta(seconds=60)
+    author: Annotated[
+        str, BeforeValidator(_author), WithJsonSchema({"type": "string"}), Field(description="Who commits: NAME <MAIL>.")
+    ] = IDENTITY
+    namespaces: Annotated[list[Name] | Any_, Field(description="Namespaces that files may name beside the service's; * for any.")] = []
+    kinds: Annotated[list[str] | Any_, Field(description="Kinds that files may hold beside Job, ConfigMap and Secret; * for any.")] = []
+    pods: Annotated[
+        Literal["restricted", "baseline", "any"],
+        Field(description="What pods may be, by Kubernetes' Pod Security Standards; any: whatever they are."),
+    ] = "baseline"
+    serviceAccounts: Annotated[  # noqa: N815
+        list[str] | Any_, Field(description="Service accounts that pods may name beside the namespace's own `default`; * for any.")
+    ] = []
+    finalizers: Annotated[bool, Field(description="Whether manifests may name finalizers, which keep objects from being deleted.")] = False
+    startTimeout: Annotated[  # noqa: N815
+        Duration, Field(description="How long a Job of a plain manifest may wait until a pod of it runs; 0s for ever.")
+    ] = timedelta(hours=1)
+    commitEach: Annotated[  # noqa: N815
+        bool, Field(description="One commit a transition, instead of one for all that happened at once.")
+    ] = False
+
+
+class FailureBudget(_Part):
+    """How many runs of a trigger may fail within a time before it takes a rest."""
+
+    failures: Annotated[Whole, Field(ge=1, le=1_000_000, description="How many.")]
+    within: Annotated[Duration, Field(description="Within what time.")]
+
+
+class Trigger(_Part):
+    """Why runs start: a source, under a name."""
+
+    name: Annotated[Name, Field(description="Unique; part of every key, so that a renamed trigger's runs are other runs.")]
+    git: Annotated[Git | None, Field(description="Commit a Job to run it.")] = None
+    failureBudget: Annotated[FailureBudget | None, Field(description="When to take a rest from failures.")] = None  # noqa: N815
+
+
+class Retention(_Part):
+    """How long runs are kept after their end, where their workflow does not say; left out, for ever."""
+
+    runs: Annotated[Duration | None, Field(description="All runs.")] = None
+    failed: Annotated[Duration | None, Field(description="Runs that failed, were cancelled or lost; left out, like all runs.")] = None
+
+
+class Log(_Part):
+    """What the log says, and how."""
+
+    level: Annotated[Literal["debug", "info", "warning", "error"], Field(description="The least that is told.")] = "info"
+    format: Annotated[
+        Literal["auto", "text", "json"], Field(description="For people or for programs; auto: text on a terminal, JSON elsewhere.")
+    ] = "auto"
+
+
+class Spec(_Part):
+    """What to serve, and how."""
+
+    namespace: Annotated[
+        Name | None, Field(description="Where Jobs run unless a file or trigger says otherwise; left out, the cluster's own.")
+    ] = None
+    namespaces: Annotated[list[Name], Field(description="Others that may be used.")] = []
+    listen: Annotated[
+        str,
+        BeforeValidator(_address),
+        WithJsonSchema({"type": "string", "examples": ["0.0.0.0:8080"]}),
+        Field(description="Where health, metrics and webhooks are served: HOST:PORT."),
+    ] = "0.0.0.0:8080"
+    triggers: Annotated[list[Trigger], Field(description="The sources.")] = []
+    retention: Annotated[Retention, Field(description="How long runs are kept.")] = Retention()
+    limits: Annotated[
+        dict[Name, Annotated[Whole, Field(ge=0, le=1_000_000)]],
+        Field(
+            description="How many runs, or Jobs, may be active at once; the name `namespace` counts all runs. They win over `jobyard limits set`."
+        ),
+    ] = {}
+    replicas: Annotated[
+        Whole, Field(ge=1, le=100, description="How many processes serve these settings; with 1, none asks for a lease.")
+    ] = 2
+    log: Annotated[Log, Field(description="What the log says, and how.")] = Log()
+
+
+class Metadata(_Part):
+    """Who the service is."""
+
+    name: Annotated[Name, Field(max_length=40, description="Names the lease, the ConfigMap NAME-triggers, and a label on its runs.")] = (
+        "jobyard"
+    )
+
+
+class ServiceFile(_Part):
+    """A Jobyard service: one process for every trigger."""
+
+    apiVersion: Literal["jobyard.dev/v1"]  # noqa: N815
+    kind: Literal["Service"]
+    metadata: Annotated[Metadata, Field(description="Who the service is.")] = Metadata()
+    spec: Annotated[Spec, Field(description="What to serve, and how.")] = Spec()
+
+
+def json_schema() -> dict[str, Any]:
+    """The JSON Schema of a settings file, for editors. Any value may be `{env: NAME}` or `{file: PATH}` instead."""
+    schema = ServiceFile.model_json_schema()
+    outside = {
+        "description": "A value from the environment, or a file's text.",
+        "oneOf": [
+            {"type": "object", "properties": {key: {"type": "string"}}, "required": [key], "additionalProperties": False}
+            for key in ("env", "file")
+        ],
+    }
+    for model in schema.get("$defs", {}).values():
+        for name, value in model.get("properties", {}).items():
+            if value.get("type") in ("string", "integer", "boolean"):
+                described = {"description": value.pop("description")} if "description" in value else {}
+                default = {"default": value.pop("default")} if "default" in value else {}
+                model["properties"][name] = {"anyOf": [value, {"$ref": "#/$defs/FromOutside"}], **described, **default}
+    schema["$defs"]["FromOutside"] = outside
+    return {"$schema": "https://json-schema.org/draft/2020-12/schema", "$id": "https://jobyard.dev/schema/service-v1.json", **schema}

@@ -1,0 +1,74 @@
+"""Webhooks: /webhooks/TRIGGER/FORGE, and /webhooks/FORGE while one trigger takes any."""
+
+from __future__ import annotations
+
+from fastapi import FastAPI, Request
+from fastapi.responses import PlainTextResponse, Response
+from starlette.exceptions import HTTPException
+
+from jobyard.model.errors import JobyardError
+from jobyard.service.service import Served, Service
+from jobyard.triggers.git import webhooks
+from jobyard.web.app import Held
+
+READ = 64 * 1024
+"""Bytes of a delivery that is read."""
+
+
+def add_webhooks(app: FastAPI, held: Held) -> None:
+    """Has the application take what forges tell."""
+
+    @app.post("/webhooks/{trigger}/{forge}")
+    async def named(trigger: str, forge: str, request: Request) -> Response:
+        service = _service(held)
+        served = service.served.get(trigger)
+        if served is None:
+            raise HTTPException(404, f"no trigger {trigger}; there are: {', '.join(service.served) or 'none'}")
+        return await _take(service, served, forge, request)
+
+    @app.post("/webhooks/{forge}")
+    async def only(forge: str, request: Request) -> Response:
+        service = _service(held)
+        if len(service.served) != 1:
+            raise HTTPException(404, f"say which trigger: /webhooks/TRIGGER/{forge}, one of {', '.join(service.served) or 'none'}")
+        return await _take(service, next(iter(service.served.values())), forge, request)
+
+
+def _service(held: Held) -> Service:
+    if held.service is None:
+        raise HTTPException(503, "the service begins; try again", {"Retry-After": "5"})
+    return held.service
+
+
+async def _take(service: Service, served: Served, forge: str, request: Request) -> Response:
+    try:
+        delivery = await _hear(forge, request, served.settings.source.webhook_secret)
+    except webhooks.Refused as refused:
+        raise HTTPException(refused.status, refused.message) from None
+    branch = served.source.branch()
+    told = {"": ""} if delivery is None else delivery.branches
+    commits = [commit for name, commit in told.items() if delivery is None or not branch or name == branch]
+    for commit in commits:
+        try:
+            await service.hear(served.settings.name, commit)
+        except JobyardError as error:  # a standby can't hand it on just now: the forge comes again
+            raise HTTPException(503, str(error), {"Retry-After": "10"}) from None
+    return PlainTextResponse("OK")
+
+
+async def _hear(forge: str, request: Request, secret: str) -> webhooks.Delivery | None:
+    """A delivery whose proof holds, which is known once its last byte is here; None where it is too long to be read: somebody who knows the
+    secret says that something was pushed. Raises Refused."""
+    headers = {name.lower(): value for name, value in request.headers.items()}
+    proof = webhooks.proof(forge, headers, secret)
+    body, is_whole = bytearray(), True
+    async for piece in request.stream():
+        proof.update(piece)
+        is_whole = is_whole and len(body) + len(piece) <= READ
+        if is_whole:
+            body += piece
+        else:
+            body.clear()
+    if not proof.holds():
+        raise webhooks.Refused(status=400, message="Invalid webhook signature")
+    return webhooks.understand(forge, headers, bytes(body)) if is_whole else None

@@ -1,0 +1,157 @@
+"""The settings of a service: what they may say, and what is said of mistakes."""
+
+from __future__ import annotations
+
+import json
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+
+from jobyard.service import service_schema
+from jobyard.service.service import is_same_service
+from jobyard.service.settings import Settings, read_settings
+from jobyard.supervise import Budget
+
+WHOLE = """\
+apiVersion: jobyard.dev/v1
+kind: Service
+metadata: {name: yard}
+spec:
+  namespace: jobs
+  namespaces: [reports, etl]
+  listen: "[::1]:8081"
+  triggers:
+    - name: ops
+      git: {repository: "git@example.org:ops/jobs.git", branch: main, webhookSecret: {env: HOOK}, poll: 90s, namespaces: "*"}
+      failureBudget: {failures: {env: FAILURES}, within: 10m}
+  retention: {runs: 30d, failed: 90d}
+  limits: {namespace: 200}
+  log: {level: debug, format: json}
+  replicas: 1
+"""
+
+
+def written(folder: Path, text: str) -> Path:
+    file = folder / "jobyard.yaml"
+    file.write_text(text)
+    return file
+
+
+def mistakes(folder: Path, text: str, **env: str) -> list[str]:
+    settings, findings = read_settings(written(folder, text), env)
+    assert settings is None
+    return [str(each).removeprefix(f"{folder}/") for each in findings if each.is_error]
+
+
+def accepted(folder: Path, text: str, **env: str) -> Settings:
+    settings, findings = read_settings(written(folder, text), env)
+    assert settings is not None, findings
+    return settings
+
+
+def test_all_that_may_be_said(tmp_path: Path) -> None:
+    found = accepted(tmp_path, WHOLE, HOOK="hush", FAILURES="5")
+    assert (found.name, found.namespace, found.namespaces, found.host, found.port) == ("yard", "jobs", ("reports", "etl"), "::1", 8081)
+    (ops,) = found.triggers
+    assert ops.budget == Budget(failures=5, within=timedelta(minutes=10))
+    assert (ops.source.webhook_secret, ops.source.poll, ops.source.serve.namespaces) == ("hush", timedelta(seconds=90), ("*",))
+    assert (found.retention, found.retention_failed, found.limits) == (timedelta(days=30), timedelta(days=90), {"namespace": 200})
+    assert "hush" not in repr(found)
+
+
+def test_little_is_enough(tmp_path: Path) -> None:
+    assert accepted(tmp_path, "apiVersion: jobyard.dev/v1\nkind: Service\n") == Settings()
+
+
+def test_every_mistake_is_told_at_once_with_its_place(tmp_path: Path) -> None:
+    text = """\
+apiVersion: jobyard.dev/v1
+kind: Service
+spec:
+  listen: everywhere
+  trigers: []
+  triggers:
+    - {name: ops, git: {repository: r, pol: 5s}}
+    - {name: ops, git: {repository: r, poll: soon}, failureBudget: {failures: 0, within: 1m}}
+    - {name: Ops}
+  log: {format: jsn}
+  replicas: many
+"""
+    assert mistakes(tmp_path, text) == [
+        'jobyard.yaml:4:11: the text "everywhere" as spec.listen, expected HOST:PORT, for instance 0.0.0.0:8080',
+        'jobyard.yaml:5:3: unknown key "trigers" in spec; did you mean "triggers"?',
+        'jobyard.yaml:7:40: unknown key "pol" in spec.triggers[0].git; did you mean "poll"?',
+        'jobyard.yaml:8:46: the text "soon" as spec.triggers[1].git.poll, expected a duration such as "30s", "15m" or "1h30m"',
+        "jobyard.yaml:8:79: the number 0 as spec.triggers[1].failureBudget.failures, expected at least 1",
+        'jobyard.yaml:9:14: the text "Ops" as spec.triggers[2].name, expected lower-case letters, digits and -, a letter or digit first and last',
+        'jobyard.yaml:10:17: the text "jsn" as spec.log.format, expected auto, text or json; did you mean "json"?',
+        'jobyard.yaml:11:13: the text "many" as spec.replicas, expected a whole number',
+    ]
+
+
+def test_a_name_stands_for_one_trigger_and_a_trigger_has_a_source(tmp_path: Path) -> None:
+    text = """\
+apiVersion: jobyard.dev/v1
+kind: Service
+spec:
+  triggers:
+    - {name: a, git: {repository: r}}
+    - {name: a, git: {repository: s}}
+    - {name: b}
+"""
+    assert mistakes(tmp_path, text) == [
+        'jobyard.yaml:6:14: a second trigger named "a", expected a name of its own; the first is in line 5',
+        "jobyard.yaml:7:7: trigger b has no source, expected one of: git",
+    ]
+
+
+def test_what_the_environment_or_a_file_should_hold_and_does_not(tmp_path: Path) -> None:
+    text = """\
+apiVersion: jobyard.dev/v1
+kind: Service
+spec:
+  triggers:
+    - {name: a, git: {repository: {env: REPOSITRY}, webhookSecret: {file: nosuch}}}
+"""
+    assert mistakes(tmp_path, text, REPOSITORY="r") == [
+        'jobyard.yaml:5:41: the environment has no variable REPOSITRY; did you mean "REPOSITORY"?',
+        f"jobyard.yaml:5:75: {tmp_path}/nosuch can't be read (No such file or directory), expected a file that holds the value",
+    ]
+    (tmp_path / "nosuch").write_text("hush\n")
+    found = accepted(tmp_path, text.replace("REPOSITRY", "REPOSITORY"), REPOSITORY="r")
+    assert found.triggers[0].source.webhook_secret == "hush"
+    assert found.triggers[0].source.git.repository == "r"
+
+
+def test_a_password_in_plain_is_warned_of_and_never_told(tmp_path: Path) -> None:
+    text = """\
+apiVersion: jobyard.dev/v1
+kind: Service
+spec:
+  triggers:
+    - {name: a, git: {repository: "https://u:hush@example.org/r.git", webhookSecret: hush}}
+"""
+    settings, findings = read_settings(written(tmp_path, text), {})
+    assert settings is not None
+    assert [(each.position.column, each.is_error) for each in findings] == [(35, False), (86, False)]
+    assert "hush" not in "".join(map(str, findings))
+
+
+@pytest.mark.parametrize("text", ["", "a: b\n---\nc: d\n", "[]", "kind: Service", "- " * 50, '{"apiVersion": "jobyard.dev/v1", "kind": 5}'])
+def test_what_is_no_settings_file_is_told_in_words(tmp_path: Path, text: str) -> None:
+    assert mistakes(tmp_path, text)
+
+
+def test_only_triggers_limits_and_log_may_change_while_it_runs(tmp_path: Path) -> None:
+    whole = accepted(tmp_path, WHOLE, HOOK="hush", FAILURES="5")
+    assert is_same_service(
+        whole, accepted(tmp_path, WHOLE.replace("90s", "5s").replace("200", "3").replace("debug", "info"), HOOK="x", FAILURES="6")
+    )
+    assert not is_same_service(whole, accepted(tmp_path, WHOLE.replace("8081", "8082"), HOOK="hush", FAILURES="5"))
+
+
+def test_the_schema_knows_where_a_value_may_come_from_elsewhere() -> None:
+    schema = service_schema.json_schema()
+    assert {"$ref": "#/$defs/FromOutside"} in schema["$defs"]["Git"]["properties"]["repository"]["anyOf"]
+    assert json.dumps(schema)
