@@ -85,6 +85,9 @@ def begin_logging(level: str, form: str) -> None:
     logger.addHandler(handler)
     logger.setLevel(level.upper())
     logger.propagate = False
+    # Each call to the cluster and to git is news for whoever looks for a fault, and noise for everybody else.
+    for quiet in ("jobyard.cluster", "jobyard.git.command"):
+        logging.getLogger(quiet).setLevel(logging.DEBUG if level == "debug" else logging.WARNING)
 
 
 def _json(logger: object, method: str, event: dict[str, Any]) -> str:
