@@ -192,9 +192,9 @@ async def test_who_may_push_is_neither_the_node_nor_another_account(
         "true as spec.template.spec.hostNetwork, which pods: baseline forbids, expected false; change or remove it",
         "volumes[0].hostPath, which pods: baseline forbids",
         "manifests/all.yaml:19:23: true as spec.template.spec.containers[0].securityContext.privileged",
-        'service account "jobyard", as which this repository may run nothing',
+        'service account "jobyard", which is not allowed in this repository',
         'service account "jobyard", whose token this Secret asks for',
-        "metadata.finalizers, which would keep what is over from being deleted",
+        "metadata.finalizers, which would keep finished objects from being deleted",
     ):
         assert words in log, words
     assert [each.metadata.name for each in await cluster.list(JOBS, namespace)] == ["good"]

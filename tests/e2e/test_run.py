@@ -58,7 +58,7 @@ def test_what_stands_beside_a_job_is_there_before_it(jobyard: Jobyard, tmp_path:
     assert answer.code == 0, answer.out + answer.err
     rights = {"apiVersion": "rbac.authorization.k8s.io/v1", "kind": "ClusterRole", "metadata": {"name": "all"}, "rules": []}
     answer = jobyard("run", write(tmp_path, {"apiVersion": "v1", "kind": "List", "items": [reads, rights]}))
-    assert (answer.code, "kind ClusterRole, which no run makes" in answer.err) == (2, True)
+    assert (answer.code, "kind ClusterRole, which a run can't create" in answer.err) == (2, True)
     assert "apply it first" in answer.err
 
 

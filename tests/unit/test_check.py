@@ -63,7 +63,7 @@ JOB_MISTAKES = [
         "          image: busybox",
         '"128mi" is not a quantity, expected a number with a unit such as "500m" or "128Mi"; perhaps "128Mi"',
     ),
-    ("        - {name: main, image: x}", "      containers:", 'container name "main" stands here twice'),
+    ("        - {name: main, image: x}", "      containers:", 'container name "main" appears twice'),
     ("  labels: {app: 'not a label!'}", "metadata:", 'label value "not a label!", expected at most 63 letters'),
 ]
 
@@ -90,7 +90,7 @@ def test_a_mistake_in_a_job_is_found_with_its_place(line: str, after: str, expec
         (
             "kind: Job",
             "kind: CronJob",
-            "f.yaml:2:7: the file holds no Job, only a CronJob, expected one at least; write its spec.jobTemplate",
+            "f.yaml:2:7: the file holds no Job, only a CronJob, expected at least one; write its spec.jobTemplate",
         ),
         ("kind: Job", "kind: job", 'f.yaml:2:7: kind job is not a Job, expected kind: Job; did you mean "Job"?'),
         ("apiVersion: batch/v1", "apiVersion: batch/v1beta1", "f.yaml:1:13: apiVersion batch/v1beta1 of a Job, expected batch/v1"),
@@ -313,12 +313,12 @@ def test_objects_beside_the_jobs_of_a_step_come_with_it_once() -> None:
 @pytest.mark.parametrize(
     ("old", "new", "expected"),
     [
-        ("kind: Thing", "kind: Thing\nmetadata: {}\n---\napiVersion: v1\nkind: Namespace", "kind Namespace, which no run makes"),
+        ("kind: Thing", "kind: Thing\nmetadata: {}\n---\napiVersion: v1\nkind: Namespace", "kind Namespace, which a run can't create"),
         ("{name: settings}", "{name: Settings}", 'metadata.name of "Settings"'),
         ("{name: settings}", "{}", "no metadata.name, expected a name, by which the Job finds it"),
         ("{name: settings}", "{name: settings, labels: {a: 'b c'}}", 'label value "b c"'),
         ("{name: settings}", "{name: settings}\ndat: {}", 'unknown field "dat" in the ConfigMap; did you mean "data"?'),
-        ("{name: settings}", "{name: settings, namespace: other}", "one namespace a run"),
+        ("{name: settings}", "{name: settings, namespace: other}", "one namespace per run"),
         (
             "{name: data}",
             "{name: data}\n---\napiVersion: v1\nkind: ConfigMap\nmetadata: {name: settings}",
@@ -332,12 +332,12 @@ def test_mistakes_in_objects_beside_the_jobs_are_found(old: str, new: str, expec
 
 
 def test_objects_alone_are_no_run() -> None:
-    assert findings(OBJECTS) == ["f.yaml:2:7: the file holds no Job, only a ConfigMap, expected one at least"]
+    assert findings(OBJECTS) == ["f.yaml:2:7: the file holds no Job, only a ConfigMap, expected at least one"]
 
 
 def test_no_placeholder_is_filled_in_beside_a_job() -> None:
     Path("job.yaml").write_text(OBJECTS.replace("{name: settings}", "{name: settings}\ndata: {a: '{{ params.day }}'}") + JOB)
-    assert any("a placeholder in a ConfigMap, where none is filled in" in each for each in findings(WORKFLOW))
+    assert any("a placeholder in a ConfigMap, where placeholders are not filled in" in each for each in findings(WORKFLOW))
 
 
 def test_the_last_line_counts() -> None:
@@ -359,7 +359,7 @@ def test_two_jobs_of_one_name_are_told_apart_only_by_their_authors() -> None:
 def test_namespaces_have_to_agree() -> None:
     other = JOB.replace("name: good", "name: other\n  namespace: two")
     assert any(
-        "one namespace a run" in each for each in findings(JOB.replace("name: good", "name: good\n  namespace: one") + "---\n" + other)
+        "one namespace per run" in each for each in findings(JOB.replace("name: good", "name: good\n  namespace: one") + "---\n" + other)
     )
 
 

@@ -76,13 +76,13 @@ def test_json_keeps_its_own_values_and_still_has_positions() -> None:
 @pytest.mark.parametrize(
     ("text", "expected"),
     [
-        (b"a: 1\nb: 2\na: 3\n", "f.yaml:3:1: the key 'a' stands here twice"),
+        (b"a: 1\nb: 2\na: 3\n", "f.yaml:3:1: the key 'a' appears twice"),
         (b"a:\n\t- x\n", "f.yaml:2:1: not YAML"),
         (b"a: b: c\n", "f.yaml:1:5: not YAML"),
         (b"a: [1,\nb: 3", "f.yaml:"),
         (b"ok: 1\nbad: \xff\n", "f.yaml:2:6: byte 0xff is not UTF-8"),
         (b"a: \x01\n", "f.yaml:1:4: a character that YAML does not allow"),
-        (b"a: &x [*x]\n", "f.yaml:1:8: an alias inside what it stands for"),
+        (b"a: &x [*x]\n", "f.yaml:1:8: an alias inside its own anchor"),
         (b"? [a]\n: b\n", "f.yaml:1:3: a key that is a list"),
         (b"[" * 5000, "f.yaml:"),
         (b"a: !!binary '?'\n", "f.yaml:1:4: !!binary"),

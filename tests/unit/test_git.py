@@ -107,7 +107,7 @@ def test_who_watches_is_told_what_is_wrong_with_a_file() -> None:
     said = moves.told(wrong)
     assert said[0] == "a.yaml  queued → failed: 7 mistakes in a.yaml"
     assert said[1] == "  a.yaml:0:1: wrong [2J"
-    assert (len(said), said[-1]) == (7, "  and 2 more, which the commit tells")
+    assert (len(said), said[-1]) == (7, "  and 2 more; the commit lists them")
     file = QueueFile(name="a.yaml", place=Place.PROCESSING, mode="100644", oid="o")
     ended = Move(file=file, target=Place.FAILED, reason="ExitCode: no", lines=("the log",))
     assert moves.told(ended) == ["a.yaml  processing → failed: ExitCode: no"], "its log is not all that is said"

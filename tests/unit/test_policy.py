@@ -96,7 +96,7 @@ def test_a_kind_of_unknown_pods_is_allowed_by_its_full_name_alone(tmp_path: Path
     x = text(ray, job("plain"))
     for kinds in (None, frozenset(["Job", "RayJob"])):
         (mistake,) = said(tmp_path, allowing(kinds=kinds), x=x)
-        assert "kind RayJob of ray.io/v1, of which nobody here knows what pods it makes, while pods: baseline holds" in mistake
+        assert "kind RayJob of ray.io/v1, whose pods can't be judged while pods: baseline holds" in mistake
         assert mistake.endswith("; take it out, or let this repository make RayJob.ray.io, by this name")
     assert said(tmp_path, allowing(kinds=frozenset(["Job", "RayJob.ray.io"])), x=x) == []
     assert said(tmp_path, allowing(kinds=None, pods=PodLevel.ANY), x=x) == []
@@ -109,7 +109,7 @@ def test_a_kind_of_unknown_pods_is_allowed_by_its_full_name_alone(tmp_path: Path
 @pytest.mark.parametrize("key", ["serviceAccountName", "serviceAccount"])
 def test_a_pod_has_the_default_service_account_or_one_that_is_allowed(tmp_path: Path, key: str) -> None:
     (mistake,) = said(tmp_path, x=text(job("a", pod={key: "jobyard"})))
-    assert 'service account "jobyard", as which this repository may run nothing, expected one of default; remove it' in mistake
+    assert 'service account "jobyard", which is not allowed in this repository, expected one of default; remove it' in mistake
     assert mistake.startswith("queued/x.yaml:")
     assert said(tmp_path, x=text(job("a", pod={key: "default"}))) == []
     assert said(tmp_path, allowing(service_accounts=frozenset(["jobyard"])), x=text(job("a", pod={key: "jobyard"}))) == []

@@ -39,7 +39,7 @@ def lives(pid: str) -> bool:
         ("eat", "it takes too much memory to read, expected at most 512 MB"),
         ("break", "it can't be read (KeyError in bad_readers.py:"),
         ("answer at length", "it has too much in it, expected at most 134,217,728 bytes"),
-        ("answer with a number", "the process that read it gave no answer that makes sense"),
+        ("answer with a number", "the process that read it gave an answer that can't be understood"),
     ],
 )
 async def test_the_file_that_it_breaks_over_is_at_fault_and_the_next_is_read(room: Room, order: str, told: str) -> None:

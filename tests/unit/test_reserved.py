@@ -33,7 +33,7 @@ def noted(notes: str) -> str:
 
 @pytest.mark.parametrize("key", sorted(SPELLED - {names.DOMAIN}))
 def test_what_the_engine_writes_nobody_else_does(key: str) -> None:
-    remedy = "which only Jobyard writes; remove it: it stands on what Jobyard made, and says what Jobyard knows of that"
+    remedy = "which only Jobyard writes; remove it: Jobyard keeps its own records there"
     for part in ("label", "annotation"):
         assert f"f.yaml:5:{len(part) + 7}: {part} {key}, {remedy}" in findings(noted(f"{part}s: {{{key}: x}}"))
 
@@ -62,7 +62,7 @@ def test_names_that_nobody_gives_are_free(name: str) -> None:
 def test_names_of_ours_are_refused_for_the_kinds_that_we_use(name: str) -> None:
     head = f"apiVersion: v1\nkind: ConfigMap\nmetadata: {{name: {name}}}\n---\n"
     assert (
-        f"f.yaml:3:18: ConfigMap {name}: Jobyard gives such names itself, expected another name; rename it, also where a Job refers to it"
+        f"f.yaml:3:18: ConfigMap {name}: Jobyard uses such names itself, expected another name; rename it, also where a Job refers to it"
         in findings(head + JOB)
     )
     assert findings(head.replace("ConfigMap", "Service") + JOB) == []

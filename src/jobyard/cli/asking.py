@@ -8,7 +8,17 @@ from jobyard.engine.home import job_labels
 from jobyard.files.objects import SideObject
 from jobyard.files.reading import Reading
 from jobyard.model import names
-from jobyard.model.errors import Conflict, InvalidParameter, JobyardError, NoCluster, NotFound, PlaceholderUnknown, Rejected
+from jobyard.model.errors import (
+    Conflict,
+    Forbidden,
+    InvalidParameter,
+    JobyardError,
+    MissingRights,
+    NoCluster,
+    NotFound,
+    PlaceholderUnknown,
+    Rejected,
+)
 from jobyard.model.finding import Finding, Position
 from jobyard.model.job import render
 from jobyard.model.objects import JOBS
@@ -76,6 +86,8 @@ async def _dry_run(target: Target, workflow: Workflow, reading: Reading) -> list
             await target.require_namespace()
             raise
         except Rejected as refused:
+            if isinstance(refused, Forbidden) and await target.cluster.may("create", JOBS, target.namespace) is False:
+                raise MissingRights(rights="create jobs.batch", namespace=target.namespace) from None
             document = documents.get(id(template.manifest)) or reading.places[step.name][0]
             said = refused.message.replace(job["metadata"]["name"], str(manifest.get("metadata", {}).get("name", step.name)))
             found.append(Finding(position=document.at(), what=f"the cluster refuses it: {said}"))

@@ -69,7 +69,7 @@ class Tidying:
         try:
             await self._release(run)
         except Exception as error:
-            log.warning("run %s could not be released; whoever drives it next does", run.name, exc_info=error)
+            log.warning("run %s could not be released yet; whoever drives it next will", run.name, exc_info=error)
 
     async def _release_kept(self) -> None:
         """Releases the runs whose sources have let go, and that are counted no more; and those that could not be released at their end."""
@@ -86,4 +86,6 @@ class Tidying:
         try:
             await work
         except Exception as error:
-            log.warning("not all that is over in namespace %s could be %s; tried again", self._namespace, what, exc_info=error)
+            log.warning(
+                "not everything that is over in namespace %s could be %s; trying again later", self._namespace, what, exc_info=error
+            )

@@ -137,7 +137,7 @@ class _Mapping:
         if key in self.value and not is_merge:
             first, _ = line_of(self.place.parts[key][0])
             expected = f"it once (it is in line {first} already)"
-            raise Mistake(at, f"the key {key[:80]!r} stands here twice", expected, "remove one of the two")
+            raise Mistake(at, f"the key {key[:80]!r} appears twice", expected, "remove one of the two")
         self.key, self.key_at, self.is_merge = key, at, is_merge
 
     def end(self) -> None:
@@ -147,7 +147,7 @@ class _Mapping:
         for value, place in self.merges:
             for each, fields in zip(value, place.parts, strict=True) if isinstance(place, Items) else ((value, place),):
                 if not isinstance(fields, Fields):
-                    raise Mistake(start_of(fields), "a merge (<<) of what is not a mapping", "a mapping")
+                    raise Mistake(start_of(fields), "a merge (<<) of something that is not a mapping", "a mapping")
                 for key in fields.parts.keys() - merged.keys() if merged else fields.parts:
                     merged[key], places[key] = each[key], fields.parts[key]
         if merged:
@@ -215,7 +215,7 @@ class _Reading:
         try:
             value = scalar(text, event.tag, quoted=bool(event.style))
         except ValueError:
-            raise Mistake(self._mark, "!!binary that is not base64 of text") from None
+            raise Mistake(self._mark, "!!binary that is not base64-encoded text") from None
         if event.anchor is not None:
             self._anchors[event.anchor] = _Anchored(value, self._mark, _Weight(1, size, 0))
         self._put(value, self._mark, 0, None if event.style else text)
@@ -239,10 +239,10 @@ class _Reading:
 
     def _alias(self, name: str) -> None:
         if name not in self._anchors:
-            raise Mistake(self._mark, f"the alias *{name[:80]} of nothing", f"&{name[:80]} before it")
+            raise Mistake(self._mark, f"the alias *{name[:80]} without an anchor", f"&{name[:80]} before it")
         known = self._anchors[name]
         if known is None:
-            raise Mistake(self._mark, "an alias inside what it stands for", "an end to it")
+            raise Mistake(self._mark, "an alias inside its own anchor", "one that ends")
         if len(self._open) + known.weight.height > DEPTH:
             raise Mistake(self._mark, TOO_DEEP)
         self._count(known.weight.nodes, known.weight.size)

@@ -37,7 +37,7 @@ def read_jobs(folder: Folder, path: Path, *, literal: bool) -> list[JobSource]:
         position = first.document.at(("kind",)) if first else Position(file=show(path))
         hint = "write its spec.jobTemplate as a Job of its own" if first and first.kind == "CronJob" else ""
         found = f"the {what} holds no Job, only a {first.kind}" if first else f"the {what} is empty"
-        folder.findings.append(Finding(position=position, what=found, expected="one at least", remedy=hint))
+        folder.findings.append(Finding(position=position, what=found, expected="at least one", remedy=hint))
     folder.jobs[path, literal] = [job for job in read if job is not None]
     return list(folder.jobs[path, literal])
 

@@ -45,8 +45,8 @@ def foreign_to(placed: Sequence[Placed], namespace: str, why: str = "") -> list[
         Finding(
             position=each.document.at(("metadata", "namespace")),
             what=f"namespace {of(each)}, while {why or f'the run is in {namespace}'}",
-            expected="one namespace a run",
-            remedy="run them apart, or leave metadata.namespace out and use -n",
+            expected="one namespace per run",
+            remedy="run them separately, or leave metadata.namespace out and use -n",
         )
         for each in placed
         if of(each) not in (None, namespace)

@@ -62,8 +62,8 @@ def check_object(inspection: Inspection, *, literal: bool) -> SideObject:
     if found.belonging is Belonging.REFUSED:
         inspection.error(
             ("kind",),
-            f"kind {found.kind}, which no run makes",
-            "what lives in the run's namespace and gives no rights",
+            f"kind {found.kind}, which a run can't create",
+            "a namespaced kind that grants no rights",
             "apply it first, and take it out of this file",
         )
         return found
@@ -86,7 +86,10 @@ def check_object(inspection: Inspection, *, literal: bool) -> SideObject:
     for path, text in () if literal else strings(tree):
         if placeholders(text):
             inspection.error(
-                path, f"a placeholder in a {found.kind}, where none is filled in", "it in a Job", "pass the value by an env variable"
+                path,
+                f"a placeholder in a {found.kind}, where placeholders are not filled in",
+                "it in a Job",
+                "pass the value by an env variable",
             )
     return found
 

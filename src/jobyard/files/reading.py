@@ -167,7 +167,7 @@ def read_as(path: Path, folder: Folder, readers: Sequence[Reader], plain: Callab
                         Finding(
                             position=position,
                             what="a second document",
-                            expected="one workflow a file",
+                            expected="one workflow per file",
                             remedy="move it to a file of its own",
                         )
                     )

@@ -79,7 +79,7 @@ class ReadingRoom(Generic[Asked, Answer]):
             answer = self._decoder.decode(await child.call(msgspec.msgpack.encode(asked)))
         except msgspec.MsgspecError:
             await child.end()
-            raise _Broken("the process that read it gave no answer that makes sense") from None
+            raise _Broken("the process that read it gave an answer that can't be understood") from None
         except BaseException:
             await child.end()
             raise
@@ -149,7 +149,7 @@ class _Child:
                 if reply.no_memory:
                     raise _Worn("it takes too much memory to read", f"at most {MEMORY // 2**20} MB", "split it")
                 if reply.broke:
-                    raise _Broken(f"it can't be read ({reply.broke})", "", "this is a fault of Jobyard's own")
+                    raise _Broken(f"it can't be read ({reply.broke})", "", "this is a bug in Jobyard")
                 return await self._receive()
         except TimeoutError:
             raise _Broken("it takes too long to read", f"at most {SECONDS} s", "split it") from None
@@ -159,7 +159,7 @@ class _Child:
     async def _receive(self) -> bytes:
         stdout = self._process.stdout
         if stdout is None:
-            raise _Broken("the process that read it has nothing to say")
+            raise _Broken("the process that read it said nothing")
         (size,) = HEADER.unpack(await stdout.readexactly(HEADER.size))
         if size > LARGEST:
             raise _Broken("it has too much in it", f"at most {LARGEST:,} bytes", "split it")
@@ -180,4 +180,4 @@ def _why_ended(code: int) -> _Broken:
     if code == -signal.SIGXCPU:
         return _Broken("it takes too long to read", f"at most {SECONDS} s", "split it")
     how = signal.Signals(-code).name if code < 0 else f"exit code {code}"
-    return _Worn(f"the process that read it ended ({how})", "", "if it was not made to do that, this is a fault of Jobyard's own")
+    return _Worn(f"the process that read it ended ({how})", "", "unless the file was made to do that, this is a bug in Jobyard")

@@ -51,7 +51,7 @@ def _refuse(inspection: Inspection, where: Path, part: str, key: str, value: obj
     form = AUTHORS.get(key) if part == "annotations" else None
     if form is None:
         what = f"{part[:-1]} {key}, which only Jobyard writes"
-        inspection.error(where, what, "", "remove it: it stands on what Jobyard made, and says what Jobyard knows of that", key=True)
+        inspection.error(where, what, "", "remove it: Jobyard keeps its own records there", key=True)
     elif not isinstance(value, str) or not form.fits(value):
         inspection.error(where, f"annotation {key} of {word(value)}", form.expected)
 
@@ -61,5 +61,5 @@ def check_name(metadata: Part, kind: str) -> None:
     name = metadata.text("name")
     if kind in _KINDS and name and names.is_ours(name):
         metadata.error(
-            ("name",), f"{kind} {name}: Jobyard gives such names itself", "another name", "rename it, also where a Job refers to it"
+            ("name",), f"{kind} {name}: Jobyard uses such names itself", "another name", "rename it, also where a Job refers to it"
         )

@@ -76,7 +76,7 @@ def _workflow(folder: Folder, inspection: Inspection, name: str, workflows: Sequ
             ("workflow",),
             f"{name} holds no workflow",
             "a workflow file, or a folder with one",
-            "kind: Workflow is what can have parameters",
+            "only kind: Workflow can have parameters",
         )
         return Reading(workflow=None)
 

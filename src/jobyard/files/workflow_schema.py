@@ -40,7 +40,7 @@ class Parameter(_Part):
     default: Annotated[str | int | float | bool | None, Field(description="The value when none is given.")] = None
     choices: Annotated[list[str], Field(description="The values of a choice.")] = []
     required: Annotated[bool, Field(description="Whether a run needs a value when there is no default.")] = False
-    description: Annotated[str, Field(description="Shown to who is asked.")] = ""
+    description: Annotated[str, Field(description="Shown to whoever is asked for it.")] = ""
 
 
 class Retry(_Part):
@@ -59,7 +59,7 @@ class Step(_Part):
     needs: Annotated[list[str], Field(description="The steps that must end before this one starts.")] = []
     when: Annotated[
         Literal["succeeded", "failed", "always"],
-        Field(description="Run when all that it needs succeeded, when something that it needs failed, or in any case."),
+        Field(description="Run when all that it needs succeeded, when something that it needs failed, or always."),
     ] = "succeeded"
     retry: Annotated[Retry | None, Field(description="Try again when it failed; the Job's backoffLimit is then 0.")] = None
     timeout: Annotated[Duration | None, Field(description="How long each attempt may take, from the creation of its Job.")] = None
@@ -73,7 +73,7 @@ class Step(_Part):
 class Spec(_Part):
     """What to run, and how."""
 
-    parameters: Annotated[list[Parameter], Field(description="What a run may be asked for.")] = []
+    parameters: Annotated[list[Parameter], Field(description="The values that a run may be given.")] = []
     steps: Annotated[list[Step], Field(min_length=1, description="The steps, in the order in which they are shown.")]
     parallelism: Annotated[int, Field(ge=0, le=_MOST, description="How many Jobs of a run may be active at once; 0 means no limit.")] = 0
     timeout: Annotated[Duration | None, Field(description="How long a run may take.")] = None
@@ -81,21 +81,21 @@ class Spec(_Part):
         int, Field(ge=0, le=_MOST, description="How many runs of this workflow may be active at once in a namespace; 0 means no limit.")
     ] = 0
     limits: Annotated[list[Name], Field(description="Named limits of the namespace that a run counts for.")] = []
-    retention: Annotated[Duration | None, Field(description="How long after its end a run is kept, with its Jobs.")] = None
+    retention: Annotated[Duration | None, Field(description="How long a run is kept after it ends, with its Jobs.")] = None
     onFailure: Annotated[  # noqa: N815 - the file's own key
         Literal["stop", "finish", "revert"],
         Field(description="When a step failed: start nothing new, go on with what does not need it, or undo what was done."),
     ] = "stop"
     cleanup: Annotated[
-        Literal["never", "succeeded", "always"], Field(description="After which ends a run's Jobs and pods are deleted.")
+        Literal["never", "succeeded", "always"], Field(description="When to delete a run's Jobs and pods after it has ended.")
     ] = "never"
 
 
 class Metadata(_Part):
     """Who the workflow is."""
 
-    name: Annotated[Name | None, Field(description="The workflow's name; left out, its file's or folder's.")] = None
-    namespace: Annotated[Name | None, Field(description="Where it runs when the command line does not say.")] = None
+    name: Annotated[Name | None, Field(description="The workflow's name. By default, that of its file or folder.")] = None
+    namespace: Annotated[Name | None, Field(description="The namespace to run in, unless the command line names one.")] = None
     labels: dict[str, str] = {}
     annotations: dict[str, str] = {}
 
@@ -112,10 +112,10 @@ class WorkflowFile(_Part):
 class RunMetadata(_Part):
     """Where the run is to be."""
 
-    name: Annotated[Name | None, Field(description="For people alone: a run is named after its workflow.")] = None
-    namespace: Annotated[str | None, Field(description="Where it runs when the command line does not say; left out, its workflow's.")] = (
-        None
-    )
+    name: Annotated[Name | None, Field(description="Only for people: a run is named after its workflow.")] = None
+    namespace: Annotated[
+        str | None, Field(description="The namespace to run in, unless the command line names one. By default, its workflow's.")
+    ] = None
     labels: dict[str, str] = {}
     annotations: dict[str, str] = {}
 

@@ -120,7 +120,7 @@ def _of_step(step: StepView, view: RunView) -> Answer:
     if step.state is not State.PENDING or answer.remedy or (step.reason == Reason.WAITING_FOR_POD and step.job):
         return answer
     if step.reason == Reason.WAITING_FOR_POD:
-        answer = replace(answer, sentence=f"Step {title(step)} may start, and its Job is not made yet.")
+        answer = replace(answer, sentence=f"Step {title(step)} may start, but its Job has not been created yet.")
     if step.reason == Reason.WAITING_FOR_STEP:
         unfinished = [need for need in step.needs if any(each.name == need and not each.state.is_end for each in view.steps)]
         answer = replace(answer, sentence=f"Step {title(step)} waits for {', '.join(unfinished or step.needs) or 'another step'}.")
@@ -207,5 +207,5 @@ _REMEDIES: dict[str, str] = {
     Reason.REFUSED: "Correct the manifest; `jobyard check FILE` asks the cluster beforehand.",
     Reason.OUTPUT_MISSING: "Write a JSON object with that key to /dev/termination-log in the step that is asked.",
     Reason.JOB_VANISHED: "Run the workflow again.",
-    Reason.INCOMPLETE: "Whoever submitted it submits the same again: that completes it.",
+    Reason.INCOMPLETE: "Submitting the same request again completes it.",
 }

@@ -93,4 +93,4 @@ class Part:
         self.error((key,), f"{self.spell(key)} {why}", "", remedy, key=True)
 
     def twice(self, keys: tuple[str | int, ...], value: object) -> None:
-        self.error(keys, f"{word(value)} as {self.spell(*keys)} stands here twice", "one of its own")
+        self.error(keys, f"{word(value)} as {self.spell(*keys)} appears twice", "one of its own")

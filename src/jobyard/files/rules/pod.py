@@ -95,7 +95,7 @@ def _names(plain: list[Part], init: list[Part]) -> None:
     for each in [*plain, *init]:
         name = each.text("name")
         if name and name in seen:
-            each.error(("name",), f'container name "{name}" stands here twice', "a name of its own")
+            each.error(("name",), f'container name "{name}" appears twice', "a name of its own")
         seen.add(name or "")
 
 

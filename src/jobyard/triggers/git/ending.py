@@ -69,11 +69,11 @@ def _some(names: Sequence[str]) -> str:
 def bare(run: Run, outcome: Outcome, why: str) -> Summary:
     """All that is told of an outcome whose details can't be."""
     reason = "" if outcome.state is State.SUCCEEDED else outcome.reason or str(outcome.state)
-    facts = (("Namespace", run.namespace), ("Run", run.name), ("Detail", f"What else there is to tell can't be: {why}"))
+    facts = (("Namespace", run.namespace), ("Run", run.name), ("Detail", f"The rest can't be reported: {why}"))
     return Summary(run=run, state=outcome.state, reason=reason, facts=facts, lines=())
 
 
-_UNTOLD = "(Its log is not told: the files that it was made of can't be read any more, so nobody knows what they keep secret.)"
+_UNTOLD = "(Its log is left out: the files that it was made from can't be read any more, so it is not known what they keep secret.)"
 _WORDS = ("Job", "Namespace", "Run", "Duration", "Exit code")
 """What is told in any case: no manifest has put it there."""
 

@@ -82,11 +82,11 @@ class Following:
             try:
                 await self._engine.release(answer.run)
             except _PASSES as error:
-                self._telling.tell(run, f"run {run} can't be let go of yet: {error}")
+                self._telling.tell(run, f"run {run} can't be released yet: {error}")
                 return
             except Exception as error:
                 log.info("run %s could not be released", run, exc_info=error)
-                self._telling.tell(run, f"run {run} can't be let go of: {error}. `jobyard clean` removes it")
+                self._telling.tell(run, f"run {run} can't be released: {error}. `jobyard clean` removes it")
         self._telling.forget(run)
         del self._followed[run]
 
@@ -102,13 +102,13 @@ class Following:
                 return await self._until_the_end(claim, tip)
             except _PASSES as error:
                 failures += 1
-                self._telling.tell(claim.run, f"{claim.file or claim.run} can't be followed just now: {error}")
+                self._telling.tell(claim.run, f"{claim.file or claim.run} can't be followed at the moment: {error}")
                 await asyncio.sleep(CLUSTER.draw(failures, error))
             except JobyardError as error:
                 return f"{type(error).__name__}: {error}"
             except Exception as error:
                 log.info("run %s can't be followed", claim.run, exc_info=error)
-                return f"NotFollowed: run {claim.run} can't be followed ({type(error).__name__}: {error}). Its Jobs go on; `jobyard show` tells of it"
+                return f"NotFollowed: run {claim.run} can't be followed ({type(error).__name__}: {error}). Its Jobs go on; `jobyard show` shows it"
 
     async def _until_the_end(self, claim: Trailers, tip: str) -> Answer:
         """How the file's run ended. A run that is still held begins: its move was pushed."""
@@ -127,7 +127,7 @@ class Following:
         try:
             return await ending.summarize(self._engine, run, outcome, self._settings.log_lines)
         except Exception as error:
-            log.info("the end of run %s can't be told in full", run.name, exc_info=error)
+            log.info("the end of run %s can't be reported in full", run.name, exc_info=error)
             return ending.bare(run, outcome, f"{type(error).__name__}: {error}")
 
     async def _is_of_here(self, run: Run, claim: Trailers, tip: str) -> bool:

@@ -92,7 +92,7 @@ def _names(reading: Reading) -> list[Finding]:
     return [
         Finding(
             position=job.document.at(("metadata", "name")),
-            what=f"Job {job.name}: Jobyard gives such names itself",
+            what=f"Job {job.name}: Jobyard uses such names itself",
             expected="another name",
         )
         for job in reading.jobs

@@ -111,7 +111,7 @@ async def _descend(objects: Objects, folders: Mapping[str, str], found: dict[str
         if not below:
             return
         folders = below
-    raise TooMuch(what=f"folders in one another, more than {DEPTH} deep,", expected=f"{DEPTH}")
+    raise TooMuch(what=f"folders nested more than {DEPTH} deep", expected=f"{DEPTH}")
 
 
 async def _read(objects: Objects, found: Mapping[str, str]) -> dict[str, bytes]:

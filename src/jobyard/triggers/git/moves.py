@@ -80,7 +80,7 @@ def told(move: Move) -> list[str]:
     if move.target is not Place.FAILED or move.file.place is not Place.QUEUED:
         return [words(move)]
     shown = [f"  {_line(line)}" for line in move.lines[:MISTAKES_TOLD]]
-    more = [f"  and {len(move.lines) - len(shown)} more, which the commit tells"] if len(shown) < len(move.lines) else []
+    more = [f"  and {len(move.lines) - len(shown)} more; the commit lists them"] if len(shown) < len(move.lines) else []
     return [words(move), *shown, *more]
 
 

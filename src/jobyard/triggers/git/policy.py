@@ -77,7 +77,7 @@ def _pods(document: Document, api_version: str, kind: str, policy: Policy) -> It
     elif policy.pods is not PodLevel.ANY and _with_group(api_version, kind) not in (policy.kinds or ()):
         yield Finding(
             position=document.at(("kind",)),
-            what=f"kind {kind} of {api_version}, of which nobody here knows what pods it makes, while pods: {policy.pods} holds",
+            what=f"kind {kind} of {api_version}, whose pods can't be judged while pods: {policy.pods} holds",
             expected="a kind of Kubernetes' own",
             remedy=f"take it out, or let this repository make {_with_group(api_version, kind)}, by this name",
         )
@@ -95,7 +95,7 @@ def _accounts(document: Document, api_version: str, kind: str, policy: Policy) -
         named = [(("metadata", "annotations", _ACCOUNT_NAME), annotations.get(_ACCOUNT_NAME))] if isinstance(annotations, dict) else []
     for path, name in named:
         if not policy.allows_account(name):
-            what = "whose token this Secret asks for" if pod is None else "as which this repository may run nothing"
+            what = "whose token this Secret asks for" if pod is None else "which is not allowed in this repository"
             yield Finding(
                 position=document.at(path),
                 what=f'service account "{str(name)[:80]}", {what}',
@@ -116,7 +116,7 @@ def _finalizers(document: Document) -> Iterator[Finding]:
     for path in look(document.tree, ()):
         yield Finding(
             position=document.at(path, key=True),
-            what=f"{spell(path)}, which would keep what is over from being deleted",
+            what=f"{spell(path)}, which would keep finished objects from being deleted",
             expected="none",
             remedy="remove it, or let this repository bring finalizers",
         )

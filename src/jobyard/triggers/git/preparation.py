@@ -83,7 +83,7 @@ class Preparation:
             else:
                 readable[key] = file
         texts = await self._repository.objects.blobs([file.oid for file in readable.values()], SIZE)
-        prepared |= {key: "Its content is missing in the repository." for key, file in readable.items() if file.oid not in texts}
+        prepared |= {key: "Its content is missing from the repository." for key, file in readable.items() if file.oid not in texts}
 
         async def one(key: str, file: QueueFile) -> None:
             prepared[key] = await self._prepare(tip, look, file, key, commits.get(file.name, tip), texts[file.oid])
@@ -120,7 +120,7 @@ class Preparation:
             raise
         except Exception as error:  # one file is one try block: whatever it is, it is this file's
             log.info("file %s could not be prepared", file.name, exc_info=error)
-            return f"It can't be run ({place_of(error)}). This is a fault of Jobyard's own: report it. The other files go on."
+            return f"It can't be run ({place_of(error)}). This is a bug in Jobyard: report it. The other files go on."
 
     async def _read(self, tip: str, path: str, text: bytes) -> tuple[Bundle, bool]:
         """What a file asks for, and whether it names others; they alone are read of the repository. Raises InvalidFiles, WrongInput, NoChild."""

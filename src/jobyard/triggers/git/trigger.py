@@ -302,7 +302,9 @@ class _Serving:
                 continue
             del self._prepared[key]
             if run_ and run_.name not in in_use:  # a person was faster: it is queued no more, or is another file now
-                await self._quietly(self._engine.abandon(run_), f"run {run_.name} is held for nothing, and is still there")
+                await self._quietly(
+                    self._engine.abandon(run_), f"run {run_.name} is held but not needed any more, and could not be deleted"
+                )
         if self._before:
             await self._tidy(tip, self._before, in_use, keys)
             self._before = []
@@ -317,7 +319,7 @@ class _Serving:
             if run.name in in_use or _key(*(origin.get(part, "") for part in ("file", "blob", "commit"))) in keys:
                 continue
             if run.held:
-                await self._quietly(self._engine.abandon(run), f"run {run.name} is held for nothing, and is still there")
+                await self._quietly(self._engine.abandon(run), f"run {run.name} is held but not needed any more, and could not be deleted")
             else:
                 self._following.follow(Trailers(file="", state="", run=run.name, namespace=run.namespace), tip)
         await self._following.settle_others(in_use, QUIET)
