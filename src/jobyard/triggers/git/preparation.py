@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import dataclasses
+import errno
 import logging
 import tempfile
 from collections.abc import Mapping
@@ -20,7 +21,6 @@ from jobyard.model.errors import (
     JobyardError,
     Rejected,
     RunDamaged,
-    Unavailable,
     WrongInput,
     place_of,
 )
@@ -52,8 +52,10 @@ class Prepared:
     """The names of its steps, the first few."""
 
 
-Answer = Prepared | str | Unavailable
+Answer = Prepared | str | JobyardError
 """The run that is held for a file; why there can be none; what keeps it from being one just now, and passes by itself."""
+_MACHINE = frozenset([errno.ENOSPC, errno.EDQUOT, errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.EROFS, errno.EACCES, errno.EIO])
+"""What is wrong with this machine, and no file's fault."""
 
 
 class Preparation:
@@ -110,14 +112,16 @@ class Preparation:
         except InvalidFiles as error:
             told = [str(finding) for finding in error.findings[:_TOLD_FINDINGS]]
             return told[0] if len(told) == 1 else "\n".join([str(error), *told])
-        except Unavailable as error:
-            return error
         except GitFailed:
             raise
         except _ITS_OWN as error:
             return str(error)
-        except (JobyardError, OSError):
-            raise
+        except JobyardError as error:
+            return error
+        except OSError as error:
+            if error.errno in _MACHINE:
+                raise
+            return f"It can't be laid out to be read ({error.strerror}): are names of files that it names too long, or there twice?"
         except Exception as error:  # one file is one try block: whatever it is, it is this file's
             log.info("file %s could not be prepared", file.name, exc_info=error)
             return f"It can't be run ({place_of(error)}). This is a fault of Jobyard's own: report it. The other files go on."

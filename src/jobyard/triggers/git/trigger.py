@@ -22,7 +22,7 @@ from itertools import islice
 from jobyard.contracts import Engine
 from jobyard.files.reading_room import ReadingRoom
 from jobyard.model import names
-from jobyard.model.errors import GitFailed, Unavailable, innermost
+from jobyard.model.errors import GitFailed, JobyardError, innermost
 from jobyard.model.run import Run
 from jobyard.triggers.git import ending, moves
 from jobyard.triggers.git.claims import Claims
@@ -59,7 +59,7 @@ class Pass:
     """Files that stay queued for now."""
     untried: int = 0
     """Those of them that were not tried yet: there were others before them."""
-    trouble: Unavailable | None = None
+    trouble: JobyardError | None = None
     """What keeps a file waiting that is no limit, and passes by itself."""
 
     def and_then(self, later: Pass) -> Pass:
@@ -98,7 +98,7 @@ class GitTrigger:
         )
 
     async def run(self, engine: Engine) -> None:
-        """Raises Unavailable where nothing goes on, GitFailed."""
+        """Raises what keeps files waiting where nothing goes on, GitFailed."""
         async with self._serving(engine) as serving:
             while True:
                 self.wanted.clear()
@@ -164,8 +164,8 @@ class _Serving:
         self._following.close()
 
     async def run_once(self, quiet: timedelta) -> Pass:
-        """Looks, decides, pushes, acts, until every file that is queued was tried; anew when somebody else was faster. Raises Unavailable where
-        files wait for the cluster, and nothing else goes on."""
+        """Looks, decides, pushes, acts, until every file that is queued was tried; anew when somebody else was faster. Raises what files
+        wait for where nothing else goes on."""
         if self._before is None:
             self._before = await self._engine.runs(self._trigger.name)
         done = await against_rivals(lambda: self._try_once(quiet))
@@ -194,7 +194,7 @@ class _Serving:
 
     # --- what is queued ---
 
-    async def _queued(self, tip: str, look: Layout) -> tuple[list[Move], set[str], list[Unavailable]]:
+    async def _queued(self, tip: str, look: Layout) -> tuple[list[Move], set[str], list[JobyardError]]:
         """The moves of queued files, the keys of all that are queued, and what keeps some of them waiting."""
         found: list[Move] = []
         files: list[QueueFile] = []
@@ -211,7 +211,7 @@ class _Serving:
             del self._tries[key]
         for key, file in keyed.items():
             found += self._start(look, file, self._prepared.get(key))
-        return found, set(keyed), [each for each in answers.values() if isinstance(each, Unavailable)]
+        return found, set(keyed), [each for each in answers.values() if isinstance(each, JobyardError)]
 
     async def _prepare(self, tip: str, look: Layout, new: dict[str, QueueFile], commits: Mapping[str, str]) -> dict[str, Answer]:
         """Tries to make held runs of as many new files as may be read at once."""
@@ -226,7 +226,7 @@ class _Serving:
                 self._telling.forget(file.name)
             else:
                 self._tries[key] += 1
-            if isinstance(answer, Unavailable):
+            if isinstance(answer, JobyardError):
                 self._telling.tell(file.name, f"{file.name} stays queued: {answer}")
         return answers
 
