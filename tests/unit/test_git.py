@@ -273,6 +273,8 @@ def test_only_the_git_that_talks_to_the_remote_knows_who_we_are() -> None:
     env = credentials.plain(outer)
     kept = {"PATH", "GIT_CONFIG_COUNT", "GIT_CONFIG_KEY_0", "GIT_CONFIG_VALUE_0"}
     assert env.keys() - {"GIT_TERMINAL_PROMPT", "GCM_INTERACTIVE", "GIT_OPTIONAL_LOCKS", "LC_ALL"} == kept
+    assert "HOOK" in credentials.plain({"HOOK": "hook-s3cret"})
+    assert "HOOK" not in credentials.plain({"HOOK": "hook-s3cret", "EMPTY": ""}, None, ("hook-s3cret", ""))
     login = Login(addresses=(read_address("https://me:secret@host/x"),), written={"https://me:secret@host/x": "https://host/x"})
     told = credentials.signed_in(env, outer, login, "fetch")
     assert (told["GIT_USERNAME"], told["GIT_PASSWORD"], told["GIT_CONFIG_COUNT"]) == ("me", "secret", "4")

@@ -60,9 +60,9 @@ class Git(_Part):
         Secret | None, Field(description="What forges sign their webhooks with; without, none are taken.")
     ] = None
     poll: Annotated[Duration, Field(description="How often to look though no webhook came.")] = timedelta(seconds=60)
-    author: Annotated[
-        str, BeforeValidator(_author), WithJsonSchema({"type": "string"}), Field(description="Who commits: NAME <MAIL>.")
-    ] = IDENTITY
+    author: Annotated[str, BeforeValidator(_author), WithJsonSchema({"type": "string"}), Field(description="Who commits: NAME <MAIL>.")] = (
+        IDENTITY
+    )
     namespaces: Annotated[list[Name] | Any_, Field(description="Namespaces that files may name beside the service's; * for any.")] = []
     kinds: Annotated[list[str] | Any_, Field(description="Kinds that files may hold beside Job, ConfigMap and Secret; * for any.")] = []
     pods: Annotated[
