@@ -383,3 +383,23 @@ async def test_what_is_no_delivery_is_answered_plainly(tmp_path: Path) -> None:
     assert (await call("POST", "/webhooks/github", b"x" * (LIMIT + 1), signed_))[0] == 413
     assert (await call("POST", "/webhooks/github", b"", {"Content-Length": str(LIMIT + 1)}))[0] == 413
     assert not call.trigger.wanted.is_set()
+
+
+async def test_a_request_that_breaks_ends_with_itself(caplog: pytest.LogCaptureFixture) -> None:
+    async def breaking(scope: Message, receive: object, send: object) -> None:
+        raise ZeroDivisionError("what nobody foresaw")
+
+    sent: list[Message] = []
+
+    async def send(message: Message) -> None:
+        sent.append(message)
+
+    async def receive() -> Message:
+        return {"type": "http.request"}
+
+    await Contained(breaking, LIMIT)({"type": "http", "path": "/x\x1b", "headers": []}, receive, send)
+    assert [sent[0]["status"], sent[1]["body"]] == [500, b"Internal Server Error"]
+    (record,) = [each for each in caplog.records if each.levelname == "WARNING"]
+    assert "ZeroDivisionError" in record.getMessage()
+    assert record.getMessage().isprintable()
+    assert record.exc_info is None

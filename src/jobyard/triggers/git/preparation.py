@@ -7,8 +7,9 @@ import dataclasses
 import errno
 import logging
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
+from datetime import timedelta
 from pathlib import Path
 
 from jobyard.contracts import Engine
@@ -37,6 +38,7 @@ log = logging.getLogger("jobyard.git")
 
 _TOLD_FINDINGS = 20
 STEPS_TOLD = 5
+_SOON = timedelta(seconds=0.5)
 _READ_AT_ONCE = 4
 """How many files are read at once, each with all that it names."""
 _ITS_OWN = (WrongInput, Rejected, RunDamaged, EngineFailed)
@@ -73,9 +75,11 @@ class Preparation:
         self._url = url
         self._reading = asyncio.Semaphore(_READ_AT_ONCE)
 
-    async def prepare(self, tip: str, look: Layout, new: Mapping[str, QueueFile], commits: Mapping[str, str]) -> dict[str, Answer]:
+    async def prepare(
+        self, tip: str, look: Layout, new: Mapping[str, QueueFile], commits: Mapping[str, str], again: Collection[str] = ()
+    ) -> dict[str, Answer]:
         """From key to what comes of a file. One that waits for room in a limit is left out: it stays queued, and is tried again at a later
-        look. Raises GitFailed."""
+        look. `again`: the keys of those that waited before, and for which nobody else shall wait now. Raises GitFailed."""
         prepared: dict[str, Answer] = {}
         readable = {}
         for key, file in new.items():
@@ -90,9 +94,11 @@ class Preparation:
         async def one(key: str, file: QueueFile) -> None:
             prepared[key] = await self._prepare(tip, look, file, key, commits.get(file.name, tip), texts[file.oid])
 
-        tasks = [asyncio.create_task(one(key, file)) for key, file in readable.items() if file.oid in texts]
+        by_key = {key: asyncio.create_task(one(key, file)) for key, file in readable.items() if file.oid in texts}
+        tasks = list(by_key.values())
         try:
-            await settle(tasks, QUIET)
+            await settle([task for key, task in by_key.items() if key not in again], QUIET)
+            await settle(tasks, _SOON)
             for task in tasks:
                 if task.done():
                     task.result()

@@ -218,7 +218,7 @@ class _Serving:
         sizes = await self._repository.objects.find({file.oid for file in new.values()})
         sized = {key: dataclasses.replace(file, size=sizes[file.oid].size if file.oid in sizes else None) for key, file in new.items()}
         tried = choose(sized, commits, self._tries)
-        answers = await self._preparation.prepare(tip, look, tried, commits) if tried else {}
+        answers = await self._preparation.prepare(tip, look, tried, commits, self._tries) if tried else {}
         for key, file in tried.items():
             answer = answers.get(key)
             if isinstance(answer, Prepared | str):
