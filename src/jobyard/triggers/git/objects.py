@@ -28,6 +28,7 @@ EMPTY = {
     64: "6ef19b41225c5369f1c104d45d8d85efa9b057b53b14b4b9b939dd74decc5321",
 }
 """The tree that holds nothing, by the length of objects' names. Git knows it everywhere."""
+_SMALL = 64 * 1024
 _FOLDER = int(FOLDER, 8)
 _OID = re.compile(r"[0-9a-f]{40}|[0-9a-f]{64}")
 Edit = tuple[str, str, str]
@@ -125,6 +126,8 @@ class Objects:
         self._git = git
         self._trees: dict[str, Tree] = {}
         """Those that were asked for last."""
+        self._held: dict[str, bytes] = {}
+        """Small files that will be asked for one by one."""
 
     async def find(self, names: Iterable[str]) -> dict[str, Found]:
         """What there is of these objects, by whatever names git knows them (`COMMIT:FOLDER`)."""
@@ -143,9 +146,16 @@ class Objects:
 
     async def blobs(self, oids: Iterable[str], limit: int) -> dict[str, bytes]:
         """The contents of files; those that are larger, or not there, are left out."""
-        known = await self.find(oids)
+        asked = list(dict.fromkeys(oids))
+        held = {oid: self._held[oid] for oid in asked if oid in self._held and len(self._held[oid]) <= limit}
+        known = await self.find(oid for oid in asked if oid not in held)
         wanted = [each for each in known.values() if each.kind == "blob" and each.size <= limit]
-        return {oid: text async for oid, text in self._read(wanted)}
+        return held | {oid: text async for oid, text in self._read(wanted)}
+
+    async def hold(self, oids: Iterable[str]) -> None:
+        """Reads small files in one go, and keeps them until this is called again: asking git for each alone takes as long as many."""
+        self._held = {}
+        self._held = await self.blobs(oids, _SMALL)
 
     async def trees(self, oids: Iterable[str], *, keep: bool = False) -> dict[str, Tree]:
         """Folders by their objects. Those that are asked for with `keep` are kept until it is asked so again. Raises FolderTooLarge."""

@@ -32,6 +32,7 @@ from jobyard.triggers.git.introductions import Introductions
 from jobyard.triggers.git.layout import ENDS, Layout, Place, QueueFile
 from jobyard.triggers.git.manifests import Unread, Verdict, read_queued
 from jobyard.triggers.git.moves import Move, Trailers
+from jobyard.triggers.git.objects import is_oid
 from jobyard.triggers.git.preparation import Answer, Preparation, Prepared
 from jobyard.triggers.git.repository import Commit, Repository, against_rivals
 from jobyard.triggers.git.secrecy import kept_secret
@@ -252,7 +253,8 @@ class _Serving:
         for claim in claims.values():
             self._following.follow(claim, tip)
         await self._following.settle([claim.run for claim in claims.values()], quiet)
-        found, running = [], len(look.files[Place.PROCESSING]) - len(files)
+        found, running = list[Move](), len(look.files[Place.PROCESSING]) - len(files)
+        ended: list[tuple[QueueFile, Summary]] = []
         for name, file in files.items():
             if name not in claims:
                 found.append(Move(file=file, target=Place.UNKNOWN, reason="NotClaimed: no commit of Jobyard's says which run it is."))
@@ -263,11 +265,18 @@ class _Serving:
                 continue
             answer = self._following.result(claim.run)
             if isinstance(answer, Summary):
-                hidden = await kept_secret(self._repository.objects, file, answer.run, tip)
-                found.append(ending.leave(file, answer, hidden))
+                ended.append((file, answer))
             else:
                 found.append(Move(file=file, target=Place.UNKNOWN, run=claim.run, namespace=claim.namespace, reason=answer))
+        for start in range(0, len(ended), TOLD_TOGETHER):
+            found += await self._leave(ended[start : start + TOLD_TOGETHER], tip)
         return found, running
+
+    async def _leave(self, ended: Sequence[tuple[QueueFile, Summary]], tip: str) -> list[Move]:
+        """The moves of files whose runs have ended, without what nobody may be told."""
+        objects = self._repository.objects
+        await objects.hold(oid for file, answer in ended for oid in (file.oid, answer.run.origin.get("blob", "")) if is_oid(oid))
+        return [ending.leave(file, answer, await kept_secret(objects, file, answer.run, tip)) for file, answer in ended]
 
     # --- what comes of it ---
 
