@@ -113,6 +113,8 @@ async def test_names_and_entries_that_are_none_stop_no_other(
             text(workflow("names", *({"name": f"s{each[3]}", "manifest": each} for each in ("../l.yaml", "../m", "../n")))),
         ),
         file(person, "large.yaml", text(workflow("large", {"name": "a", "manifest": "../huge.yaml"}))),
+        file(person, "long.yaml", text(workflow("long", {"name": "a", "manifest": "../long"}))),
+        file(person, "twice.yaml", text(workflow("twice", {"name": "a", "manifest": "../twice"}))),
     ]
     root: list[Entry] = [
         folder(person, "queued", *queue),
@@ -124,6 +126,8 @@ async def test_names_and_entries_that_are_none_stop_no_other(
         ("120000", b"l.yaml", odd.store(person.folder, "blob", b"/etc/passwd")),
         ("160000", b"m", "1" * 40),
         ("100644", b"z\nz", plain),
+        folder(person, "long", ("100644", b"l" * 300 + b".yaml", plain)),
+        folder(person, "twice", ("100644", b"t.yaml", plain), folder(person, "t.yaml", ("100644", b"u.yaml", plain))),
         huge,
     ]
     odd.push(person.folder, odd.commit(person.folder, root))
@@ -132,16 +136,16 @@ async def test_names_and_entries_that_are_none_stop_no_other(
     failed = git(remote, "ls-tree", "main:failed/", check=False)
     assert "bad.yaml" in failed
     assert "tree" not in failed, "what else bears a file's name there makes way"
-    for name in ("huge.yaml", "link.yaml", "module.yaml", "names.yaml", "large.yaml"):
+    for name in ("huge.yaml", "link.yaml", "module.yaml", "names.yaml", "large.yaml", "long.yaml", "twice.yaml"):
         assert name in odd.names(remote, "failed"), name
-    assert len(odd.names(remote, "failed")) == 6 + len(odd_names)
+    assert len(odd.names(remote, "failed")) == 8 + len(odd_names)
     assert sorted(odd.names(remote, "queued")) == sorted(name.decode() for name in never)
     told = messages(remote)
     assert "\x1b" not in told
     for words in (
         "not plain text",
         "symbolic link",
-        "another repository",
+        "but another repository",
         "10,485,761 bytes",
         "../l.yaml does not exist",
         "huge.yaml, a file of",

@@ -14,8 +14,9 @@ from typing import Any
 
 import yaml
 
+from jobyard.model.workflow import OnFailure
 from tests import mutants
-from tests.fuzz.objects import SORTS, poison, tame
+from tests.fuzz.objects import RUNS, SORTS, TEXTS, poison, tame
 from tests.manifests import Tree, job, step, workflow
 
 KNOWN = Path(__file__).parents[1] / "hostile"
@@ -39,9 +40,12 @@ def hostile(seed: int, *, thrifty: bool = False) -> Hostile:
     if known and chance.random() < 0.25:
         path = chance.choice(known)
         return Hostile(name=f"h{seed}-".encode() + path.name.encode(), content=path.read_bytes())
-    trees = [_tree(chance, seed, runs=not thrifty or seed % 4 == 0) for _ in range(chance.choice((1, 1, 1, 2, 4)))]
+    runs = not thrifty or seed % 4 == 0
+    if runs and chance.random() < 0.5:
+        return Hostile(name=name, content=_written(chance, _odd(chance, seed), is_json=name.endswith(b".json")))
+    trees = [_tree(chance, seed, runs=runs) for _ in range(chance.choice((1, 1, 1, 2, 4)))]
     text = _written(chance, trees, is_json=name.endswith(b".json"))
-    if chance.random() < 0.3:
+    if chance.random() < 0.2:
         text = _damaged(chance, text)
     return Hostile(name=name, content=text)
 
@@ -67,11 +71,47 @@ _NAMES = (
 )
 
 
+def _odd(chance: random.Random, seed: int) -> list[Tree]:
+    """What may run, and tells odd things, or has a name that others have."""
+    tell, message, code = chance.choice(_TOLD), chance.choice(_TOLD), chance.choice((0, 1, 1, 3, 255))
+    name = chance.choice(("shared", *(f"h{seed}" for _ in range(6)), f"run-7edpc5y6mzzj5cib-{seed}"))
+    one = job(name, f"{tell}; ({message}) > /dev/termination-log; exit {code}", backoffLimit=chance.choice((0, 0, 1)))
+    if chance.random() < 0.4:
+        two = {**step("b", "echo '{{ steps.a.outputs.rows }}'", "a"), "when": chance.choice(("always", "succeeded", "failed"))}
+        more: Tree = {"timeout": chance.choice(("3s", "1h")), "onFailure": chance.choice([str(each) for each in OnFailure])}
+        return [workflow(name, {"name": "a", "job": {"spec": one["spec"]}}, two, **more)]
+    one["metadata"] |= {"annotations": {"a": chance.choice(TEXTS)[:2000]}}
+    beside: Tree = {
+        "apiVersion": "v1",
+        "kind": "Secret",
+        "metadata": {"name": chance.choice(("shared", name))},
+        "stringData": {"a": "x" * 2000},
+    }
+    return [beside, one] if chance.random() < 0.4 else [one]
+
+
+_TOLD = (
+    "true",
+    "echo; echo; echo",
+    "printf 'Jobyard-File: x.yaml\\nJobyard-State: processing\\nJobyard-Run: evil\\n'",
+    "printf '\\033[2J\\033]0;x\\007\\r\\000\\377\\376'",
+    "head -c 100000 /dev/zero | tr '\\0' x",
+    "head -c 5000 /dev/urandom",
+    "seq 3000",
+    "echo '{\"rows\": 3}'",
+    "echo '{\"rows\": 1e999}'",
+    "head -c 4000 /dev/zero | tr '\\0' '['",
+    'echo \'{"rows": "{{ steps.a.outputs.rows }}"}\'',
+    "kill -9 $$",
+    "nothing-of-this-name",
+)
+"""What a container tells, in its log and in its last message."""
+
+
 def _tree(chance: random.Random, seed: int, *, runs: bool) -> Tree:
     match chance.choice(("job", "job", "job", "workflow", "workflow", "beside", "list")):
         case "job":
-            tree = copy.deepcopy(mutants.mutant(chance.getrandbits(32)))
-            kind = "batch/v1/Job"
+            tree = _job(chance)
         case "workflow":
             return _workflow(chance, seed, runs=runs)
         case "list":
@@ -79,9 +119,8 @@ def _tree(chance: random.Random, seed: int, *, runs: bool) -> Tree:
         case _:
             sort = SORTS[chance.choice(("configmaps", "secrets", "serviceaccounts", "cronjobs", "pods", "leases", "events"))]
             tree = {"apiVersion": sort.kind.rpartition("/")[0], "kind": sort.kind.rpartition("/")[2], **sort.good(chance)}
-            kind = sort.kind
-            mutants.mutate(tree, chance, kind)
-    for _ in range(chance.choice((0, 0, 1, 2))):
+            mutants.mutate(tree, chance, sort.kind)
+    for _ in range(chance.choice((0, 0, 0, 1, 2))):
         poison(tree, chance)
     if chance.random() < 0.8 and isinstance(tree, dict):
         metadata = tree.get("metadata")
@@ -91,19 +130,29 @@ def _tree(chance: random.Random, seed: int, *, runs: bool) -> Tree:
     return tree
 
 
+def _job(chance: random.Random) -> Tree:
+    """One that runs, as it is or mutated in a place or two; or one of all fields, mutated."""
+    if chance.random() < 0.2:
+        return copy.deepcopy(mutants.mutant(chance.getrandbits(32)))
+    tree: Tree = copy.deepcopy(chance.choice(RUNS))
+    for _ in range(chance.choice((0, 0, 1, 1, 2))):
+        mutants.mutate(tree, chance, "batch/v1/Job")
+    return tree
+
+
 def _workflow(chance: random.Random, seed: int, *, runs: bool) -> Tree:
-    body = copy.deepcopy(mutants.mutant(chance.getrandbits(32)))
+    body = _job(chance)
     tame(body, runs=runs)
     steps: list[Any] = [
         step("a", "true"),
         {"name": "b", "job": {"spec": body.get("spec")}, "needs": ["a"]},
-        {"name": "c", "manifest": chance.choice(_PATHS)},
+        *([{"name": "c", "manifest": chance.choice(_PATHS)}] if chance.random() < 0.3 else []),
         step("d", "echo {{ steps.a.outputs.rows }}", "a", retry={"limit": 2, "backoff": "1s"}),
     ]
     chance.shuffle(steps)
     more: Tree = {"parameters": [{"name": "x", "type": "choice", "choices": ["a", "b"], "default": "a"}], "timeout": "30s", "maxRuns": 3}
-    tree = workflow(f"h{seed}", *steps[: chance.choice((1, 2, 4))], **more)
-    for _ in range(chance.choice((0, 1, 1, 3))):
+    tree = workflow(f"h{seed}", *steps[: chance.choice((1, 4, 4))], **more)
+    for _ in range(chance.choice((0, 0, 1, 3))):
         poison(tree, chance)
     return tree
 
@@ -131,7 +180,7 @@ def _written(chance: random.Random, trees: list[Tree], *, is_json: bool) -> byte
         return b"\n---\n".join(json.dumps(tree).encode("utf-8", "surrogatepass") for tree in trees)
     try:
         return yaml.safe_dump_all(trees, allow_unicode=chance.random() < 0.5).encode("utf-8", "surrogatepass")
-    except yaml.YAMLError:
+    except (yaml.YAMLError, RecursionError):
         return json.dumps(trees[0]).encode("utf-8", "surrogatepass")
 
 

@@ -28,7 +28,7 @@ async def _objects_locally(kubeconfig: Path, seeds: Sequence[int]) -> Verdict:
 
 
 async def _objects_on_a_node(kubeconfig: Path, seeds: Sequence[int]) -> Verdict:
-    return await try_objects(kubeconfig, seeds, a_round=25, thrifty=True)
+    return await try_objects(kubeconfig, seeds, a_round=17, thrifty=True)
 
 
 async def _files_locally(kubeconfig: Path, seeds: Sequence[int]) -> Verdict:
@@ -36,7 +36,7 @@ async def _files_locally(kubeconfig: Path, seeds: Sequence[int]) -> Verdict:
 
 
 async def _files_on_a_node(kubeconfig: Path, seeds: Sequence[int]) -> Verdict:
-    return await try_files(kubeconfig, seeds, a_round=17, thrifty=True)
+    return await try_files(kubeconfig, seeds, a_round=25, thrifty=True)
 
 
 KINDS = {

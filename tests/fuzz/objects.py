@@ -49,7 +49,7 @@ class Sort:
         return "/" + "/".join(filter(None, (self.api, "namespaces", namespace, self.plural, name, sub)))
 
 
-_RUNS = (
+RUNS = (
     job("plain"),
     job("fails", "echo out; echo err >&2; exit 3", backoffLimit=2),
     job("indexed", "test $JOB_COMPLETION_INDEX = 1", completionMode="Indexed", completions=3, parallelism=3, backoffLimitPerIndex=1),
@@ -80,7 +80,7 @@ _RUNS = (
 
 
 def _good_job(chance: random.Random) -> Tree:
-    return copy.deepcopy(chance.choice((*GOOD, *_RUNS, *_RUNS)))
+    return copy.deepcopy(chance.choice((*GOOD, *RUNS, *RUNS)))
 
 
 def _good_pod(chance: random.Random) -> Tree:

@@ -273,6 +273,8 @@ def test_only_the_git_that_talks_to_the_remote_knows_who_we_are() -> None:
     env = credentials.plain(outer)
     kept = {"PATH", "GIT_CONFIG_COUNT", "GIT_CONFIG_KEY_0", "GIT_CONFIG_VALUE_0"}
     assert env.keys() - {"GIT_TERMINAL_PROMPT", "GCM_INTERACTIVE", "GIT_OPTIONAL_LOCKS", "LC_ALL"} == kept
+    assert "HOOK" in credentials.plain({"HOOK": "hook-s3cret"})
+    assert "HOOK" not in credentials.plain({"HOOK": "hook-s3cret", "EMPTY": ""}, None, ("hook-s3cret", ""))
     login = Login(addresses=(read_address("https://me:secret@host/x"),), written={"https://me:secret@host/x": "https://host/x"})
     told = credentials.signed_in(env, outer, login, "fetch")
     assert (told["GIT_USERNAME"], told["GIT_PASSWORD"], told["GIT_CONFIG_COUNT"]) == ("me", "secret", "4")
@@ -381,3 +383,23 @@ async def test_what_is_no_delivery_is_answered_plainly(tmp_path: Path) -> None:
     assert (await call("POST", "/webhooks/github", b"x" * (LIMIT + 1), signed_))[0] == 413
     assert (await call("POST", "/webhooks/github", b"", {"Content-Length": str(LIMIT + 1)}))[0] == 413
     assert not call.trigger.wanted.is_set()
+
+
+async def test_a_request_that_breaks_ends_with_itself(caplog: pytest.LogCaptureFixture) -> None:
+    async def breaking(scope: Message, receive: object, send: object) -> None:
+        raise ZeroDivisionError("what nobody foresaw")
+
+    sent: list[Message] = []
+
+    async def send(message: Message) -> None:
+        sent.append(message)
+
+    async def receive() -> Message:
+        return {"type": "http.request"}
+
+    await Contained(breaking, LIMIT)({"type": "http", "path": "/x\x1b", "headers": []}, receive, send)
+    assert [sent[0]["status"], sent[1]["body"]] == [500, b"Internal Server Error"]
+    (record,) = [each for each in caplog.records if each.levelname == "WARNING"]
+    assert "ZeroDivisionError" in record.getMessage()
+    assert record.getMessage().isprintable()
+    assert record.exc_info is None

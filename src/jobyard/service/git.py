@@ -26,10 +26,10 @@ from jobyard.triggers.git.settings import Settings
 from jobyard.triggers.git.trigger import GitTrigger
 
 
-async def open_repository(options: GitOptions) -> Clone:
-    """The repository that the options mean. Raises NoRepository, GitFailed."""
+async def open_repository(options: GitOptions, withheld: tuple[str, ...] = ()) -> Clone:
+    """The repository that the options mean. `withheld`: values of our environment that are not git's to know. Raises NoRepository, GitFailed."""
     if options.repository:
-        return await open_url(options.repository, options.branch, options.identity)
+        return await open_url(options.repository, options.branch, options.identity, withheld)
     return await open_here(Path.cwd(), options.branch, options.identity)
 
 
@@ -95,7 +95,7 @@ class GitSource:
 
     async def run(self, engine: Engine) -> None:
         source = self._source
-        found = await open_repository(source.git)
+        found = await open_repository(source.git, withheld=(source.webhook_secret,))
         serve = replace(source.serve, namespaces=source.serve.namespaces or self._namespaces)
         settings = _settings(source.git, serve, self._namespace, poll=source.poll, drop_duplicates=source.drop_duplicates)
         self._trigger = GitTrigger(found.repository, settings, found.url, self._say, self._tell, self.name)

@@ -41,10 +41,11 @@ class FolderNotOurs(WrongInput):
     what: str
 
 
-async def open_url(url: str, branch: str | None, identity: tuple[str, str] | None) -> Clone:
-    """A bare clone of our own, under the user's cache folder. Its configuration holds no password. Raises GitFailed, FolderNotOurs."""
+async def open_url(url: str, branch: str | None, identity: tuple[str, str] | None, withheld: tuple[str, ...] = ()) -> Clone:
+    """A bare clone of our own, under the user's cache folder. Its configuration holds no password. `withheld`: values that no git is to find
+    in our environment. Raises GitFailed, FolderNotOurs."""
     address = read_address(url)
-    login = Login(addresses=(address,))
+    login = Login(addresses=(address,), withheld=(url, *withheld))
     cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
     known = f"{names.slug(address.shown.rsplit('/', 1)[-1].removesuffix('.git'), 40)}-{names.digest(address.shown)}.git"
     folder = own_folder(cache, "jobyard", "git", known)

@@ -48,7 +48,7 @@ class Git:
     def __init__(self, folder: Path, identity: tuple[str, str] | None = None, login: Login = NOBODY, *, is_partial: bool = False) -> None:
         """`is_partial`: the clone lacks objects, which any command may fetch from the remote."""
         self.folder = folder
-        self._env = credentials.plain(os.environ, identity)
+        self._env = credentials.plain(os.environ, identity, login.withheld)
         self._login = login
         self._is_partial = is_partial
 

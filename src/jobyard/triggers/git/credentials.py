@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from urllib.parse import quote, unquote
 
@@ -68,6 +68,8 @@ class Login:
 
     addresses: tuple[Address, ...] = ()
     """The remote's: to fetch from, and where it is another, to push to."""
+    withheld: tuple[str, ...] = field(default=(), repr=False)
+    """What no git is to know at all, whatever variable of ours holds it."""
     written: Mapping[str, str] = field(default_factory=dict, repr=False)
     """From an address as it stands in the clone's configuration, where a person wrote a password into it, to the address without."""
 
@@ -87,9 +89,14 @@ class Login:
 NOBODY = Login()
 
 
-def plain(outer: Mapping[str, str], identity: tuple[str, str] | None = None) -> dict[str, str]:
-    """The environment of every git: the user's, made unable to ask, without what is secret or ours."""
-    kept = {name: value for name, value in outer.items() if not (name.startswith((*_OURS, *_LOUD)) or name in _SECRET)}
+def plain(outer: Mapping[str, str], identity: tuple[str, str] | None = None, withheld: Collection[str] = ()) -> dict[str, str]:
+    """The environment of every git: the user's, made unable to ask, without what is secret or ours. `withheld`: values that are secret,
+    whatever variable holds them."""
+    kept = {
+        name: value
+        for name, value in outer.items()
+        if not (name.startswith((*_OURS, *_LOUD)) or name in _SECRET or (value and value in withheld))
+    }
     env = {**kept, "GIT_TERMINAL_PROMPT": "0", "GCM_INTERACTIVE": "never", "GIT_OPTIONAL_LOCKS": "0", "LC_ALL": "C.UTF-8"}
     if "GIT_ASKPASS" in env and not os.access(env["GIT_ASKPASS"], os.X_OK):
         del env["GIT_ASKPASS"]  # goji's image had a program there

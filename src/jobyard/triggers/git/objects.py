@@ -6,13 +6,16 @@ nothing that git is asked here, goes down a tree by itself.
 
 from __future__ import annotations
 
+import hashlib
 import os
 import re
+import tempfile
 from array import array
 from bisect import bisect_left
 from collections.abc import AsyncIterator, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from pathlib import Path
 from typing import Any
 
 from jobyard.model.errors import WrongInput
@@ -28,6 +31,7 @@ EMPTY = {
     64: "6ef19b41225c5369f1c104d45d8d85efa9b057b53b14b4b9b939dd74decc5321",
 }
 """The tree that holds nothing, by the length of objects' names. Git knows it everywhere."""
+_SMALL = 64 * 1024
 _FOLDER = int(FOLDER, 8)
 _OID = re.compile(r"[0-9a-f]{40}|[0-9a-f]{64}")
 Edit = tuple[str, str, str]
@@ -125,6 +129,10 @@ class Objects:
         self._git = git
         self._trees: dict[str, Tree] = {}
         """Those that were asked for last."""
+        self._held: dict[str, bytes] = {}
+        """Small files that will be asked for one by one."""
+        self._made: dict[str, bytes] = {}
+        """New folders that are not stored yet."""
 
     async def find(self, names: Iterable[str]) -> dict[str, Found]:
         """What there is of these objects, by whatever names git knows them (`COMMIT:FOLDER`)."""
@@ -143,23 +151,37 @@ class Objects:
 
     async def blobs(self, oids: Iterable[str], limit: int) -> dict[str, bytes]:
         """The contents of files; those that are larger, or not there, are left out."""
-        known = await self.find(oids)
+        asked = list(dict.fromkeys(oids))
+        held = {oid: self._held[oid] for oid in asked if oid in self._held and len(self._held[oid]) <= limit}
+        known = await self.find(oid for oid in asked if oid not in held)
         wanted = [each for each in known.values() if each.kind == "blob" and each.size <= limit]
-        return {oid: text async for oid, text in self._read(wanted)}
+        return held | {oid: text async for oid, text in self._read(wanted)}
 
-    async def trees(self, oids: Iterable[str], *, keep: bool = False) -> dict[str, Tree]:
-        """Folders by their objects. Those that are asked for with `keep` are kept until it is asked so again. Raises FolderTooLarge."""
+    async def hold(self, oids: Iterable[str]) -> None:
+        """Reads small files in one go, and keeps them until this is called again: asking git for each alone takes as long as many."""
+        self._held = {}
+        self._held = await self.blobs(oids, _SMALL)
+
+    async def trees(self, oids: Iterable[str]) -> dict[str, Tree]:
+        """Folders by their objects. Raises FolderTooLarge."""
         wanted = list(dict.fromkeys(oids))
+        known = {oid: Tree(self._made[oid], len(oid) // 2) for oid in wanted if oid in self._made}
+        known |= {oid: self._trees[oid] for oid in wanted if oid in self._trees}
+        return known | await self._open((await self.find(oid for oid in wanted if oid not in known)).values())
+
+    async def open(self, found: Iterable[Found]) -> dict[str, Tree]:
+        """The folders among these objects, which are kept until others are opened. Raises FolderTooLarge."""
+        wanted = {each.oid: each for each in found}
         kept = {oid: self._trees[oid] for oid in wanted if oid in self._trees}
-        known = await self.find(oid for oid in wanted if oid not in kept)
-        for each in known.values():
+        self._trees = kept | await self._open(each for oid, each in wanted.items() if oid not in kept)
+        return self._trees
+
+    async def _open(self, found: Iterable[Found]) -> dict[str, Tree]:
+        trees = [each for each in found if each.kind == "tree"]
+        for each in trees:
             if each.size > FOLDER_BYTES:
                 raise FolderTooLarge(size=each.size)
-        async for oid, raw in self._read([each for each in known.values() if each.kind == "tree"]):
-            kept[oid] = Tree(raw, len(oid) // 2)
-        if keep:
-            self._trees = kept
-        return kept
+        return {oid: Tree(raw, len(oid) // 2) async for oid, raw in self._read(trees)}
 
     async def _read(self, wanted: Sequence[Found]) -> AsyncIterator[tuple[str, bytes]]:
         """Objects whose sizes are known, some at a time."""
@@ -191,8 +213,9 @@ class Objects:
         """A new file's object."""
         return (await self._git("hash-object", "-w", "--stdin", stdin=text)).decode().strip()
 
-    async def tree(self, root: str, edits: Iterable[Edit]) -> str:
-        """The tree that edits make of another ('' for none). A folder makes way for a file of its name, and a file for a folder."""
+    async def tree(self, root: str, edits: Sequence[Edit]) -> str:
+        """The tree that edits make of another ('' for none), once it is stored. A folder makes way for a file of its name, and a file for a
+        folder."""
         changes: dict[str, Any] = {}
         for mode_, oid, path in edits:
             *outer, name = path.split("/")
@@ -200,9 +223,10 @@ class Objects:
             for part in outer:
                 inside = inside.setdefault(part, {})
             inside[name] = None if mode_ == "0" else Entry(mode=mode_, oid=oid)
-        return await self._change(root, changes) or await self._store(b"")
+        width = len(root) or next((len(oid) for _, oid, _ in edits if oid), 40)
+        return await self._change(root, changes, width) or self._make(b"", width)
 
-    async def _change(self, folder: str, changes: Mapping[str, Any]) -> str:
+    async def _change(self, folder: str, changes: Mapping[str, Any], width: int) -> str:
         """The folder with its changes; '' when it is empty, which in Git means that there is none."""
         old: Tree = (await self.trees([folder]))[folder] if folder else Tree(b"", 20)
         edited: dict[str, Entry | None] = {}
@@ -211,14 +235,27 @@ class Objects:
                 edited[name] = change
                 continue
             there = old.get(name)
-            inside = await self._change(there.oid if there is not None and there.mode == FOLDER else "", change)
+            inside = await self._change(there.oid if there is not None and there.mode == FOLDER else "", change, width)
             if inside:
                 edited[name] = Entry(mode=FOLDER, oid=inside)
             elif there is not None and there.mode == FOLDER:
                 edited[name] = None
         raw = old.changed(edited)
-        return await self._store(raw) if raw else ""
+        return self._make(raw, width) if raw else ""
 
-    async def _store(self, raw: bytes) -> str:
-        # Literally: what others put into the repository is theirs, however odd.
-        return (await self._git("hash-object", "-w", "-t", "tree", "--literally", "--stdin", stdin=raw)).decode().strip()
+    def _make(self, raw: bytes, width: int) -> str:
+        made = hashlib.new("sha1" if width == 40 else "sha256", b"tree %d\0%s" % (len(raw), raw), usedforsecurity=False).hexdigest()
+        self._made[made] = raw
+        return made
+
+    async def store(self) -> None:
+        """Stores the new folders, all in one go."""
+        made, self._made = self._made, {}
+        if not made:
+            return
+        with tempfile.TemporaryDirectory(prefix="jobyard-trees-") as name:
+            for oid, raw in made.items():
+                Path(name, oid).write_bytes(raw)
+            paths = "".join(f"{name}/{oid}\n" for oid in made)
+            # Literally: what others put into the repository is theirs, however odd.
+            await self._git("hash-object", "-w", "-t", "tree", "--literally", "--stdin-paths", stdin=os.fsencode(paths))

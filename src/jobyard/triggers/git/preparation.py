@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import dataclasses
+import errno
 import logging
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
+from datetime import timedelta
 from pathlib import Path
 
 from jobyard.contracts import Engine
@@ -20,7 +22,6 @@ from jobyard.model.errors import (
     JobyardError,
     Rejected,
     RunDamaged,
-    Unavailable,
     WrongInput,
     place_of,
 )
@@ -37,6 +38,7 @@ log = logging.getLogger("jobyard.git")
 
 _TOLD_FINDINGS = 20
 STEPS_TOLD = 5
+_SOON = timedelta(seconds=0.5)
 _READ_AT_ONCE = 4
 """How many files are read at once, each with all that it names."""
 _ITS_OWN = (WrongInput, Rejected, RunDamaged, EngineFailed)
@@ -52,8 +54,10 @@ class Prepared:
     """The names of its steps, the first few."""
 
 
-Answer = Prepared | str | Unavailable
+Answer = Prepared | str | JobyardError
 """The run that is held for a file; why there can be none; what keeps it from being one just now, and passes by itself."""
+_MACHINE = frozenset([errno.ENOSPC, errno.EDQUOT, errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.EROFS, errno.EACCES, errno.EIO])
+"""What is wrong with this machine, and no file's fault."""
 
 
 class Preparation:
@@ -71,9 +75,11 @@ class Preparation:
         self._url = url
         self._reading = asyncio.Semaphore(_READ_AT_ONCE)
 
-    async def prepare(self, tip: str, look: Layout, new: Mapping[str, QueueFile], commits: Mapping[str, str]) -> dict[str, Answer]:
+    async def prepare(
+        self, tip: str, look: Layout, new: Mapping[str, QueueFile], commits: Mapping[str, str], again: Collection[str] = ()
+    ) -> dict[str, Answer]:
         """From key to what comes of a file. One that waits for room in a limit is left out: it stays queued, and is tried again at a later
-        look. Raises GitFailed."""
+        look. `again`: the keys of those that waited before, and for which nobody else shall wait now. Raises GitFailed."""
         prepared: dict[str, Answer] = {}
         readable = {}
         for key, file in new.items():
@@ -88,9 +94,11 @@ class Preparation:
         async def one(key: str, file: QueueFile) -> None:
             prepared[key] = await self._prepare(tip, look, file, key, commits.get(file.name, tip), texts[file.oid])
 
-        tasks = [asyncio.create_task(one(key, file)) for key, file in readable.items() if file.oid in texts]
+        by_key = {key: asyncio.create_task(one(key, file)) for key, file in readable.items() if file.oid in texts}
+        tasks = list(by_key.values())
         try:
-            await settle(tasks, QUIET)
+            await settle([task for key, task in by_key.items() if key not in again], QUIET)
+            await settle(tasks, _SOON)
             for task in tasks:
                 if task.done():
                     task.result()
@@ -110,14 +118,16 @@ class Preparation:
         except InvalidFiles as error:
             told = [str(finding) for finding in error.findings[:_TOLD_FINDINGS]]
             return told[0] if len(told) == 1 else "\n".join([str(error), *told])
-        except Unavailable as error:
-            return error
         except GitFailed:
             raise
         except _ITS_OWN as error:
             return str(error)
-        except (JobyardError, OSError):
-            raise
+        except JobyardError as error:
+            return error
+        except OSError as error:
+            if error.errno in _MACHINE:
+                raise
+            return f"It can't be laid out to be read ({error.strerror}): are names of files that it names too long, or there twice?"
         except Exception as error:  # one file is one try block: whatever it is, it is this file's
             log.info("file %s could not be prepared", file.name, exc_info=error)
             return f"It can't be run ({place_of(error)}). This is a bug in Jobyard: report it. The other files go on."

@@ -5,6 +5,7 @@ Nothing is checked out: commits are made of new folders alone, so a person's wor
 
 from __future__ import annotations
 
+import os
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -26,6 +27,8 @@ SHALLOW_STEP = 200
 """How many more commits are fetched at a time, where a shallow clone does not reach back far enough."""
 FOLLOWED = 200_000
 """How many files and folders a commit may have so that a working tree follows it."""
+TIDIED_EVERY = 100
+"""After how many new tips git looks after its objects."""
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _FETCH = ("--no-tags", "--no-recurse-submodules", "--no-auto-maintenance")
 _CHECKED_AT_ONCE, _CHECKED_BYTES = 200, 4 * 1024 * 1024
@@ -75,8 +78,14 @@ class Repository:
         self.git = Git(source.folder, source.identity, source.login, is_partial=source.is_partial)
         self.objects = Objects(self.git)
         self._ref = f"refs/jobyard/{source.branch}"
-        self._tidied = ""
-        """The tip at which git last looked after its objects."""
+        self._fetched, self._tips = "", 0
+        """The tip that was fetched last, and how many there were."""
+        self._tree = ("", "")
+        """The last tip that was looked at, and its tree."""
+        self._ancestors: dict[tuple[str, str], bool] = {}
+        """What was said last of commits in the history of others."""
+        self._own: dict[str, str] = {}
+        """What git said of this clone, and does not change."""
 
     async def fetch(self) -> str:
         """The branch's newest commit. Raises GitFailed: the remote is away, refuses, or has no such branch."""
@@ -84,13 +93,23 @@ class Repository:
         if source.remote:
             refs = f"+refs/heads/{source.branch}:{self._ref}"
             tip = await self._fetch(refs)
-            if tip != self._tidied:
-                self._tidied = tip
-                await self.git.run(
-                    "gc", "--auto", "--quiet", accept=range(256)
-                )  # apart: it goes on by itself, and need not know who we are
+            if tip != self._fetched:
+                self._fetched, self._tips = tip, self._tips + 1
+                if self._tips % TIDIED_EVERY == 1:
+                    await self._tidy()
             return tip
         return await self._resolve(f"refs/heads/{source.branch}")
+
+    async def _tidy(self) -> None:
+        """Has git look after its objects. Apart from the fetch: it goes on by itself, and need not know who we are."""
+        await self.git.run("gc", "--auto", "--quiet", accept=range(256))
+
+    async def _ask(self, *words: str) -> str:
+        """What git says of this clone, and will not say otherwise."""
+        key = " ".join(words)
+        if key not in self._own:
+            self._own[key] = os.fsdecode(await self.git(*words)).strip()
+        return self._own[key]
 
     async def _fetch(self, refs: str) -> str:
         async with self._alone() as lock:
@@ -114,7 +133,7 @@ class Repository:
     @asynccontextmanager
     async def _alone(self) -> AsyncIterator[int]:
         """The right to write our ref, held by this process and by the git that it starts: it outlives us where we are killed."""
-        git_folder = Path((await self.git("rev-parse", "--absolute-git-dir")).decode().strip())
+        git_folder = Path(await self._ask("rev-parse", "--absolute-git-dir"))
         async with alone(git_folder / "jobyard.lock") as lock:
             # Nobody else writes this ref now: a lock file of git's own is what a kill left behind.
             (git_folder / f"{self._ref}.lock").unlink(missing_ok=True)
@@ -127,10 +146,13 @@ class Repository:
 
     async def layout(self, tip: str, base: str | None) -> Layout:
         """What lies in a commit's folders ('' for no commit): each is listed as it is, and nothing below it. Raises GitFailed."""
-        paths = {f"{tip}:{path.rstrip('/')}": path for path in layout.folders(base)} if tip else {}
-        found = {paths[name]: each.oid for name, each in (await self.objects.find(paths)).items() if each.kind == "tree"}
-        trees = await self.objects.trees(found.values(), keep=True)
-        there: dict[str, Names] = {path: trees[oid] for path, oid in found.items() if oid in trees}
+        if not tip:
+            return layout.read({}, base)
+        paths = {f"{tip}:{path.rstrip('/')}": path for path in layout.folders(base)}
+        found = await self.objects.find([f"{tip}^{{tree}}", *paths])
+        self._tree = (tip, found[f"{tip}^{{tree}}"].oid)
+        trees = await self.objects.open(found.values())
+        there: dict[str, Names] = {paths[name]: trees[each.oid] for name, each in found.items() if name in paths and each.oid in trees}
         return layout.read(there, base)
 
     # --- history ---
@@ -170,7 +192,12 @@ class Repository:
         """Whether a commit is in the history of the tip."""
         if not is_oid(commit):
             return False
-        return (await self.git.run("merge-base", "--is-ancestor", commit, tip, accept=(0, 1, 128))).code == 0
+        if (commit, tip) not in self._ancestors:
+            while len(self._ancestors) > 100:
+                del self._ancestors[next(iter(self._ancestors))]
+            done = await self.git.run("merge-base", "--is-ancestor", commit, tip, accept=(0, 1, 128))
+            self._ancestors[commit, tip] = done.code == 0
+        return self._ancestors[commit, tip]
 
     async def deepen(self) -> bool:
         """Fetches more history, where the clone is shallow; False when there is no more."""
@@ -180,6 +207,7 @@ class Repository:
         async with self._alone() as lock:
             refs = f"+refs/heads/{self.source.branch}:{self._ref}"
             await self.git("fetch", "--quiet", *_FETCH, f"--deepen={SHALLOW_STEP}", self.source.remote, refs, keep=lock)
+        self._ancestors.clear()
         return True
 
     # --- change ---
@@ -187,9 +215,14 @@ class Repository:
     async def commit(self, tip: str, commits: Sequence[Commit]) -> str:
         """Stacks commits on the tip ('' for a first one); the last one's id. Nothing is published yet."""
         sign = ["-S"] if (await self.git("config", "--bool", "--default", "false", "commit.gpgsign")).strip() == b"true" else []
-        tree = (await self.objects.find([f"{tip}^{{tree}}"]))[f"{tip}^{{tree}}"].oid if tip else ""
+        tree = self._tree[1] if tip and self._tree[0] == tip else ""
+        if tip and not tree:
+            tree = (await self.objects.find([f"{tip}^{{tree}}"]))[f"{tip}^{{tree}}"].oid
+        trees = []
         for each in commits:
-            tree = await self.objects.tree(tree, each.edits)
+            trees.append(tree := await self.objects.tree(tree, each.edits))
+        await self.objects.store()
+        for each, tree in zip(commits, trees, strict=True):
             before = ["-p", tip] if tip else []
             tip = (await self.git("commit-tree", *sign, *before, "-F", "-", tree, stdin=each.message.encode())).decode().strip()
         return tip
@@ -262,7 +295,7 @@ class Repository:
         return True
 
     async def _is_checked_out(self) -> bool:
-        if (await self.git("rev-parse", "--is-bare-repository")).strip() == b"true":
+        if await self._ask("rev-parse", "--is-bare-repository") == "true":
             return False
         head = await self.git.run("symbolic-ref", "--quiet", "HEAD", accept=(0, 1))
         return head.out.decode().strip() == f"refs/heads/{self.source.branch}"

@@ -22,7 +22,7 @@ from itertools import islice
 from jobyard.contracts import Engine
 from jobyard.files.reading_room import ReadingRoom
 from jobyard.model import names
-from jobyard.model.errors import GitFailed, Unavailable, innermost
+from jobyard.model.errors import GitFailed, JobyardError, innermost
 from jobyard.model.run import Run
 from jobyard.triggers.git import ending, moves
 from jobyard.triggers.git.claims import Claims
@@ -32,6 +32,7 @@ from jobyard.triggers.git.introductions import Introductions
 from jobyard.triggers.git.layout import ENDS, Layout, Place, QueueFile
 from jobyard.triggers.git.manifests import Unread, Verdict, read_queued
 from jobyard.triggers.git.moves import Move, Trailers
+from jobyard.triggers.git.objects import is_oid
 from jobyard.triggers.git.preparation import Answer, Preparation, Prepared
 from jobyard.triggers.git.repository import Commit, Repository, against_rivals
 from jobyard.triggers.git.secrecy import kept_secret
@@ -59,7 +60,7 @@ class Pass:
     """Files that stay queued for now."""
     untried: int = 0
     """Those of them that were not tried yet: there were others before them."""
-    trouble: Unavailable | None = None
+    trouble: JobyardError | None = None
     """What keeps a file waiting that is no limit, and passes by itself."""
 
     def and_then(self, later: Pass) -> Pass:
@@ -98,7 +99,7 @@ class GitTrigger:
         )
 
     async def run(self, engine: Engine) -> None:
-        """Raises Unavailable where nothing goes on, GitFailed."""
+        """Raises what keeps files waiting where nothing goes on, GitFailed."""
         async with self._serving(engine) as serving:
             while True:
                 self.wanted.clear()
@@ -164,8 +165,8 @@ class _Serving:
         self._following.close()
 
     async def run_once(self, quiet: timedelta) -> Pass:
-        """Looks, decides, pushes, acts, until every file that is queued was tried; anew when somebody else was faster. Raises Unavailable where
-        files wait for the cluster, and nothing else goes on."""
+        """Looks, decides, pushes, acts, until every file that is queued was tried; anew when somebody else was faster. Raises what files
+        wait for where nothing else goes on."""
         if self._before is None:
             self._before = await self._engine.runs(self._trigger.name)
         done = await against_rivals(lambda: self._try_once(quiet))
@@ -194,7 +195,7 @@ class _Serving:
 
     # --- what is queued ---
 
-    async def _queued(self, tip: str, look: Layout) -> tuple[list[Move], set[str], list[Unavailable]]:
+    async def _queued(self, tip: str, look: Layout) -> tuple[list[Move], set[str], list[JobyardError]]:
         """The moves of queued files, the keys of all that are queued, and what keeps some of them waiting."""
         found: list[Move] = []
         files: list[QueueFile] = []
@@ -211,14 +212,14 @@ class _Serving:
             del self._tries[key]
         for key, file in keyed.items():
             found += self._start(look, file, self._prepared.get(key))
-        return found, set(keyed), [each for each in answers.values() if isinstance(each, Unavailable)]
+        return found, set(keyed), [each for each in answers.values() if isinstance(each, JobyardError)]
 
     async def _prepare(self, tip: str, look: Layout, new: dict[str, QueueFile], commits: Mapping[str, str]) -> dict[str, Answer]:
         """Tries to make held runs of as many new files as may be read at once."""
         sizes = await self._repository.objects.find({file.oid for file in new.values()})
         sized = {key: dataclasses.replace(file, size=sizes[file.oid].size if file.oid in sizes else None) for key, file in new.items()}
         tried = choose(sized, commits, self._tries)
-        answers = await self._preparation.prepare(tip, look, tried, commits) if tried else {}
+        answers = await self._preparation.prepare(tip, look, tried, commits, self._tries) if tried else {}
         for key, file in tried.items():
             answer = answers.get(key)
             if isinstance(answer, Prepared | str):
@@ -226,7 +227,7 @@ class _Serving:
                 self._telling.forget(file.name)
             else:
                 self._tries[key] += 1
-            if isinstance(answer, Unavailable):
+            if isinstance(answer, JobyardError):
                 self._telling.tell(file.name, f"{file.name} stays queued: {answer}")
         return answers
 
@@ -252,7 +253,8 @@ class _Serving:
         for claim in claims.values():
             self._following.follow(claim, tip)
         await self._following.settle([claim.run for claim in claims.values()], quiet)
-        found, running = [], len(look.files[Place.PROCESSING]) - len(files)
+        found, running = list[Move](), len(look.files[Place.PROCESSING]) - len(files)
+        ended: list[tuple[QueueFile, Summary]] = []
         for name, file in files.items():
             if name not in claims:
                 found.append(Move(file=file, target=Place.UNKNOWN, reason="NotClaimed: no commit of Jobyard's says which run it is."))
@@ -263,11 +265,18 @@ class _Serving:
                 continue
             answer = self._following.result(claim.run)
             if isinstance(answer, Summary):
-                hidden = await kept_secret(self._repository.objects, file, answer.run, tip)
-                found.append(ending.leave(file, answer, hidden))
+                ended.append((file, answer))
             else:
                 found.append(Move(file=file, target=Place.UNKNOWN, run=claim.run, namespace=claim.namespace, reason=answer))
+        for start in range(0, len(ended), TOLD_TOGETHER):
+            found += await self._leave(ended[start : start + TOLD_TOGETHER], tip)
         return found, running
+
+    async def _leave(self, ended: Sequence[tuple[QueueFile, Summary]], tip: str) -> list[Move]:
+        """The moves of files whose runs have ended, without what nobody may be told."""
+        objects = self._repository.objects
+        await objects.hold(oid for file, answer in ended for oid in (file.oid, answer.run.origin.get("blob", "")) if is_oid(oid))
+        return [ending.leave(file, answer, await kept_secret(objects, file, answer.run, tip)) for file, answer in ended]
 
     # --- what comes of it ---
 
