@@ -321,6 +321,9 @@ class Namespace:
     def let_go(self, uid: str) -> None:
         self._left(self.sight.forget(uid))
 
+    def runs_with_jobs_of_their_own(self) -> list[str]:
+        return [run.id for run in self.sight.runs.values() if run.keeps]
+
     def note_inventory(self, kind: Kind[Any], inventory: Inventory) -> None:
         for uid in self.sight.gone_by(kind, inventory):
             self.let_go(uid)
