@@ -162,7 +162,7 @@ async def test_an_engine_begins_with_what_is_open_alone_and_still_reads_what_end
         listed.setdefault(kind.plural, set()).update(each.metadata.labels.get(names.RUN, "") for each in found.items)
         return found
 
-    cluster.list_at = listing  # type: ignore[method-assign]
+    cluster.list_at = listing  # type: ignore[method-assign, assignment]
     async with open_engine(cluster, SystemClock(), namespace) as second, asyncio.timeout(BOUND):
         assert {kind: listed[kind] for kind in ("configmaps", "jobs", "pods")} == {
             "configmaps": {open_.id},
