@@ -46,7 +46,8 @@ class Options:
     """How an engine works, beside its cluster."""
 
     alone: bool = False
-    """No other process starts runs in its namespaces (it leads): limits are counted, and no place need be written."""
+    """It leads, and starts what is to start in its namespaces: limits are counted by what is seen, and no place is written. Of others (a
+    person's `jobyard run`) the places count, and who takes one counts what is seen to run without."""
     gives_up: timedelta | None = None
     """How long credentials or rights may be missing before who waits is told; None for ever, as a service wants it."""
     retention: timedelta | None = None
