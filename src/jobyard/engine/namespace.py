@@ -118,7 +118,7 @@ class Namespace:
             name,
             self.sight,
             self._drivers,
-            self.limiter,
+            self.limiter.places,
             self.release,
             Keeping(runs=options.retention, failed=options.retention_failed),
             triggers=options.triggers,
