@@ -19,20 +19,22 @@ import msgspec
 
 from bench.cases import Calls, Case, Place
 from bench.cases import job as a_job
-from bench.raw import IN_FLIGHT, open_raw
+from bench.raw import IN_FLIGHT, Raw, open_raw
 from bench.stand_in import CONTROLLER, stand_in
 from jobyard import external
 from jobyard.cluster.client import HttpCluster, open_cluster
 from jobyard.cluster.kubeconfig import connect
 from jobyard.engine import face, home, job_home
+from jobyard.engine import record as records
 from jobyard.engine.clock import SystemClock
 from jobyard.engine.engine import ClusterEngine, open_engine
 from jobyard.engine.home import End
 from jobyard.engine.limit_settings import set_limit
 from jobyard.engine.namespace import COMMAND, Options
-from jobyard.model.job import owner_reference
-from jobyard.model.objects import Job, Manifest
-from jobyard.model.run import RunRequest, State
+from jobyard.model import names
+from jobyard.model.job import owner_reference, render
+from jobyard.model.objects import ConfigMap, Job, Manifest
+from jobyard.model.run import Role, RunRequest, State
 from jobyard.model.template import Template
 from jobyard.model.workflow import Step, Workflow
 
@@ -179,8 +181,7 @@ async def finish(place: Place) -> None:
             async with room:
                 made = await raw.create("jobs", released(str(number), workflow, now - timedelta(days=age + number % days)))
                 if number < PODS:
-                    pod = await raw.create("pods", a_pod(made))
-                    await raw.patch("pods", f"{pod['metadata']['name']}/status", {"status": {"phase": "Succeeded"}})
+                    await succeed(raw, made)
 
         batch = 5000
         for first in range(0, place.size, batch):
@@ -202,6 +203,12 @@ def released(key: str, workflow: Workflow, finished: datetime) -> Manifest:
         "annotations": {name: value for name, value in annotations.items() if value is not None},
     }
     return {**made, "metadata": metadata}
+
+
+async def succeed(raw: Raw, made: dict[str, Any]) -> None:
+    """The Job has a pod that succeeded."""
+    pod = await raw.create("pods", a_pod(made))
+    await raw.patch("pods", f"{pod['metadata']['name']}/status", {"status": {"phase": "Succeeded"}})
 
 
 def a_pod(made: dict[str, Any]) -> Manifest:
@@ -229,6 +236,46 @@ async def finished_ours(place: Place) -> str:
     return (
         f"begun in {opened:.2f} s with {memory:.0f} MiB in all; a page of {len(page.runs)} in {listed:.2f} s, by the command {took:.2f} s"
     )
+
+
+# --- steps: beside the Jobs of many runs of several steps that are over ---
+
+
+STEPS = 5
+
+
+async def finish_steps(place: Place) -> None:
+    """Released runs in the ConfigMap home, with `size` Jobs in all."""
+    flow = stood_in(STEPS)
+    async with open_raw(place.kubeconfig, place.namespace) as raw:
+        room = asyncio.Semaphore(IN_FLIGHT)
+
+        async def one(number: int) -> None:
+            request = asked(str(number), flow)
+            record = records.write(request, request.run_id, records.pack(request))
+            now = datetime.now(UTC)
+            whole = msgspec.convert({**record, "metadata": {**record["metadata"], "uid": "u"}}, ConfigMap)
+            change = home.release(whole, End(state=State.SUCCEEDED, finished=now), now)["metadata"]
+            record["metadata"]["labels"] = {k: v for k, v in {**record["metadata"]["labels"], **change["labels"]}.items() if v is not None}
+            record["metadata"]["annotations"] |= change["annotations"]
+            async with room:
+                made = await raw.create("configmaps", record)
+                for step in flow.steps:
+                    labels = home.job_labels(request.run_id, request.trigger, Role.STEP, step.name, 1)
+                    template = step.job.manifest if step.job else {}
+                    job = render(
+                        template,
+                        name=names.job_name(request.run_id, Role.STEP, step.name, 1),
+                        labels=labels,
+                        annotations={names.STEP: step.name},
+                        pod_labels=labels,
+                        owner=owner_reference(made["metadata"]["name"], made["metadata"]["uid"]),
+                    )
+                    job = await raw.create("jobs", job)
+                    if number < PODS // STEPS:
+                        await succeed(raw, job)
+
+        await asyncio.gather(*(one(number) for number in range(place.size // STEPS)))
 
 
 # --- waiting: many that wait for few places ---
@@ -267,6 +314,7 @@ ENGINE_CASES: dict[str, Case] = {
     "single": Case("create N runs of one Job", 2000, single_ours, single_raw),
     "months": Case("N runs of one Job and N/10 of three, through one engine", 20_000, months_ours, None),
     "finished": Case("begin beside N finished runs, and list the first", 100_000, finished_ours, None, finish, shares=True),
+    "steps": Case("begin beside N Jobs of released runs of five steps", 20_000, finished_ours, None, finish_steps, shares=True),
     "waiting": Case(f"N submits that wait for {PLACES} places", 5000, waiting_ours, None),
     "sharing": Case(f"N submits that wait for {PLACES} places that processes share", 500, sharing_ours, None),
 }

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import builtins
-from collections.abc import AsyncGenerator, AsyncIterator, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator, Mapping
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -142,6 +142,14 @@ class Trigger(Protocol):
 
 
 @dataclass(frozen=True, kw_only=True)
+class Selection:
+    """Which objects of a kind are meant, by label and field selectors."""
+
+    labels: str = ""
+    fields: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
 class Inventory:
     """What a list held: whoever knows of an older object that is not among these knows of one that is gone, though no watch ever told of it."""
 
@@ -164,7 +172,7 @@ class Change(Generic[T]):
     error: JobyardError | None = None
     """LOST_TOUCH: what the cluster answered last, by class. It is asked again in any case."""
     inventory: Inventory | None = None
-    """SYNCED after a list; None where a stream was only opened again."""
+    """SYNCED after a list of all there is; None where a stream was only opened again."""
 
 
 class Cluster(Protocol):
@@ -208,8 +216,17 @@ class Cluster(Protocol):
         """Whether we have the right to `verb` objects of the kind; None where the cluster does not say."""
         ...
 
-    def watch(self, kind: Kind[T], namespace: str, *, labels: str = "", fields: str = "") -> AsyncIterator[Change[T]]:
-        """Every object there is, SYNCED, then every change, until cancelled.
+    def watch(
+        self,
+        kind: Kind[T],
+        namespace: str,
+        *,
+        labels: str = "",
+        fields: str = "",
+        first: Callable[[], Iterator[Selection]] | None = None,
+    ) -> AsyncIterator[Change[T]]:
+        """Every object there is, SYNCED, then every change, until cancelled. With `first`, no more is told at the beginning than it selects
+        (each selection is asked for when the one before was answered): of what is over there may be much, and hardly ever a change.
 
         Never raises. Closed streams, 410, outages, credentials that ran out and missing rights pass by themselves: LOST_TOUCH tells why
         there is no news, from the first failure on while nothing was told yet, and the watch goes on; SYNCED follows when it is back.

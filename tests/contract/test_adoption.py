@@ -21,7 +21,7 @@ from jobyard.model.objects import CONFIG_MAPS, JOBS
 from jobyard.model.run import RunRequest, State
 from jobyard.model.workflow import Workflow
 from tests.flows import read
-from tests.manifests import step, workflow
+from tests.manifests import job, step, workflow
 from tests.waiting import BOUND, is_running, until, until_job, until_pod
 
 
@@ -138,3 +138,42 @@ async def test_one_namespace_that_can_t_be_opened_keeps_no_trigger_waiting(clust
 async def _nothing() -> AsyncIterator[Any]:
     await asyncio.get_running_loop().create_future()
     yield
+
+
+async def test_an_engine_begins_with_what_is_open_alone_and_still_reads_what_ended_before_it_looked(
+    cluster: HttpCluster, namespace: str, tmp_path: Path
+) -> None:
+    tells = job("tells", "echo '{\"rows\": 7}' > /dev/termination-log")
+    flow = read(workflow("w", step("a"), step("b", "true", "a")), tmp_path)
+    async with open_engine(cluster, SystemClock(), namespace) as first, asyncio.timeout(BOUND):
+        over = [await first.submit(request(each, "orders")) for each in (flow, flow, read(job("plain"), tmp_path))]
+        for run in over:
+            await first.outcome(run)
+            await first.release(run)
+        told = await first.submit(request(read(tells, tmp_path), "orders"))
+        await first.outcome(told)
+        open_ = await first.submit(request(read(workflow("w", step("a"), step("b", "sleep 60", "a")), tmp_path), "orders"))
+        await until_pod(cluster, namespace, await until_job(cluster, namespace, open_, "b"), is_running)
+    listed: dict[str, set[str]] = {}
+    list_at = cluster.list_at
+
+    async def listing(kind: Any, where: str, **more: Any) -> Any:
+        found = await list_at(kind, where, **more)
+        listed.setdefault(kind.plural, set()).update(each.metadata.labels.get(names.RUN, "") for each in found.items)
+        return found
+
+    cluster.list_at = listing  # type: ignore[method-assign, assignment]
+    async with open_engine(cluster, SystemClock(), namespace) as second, asyncio.timeout(BOUND):
+        assert {kind: listed[kind] for kind in ("configmaps", "jobs", "pods")} == {
+            "configmaps": {open_.id},
+            "jobs": {told.id, open_.id},
+            "pods": {open_.id},
+        }
+        outcome = await second.outcome(told)
+        assert outcome.view.steps[0].outputs == {"rows": 7}
+        async with second.changes(open_) as changed:
+            while (view := second.driven(open_)) is None:
+                await changed.wait()
+        assert [each.state for each in view.steps] == [State.SUCCEEDED, State.RUNNING]
+        await second.cancel(open_)
+        assert (await second.outcome(open_)).state is State.CANCELLED

@@ -173,14 +173,14 @@ def test_a_run_that_was_submitted_again_elsewhere_keeps_its_place() -> None:
         sight.forget("first")
         sight.drop(first)
         place = server.holders("namespace")[asked.run_id]
-        assert await limiter.is_over(asked.run_id, place), "as far as is seen"
+        assert await limiter.places.is_over(asked.run_id, place), "as far as is seen"
         assert server.lists == 0, "nobody was asked"
         await asyncio.sleep(1)
         other, _ = process(server, namespace=1)
         assert await other.admit(asked.run_id, asked.workflow) is None
         server.runs = [map_record(asked, "second")]  # which the watch has not told of yet
         place = server.holders("namespace")[asked.run_id]
-        assert not await limiter.is_over(asked.run_id, place)
+        assert not await limiter.places.is_over(asked.run_id, place)
         assert isinstance(await limiter.admit("other", flow()), Full)
 
     in_fake_time(scene())
@@ -257,14 +257,14 @@ def test_who_held_the_places_of_a_workflow_that_is_gone_is_forgotten_and_who_tak
         old, taken = flow(max_runs=1), replace(flow(max_runs=1), name="taken")
         for asked in (request("old", workflow=old), request("taken", workflow=taken)):
             assert await limiter.admit(asked.run_id, asked.workflow) is None
-        await limiter.delete_idle()
+        await limiter.places.delete_idle()
         assert len(server.made) == 3, "the namespace's own too"
         going = job_record(request("going"))
         sight.see(going)  # counts for the namespace
         await asyncio.sleep(limits.IDLE.total_seconds())
         other, _ = process(server, namespace=2)
         assert await other.admit("run-again", taken) is None, "and our watch has not told of it yet"
-        await limiter.delete_idle()
+        await limiter.places.delete_idle()
         assert server.holders("workflow/etl") == {}
         assert set(server.holders("workflow/taken")) == {"run-again"}
         assert len(server.made) == 2

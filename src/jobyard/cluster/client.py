@@ -9,7 +9,7 @@ import math
 import ssl
 import time
 import warnings
-from collections.abc import AsyncGenerator, AsyncIterator, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager, nullcontext
 from datetime import timedelta
 from typing import Any
@@ -26,7 +26,7 @@ from jobyard.cluster.pace import Pace
 from jobyard.cluster.tally import Tally
 from jobyard.cluster.transport import Broken, Pools, lines, open_pools
 from jobyard.cluster.watch import watch
-from jobyard.contracts import Change
+from jobyard.contracts import Change, Selection
 from jobyard.model.errors import CredentialsUnavailable, Forbidden, NotFound, Rejected, Unauthorized, Unavailable, WatchExpired
 from jobyard.model.objects import LEASES, Kind, Manifest, Other, T
 
@@ -156,8 +156,16 @@ class HttpCluster:
             return None
         return self._read(answer, Review, action).status.allowed
 
-    def watch(self, kind: Kind[T], namespace: str, *, labels: str = "", fields: str = "") -> AsyncIterator[Change[T]]:
-        return watch(self, kind, namespace, labels, fields)
+    def watch(
+        self,
+        kind: Kind[T],
+        namespace: str,
+        *,
+        labels: str = "",
+        fields: str = "",
+        first: Callable[[], Iterator[Selection]] | None = None,
+    ) -> AsyncIterator[Change[T]]:
+        return watch(self, kind, namespace, labels, fields, first)
 
     @asynccontextmanager
     async def stream_changes(

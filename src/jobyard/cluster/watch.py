@@ -12,7 +12,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import random
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import AbstractAsyncContextManager
 from typing import Any, Generic, Protocol
 
@@ -20,7 +20,7 @@ import msgspec
 
 from jobyard.cluster.answers import Listing, Named, Unreadable, decode
 from jobyard.cluster.errors import Status
-from jobyard.contracts import Change, Inventory
+from jobyard.contracts import Change, Inventory, Selection
 from jobyard.model.errors import InvalidKubeconfig, JobyardError, NoAnswer, Rejected, Unavailable, Unforeseen, WatchExpired
 from jobyard.model.objects import Kind, Metadata, Object, T
 from jobyard.patience import Backoff
@@ -64,8 +64,14 @@ def failures_after(failures: int, *, told: bool, lasted: float, error: JobyardEr
     return failures + 1
 
 
-async def watch(source: Source, kind: Kind[T], namespace: str, labels: str, fields: str) -> AsyncIterator[Change[T]]:
-    """The changes of `kind`, beginning with all that exists. Never raises: LOST_TOUCH tells what is answered instead."""
+First = Callable[[], Iterator[Selection]]
+
+
+async def watch(
+    source: Source, kind: Kind[T], namespace: str, labels: str, fields: str, first: First | None = None
+) -> AsyncIterator[Change[T]]:
+    """The changes of `kind`, beginning with all that exists, or with what `first` selects of it. Never raises: LOST_TOUCH tells what is
+    answered instead."""
     loop = asyncio.get_running_loop()
     view: View[T] = View(source, kind)
     failures = 0
@@ -76,7 +82,9 @@ async def watch(source: Source, kind: Kind[T], namespace: str, labels: str, fiel
         told, opened = False, None
         try:
             if not view.version:
-                async for change in _list(source, view, kind, namespace, labels, fields):
+                whole = Selection(labels=labels, fields=fields)
+                # Only while nothing is known does it do to list less: what is missing in a later list is gone.
+                async for change in _list(source, view, kind, namespace, whole, None if synced else first):
                     yield change
                 synced, away = True, False
             # A random length keeps many watchers from coming back in the same second.
@@ -112,13 +120,20 @@ async def watch(source: Source, kind: Kind[T], namespace: str, labels: str, fiel
         await asyncio.sleep(BACKOFF.draw(max(failures, 1), error))
 
 
-async def _list(source: Source, view: View[T], kind: Kind[T], namespace: str, labels: str, fields: str) -> AsyncIterator[Change[T]]:
+async def _list(
+    source: Source, view: View[T], kind: Kind[T], namespace: str, whole: Selection, first: First | None
+) -> AsyncIterator[Change[T]]:
     """What a fresh list tells. A generator of its own: the objects that were listed are let go of when it ends."""
-    listing = await source.list_at(kind, namespace, labels=labels, fields=fields)
-    uids = frozenset(each.metadata.uid for each in listing.items) | listing.unread
-    for change in view.listed(listing):
+    items, unread, version = list[T](), set[str](), ""
+    for selection in first() if first else (whole,):
+        listing = await source.list_at(kind, namespace, labels=selection.labels, fields=selection.fields)
+        items += listing.items
+        unread |= listing.unread
+        version = version or listing.version  # the stream goes on from the first, and tells again what came between
+    uids = frozenset(each.metadata.uid for each in items) | unread
+    for change in view.listed(Listing(items=items, version=version, unread=frozenset(unread))):
         yield change
-    yield Change("SYNCED", inventory=Inventory(uids=uids, version=listing.version))
+    yield Change("SYNCED", inventory=None if first else Inventory(uids=uids, version=version))
 
 
 class View(Generic[T]):

@@ -102,6 +102,7 @@ class Driver:
         """Jobs that ended before a pod of theirs was seen to, and since when."""
         self._asked: set[str] = set()
         """Those whose pods were asked for."""
+        self._has_looked = False
         self._lost: set[str] = set()
         """Steps whose Jobs were asked for by name and are not there."""
         self._barred: float | None = None
@@ -229,7 +230,7 @@ class Driver:
         if waiting:
             again = now + PODS_LATE
             decision = replace(decision, wake_at=min(decision.wake_at or again, again))
-        self._decision = decision
+        self._decision, self._has_looked = decision, True
         return decision
 
     def _decide(self, workflow: Workflow, waiting: set[str], now: datetime) -> Decision:
@@ -352,7 +353,8 @@ class Driver:
             seen.lose(missing)
 
     async def _explain(self, now: datetime) -> set[str]:
-        """The Jobs that have ended and whose pods are still to be seen. After a while they are asked for, once: perhaps they are gone."""
+        """The Jobs that have ended and whose pods are still to be seen. After a while they are asked for, once: perhaps they are gone. Those of
+        Jobs that had ended before anybody looked are asked for at once: the watch does not begin with them."""
         waiting: set[str] = set()
         tools = self._tools
         if self.outcome.done():
@@ -360,7 +362,7 @@ class Driver:
         for job in self.seen.unexplained():
             name = job.metadata.name
             since = self._unexplained.setdefault(name, now)
-            if now - max(since, min(tools.pods_heard(), since + PODS_AT_LAST)) < PODS_LATE:
+            if self._has_looked and now - max(since, min(tools.pods_heard(), since + PODS_AT_LAST)) < PODS_LATE:
                 waiting.add(name)
             elif name not in self._asked:
                 self._asked.add(name)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from jobyard.contracts import Clock, Cluster
 from jobyard.engine import home, limits
-from jobyard.engine.limiter import Limiter
+from jobyard.engine.places import Places
 from jobyard.engine.sight import Sight
 from jobyard.model import names
 from jobyard.model.errors import Conflict, NotFound
@@ -49,7 +49,7 @@ async def all_that_is_open(cluster: Cluster, namespace: str) -> Sight:
 async def list_limits(cluster: Cluster, clock: Clock, namespace: str) -> list[tuple[str, int | None, list[str]]]:
     """Each limit by name, with its number where it is set and who holds a place, as the cluster has it now."""
     sight = await all_that_is_open(cluster, namespace)
-    limiter = Limiter(cluster, clock, namespace, sight)
+    shared = Places(cluster, clock, namespace, sight, alone=False)
     rows: dict[str, tuple[int | None, list[str]]] = {name: (number, []) for name, number in limits.numbers(sight.limits).items()}
     for run in sight.runs.values():
         workflow = run.workflow
@@ -57,7 +57,7 @@ async def list_limits(cluster: Cluster, clock: Clock, namespace: str) -> list[tu
             rows.setdefault(limits.workflow_scope(workflow.name), (workflow.max_runs, []))
     for places in sight.places.values():
         scope = places.metadata.annotations.get(names.SCOPE, "")
-        held = [(holder, place) for holder, place in limits.holders(places).items() if not await limiter.is_over(holder, place)]
+        held = [(holder, place) for holder, place in limits.holders(places).items() if not await shared.is_over(holder, place)]
         shown = [sight.runs[holder].record.metadata.name if holder in sight.runs else holder for holder, _ in held]
         if scope in rows or shown:
             rows[scope] = (rows.get(scope, (None, []))[0], shown)

@@ -1,35 +1,28 @@
-"""Takes places in limits, and says when there may be room again."""
+"""Who may begin: counts what is active, or takes places that processes share; and says when there may be room again."""
 
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import heapq
 import itertools
-from collections import OrderedDict, defaultdict
+from collections import defaultdict
 from collections.abc import AsyncIterator, Callable, Collection, Iterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
-from datetime import datetime, timedelta
+from datetime import timedelta
 from weakref import WeakValueDictionary
 
 from jobyard.contracts import Clock, Cluster
-from jobyard.engine import home, limits
+from jobyard.engine import limits
 from jobyard.engine.limits import Claim, Full, Place
 from jobyard.engine.lines import Lines
+from jobyard.engine.places import Places
 from jobyard.engine.refusal import LOOK_FOR_ROOM
 from jobyard.engine.rounds import pause
 from jobyard.engine.run_sight import RunSight
 from jobyard.engine.sight import Sight
 from jobyard.model import names
-from jobyard.model.errors import Conflict, NotFound
-from jobyard.model.job import read
-from jobyard.model.objects import CONFIG_MAPS, JOBS, ConfigMap
 from jobyard.model.workflow import Step, Workflow
 
-TRIES = 20
-"""How often a claim is tried again because another process took or gave a place of the same scope at the same moment."""
-NOTICED_LIMIT = 10_000
-"""How many places are remembered that were seen to be unused."""
 ANY = 1_000_000
 """Places of a scope that nobody has limited."""
 
@@ -39,11 +32,10 @@ class Limiter:
 
     def __init__(self, cluster: Cluster, clock: Clock, namespace: str, sight: Sight, *, alone: bool = False) -> None:
         """`alone`: who starts the runs of this namespace. It goes by what is seen here, and writes no places; those that others took count."""
-        self._cluster = cluster
         self._clock = clock
-        self._namespace = namespace
         self._sight = sight
         self._alone = alone
+        self.places = Places(cluster, clock, namespace, sight, alone=alone)
         self._turns: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
         """By scope: who takes places there, and may give them back, is alone at it."""
         self._promised: defaultdict[str, set[str]] = defaultdict(set)
@@ -52,8 +44,6 @@ class Limiter:
         """The limits that workflows set themselves (`maxRuns`), by scope."""
         self.lines = Lines(self._free)
         self._tickets = itertools.count(1)
-        self._noticed: OrderedDict[tuple[str, Place], datetime] = OrderedDict()
-        """When a holder's place was first seen to be unused."""
         self._visible: defaultdict[str, dict[str, Callable[[], None]]] = defaultdict(dict)
         """From scope to the runs, by id, that wait for a place where everybody can see them, and how each is told of one."""
         self.looks = 0
@@ -170,11 +160,11 @@ class Limiter:
             return await self._count(run, claims)
         async with self._alone_at(claims):  # a place that is here now may be given back as long as another is at it
             added: list[tuple[Claim, Place]] = []
-            for claim in [claim for claim in claims if not self._has(claim)]:
-                got = await self._take(claim, run)
+            for claim in [claim for claim in claims if not self.places.has(claim)]:
+                got = await self.places.take(claim, run, self._unplaced(claim, run))
                 if isinstance(got, Full):
-                    await self._give_back(added)
-                    return got
+                    await self.places.give_back(added)
+                    return self._full(claim, got.holders)
                 if got is not None:
                     added.append((claim, got))
         return None
@@ -189,16 +179,6 @@ class Limiter:
                 await turns.enter_async_context(turn)
             yield
 
-    def _has(self, claim: Claim) -> bool:
-        """Whether a claim's place is known to be held, and need not be taken anew."""
-        place = limits.holders(self._sight.places.get(claim.object_name)).get(claim.holder)
-        return place is not None and (limits.is_good(place, self._clock.now()) or self._is_there(claim.holder, place.run))
-
-    def _is_there(self, holder: str, run: str) -> bool:
-        """Whether a holder exists, as far as is seen: a run's record with a Job, or the Job."""
-        known = self._sight.runs.get(run)
-        return known is not None and (holder in known.jobs or (holder == run and bool(known.jobs)))
-
     async def _count(self, run: str, claims: Sequence[Claim]) -> Full | None:
         """The same by what is seen, and without a place of one's own. Of those that wait, the oldest go first."""
         for claim in claims:
@@ -207,7 +187,7 @@ class Limiter:
             others = self._before(claim) if claim.holder == run else self._sight.jobs_of(claim.scope) - {claim.holder}
             held = limits.holders(self._sight.places.get(claim.object_name))
             for holder, place in held.items():
-                if holder not in {claim.holder, *others} and not await self.is_over(holder, place):
+                if holder not in {claim.holder, *others} and not await self.places.is_over(holder, place):
                     others.add(holder)  # another process took it, and is about to start
             if len(others) >= claim.limit:
                 return self._full(claim, others)
@@ -249,95 +229,3 @@ class Limiter:
     def _age(self, run: str) -> tuple[str, str]:
         known = self._sight.runs.get(run)
         return (str(known.created) if known else "", run)
-
-    async def _take(self, claim: Claim, run: str) -> Full | Place | None:
-        """Full where there is no room; the place where it was added; None where it was there already, for others of the run too."""
-        for _ in range(TRIES):
-            places = await self._places(claim)
-            held = limits.holders(places)
-            over = [holder for holder, place in held.items() if await self.is_over(holder, place)]
-            granted = limits.take(claim, run, held, over, self._clock.now(), self._unplaced(claim, run))
-            if isinstance(granted, Full):
-                return self._full(claim, granted.holders)
-            try:
-                await self._put(claim, granted, places)
-            except (Conflict, NotFound):
-                continue  # somebody else was at it in the same moment
-            return None if claim.holder in held else granted[claim.holder]
-        raise Conflict(action=f"take a place of limit {claim.scope}", status=409, reason="Conflict", message="others are faster")
-
-    async def _give_back(self, added: Sequence[tuple[Claim, Place]]) -> None:
-        """Not needed for anything to be right, but places that nobody uses are a pity. One that another process has taken anew stays."""
-        for claim, place in added:
-            places = await self._places(claim)
-            held = limits.holders(places)
-            if held.get(claim.holder) == place:
-                del held[claim.holder]
-                with contextlib.suppress(Conflict, NotFound):
-                    await self._put(claim, held, places)
-
-    async def _places(self, claim: Claim) -> ConfigMap | None:
-        try:
-            return await self._cluster.get(CONFIG_MAPS, self._namespace, claim.object_name)
-        except NotFound:
-            return None
-
-    async def _put(self, claim: Claim, held: dict[str, Place], places: ConfigMap | None) -> None:
-        if places is None:
-            made = await self._cluster.create(CONFIG_MAPS, self._namespace, limits.write(claim, held))
-        else:
-            change = limits.write(claim, held, places.metadata.resource_version)
-            made = await self._cluster.patch(CONFIG_MAPS, self._namespace, claim.object_name, change)
-        self._sight.see(made)
-
-    async def is_over(self, holder: str, place: Place) -> bool:
-        """Whether a holder needs its place no more. An end never changes, so what we have seen of one holds; of what we have not seen
-        we ask: our watch may be a moment behind. What is not there at all may be about to be."""
-        run = self._sight.runs.get(place.run)
-        if run is None:
-            left = self._sight.over.get(place.run)
-            if left is not None and place.at <= left:
-                return True
-            if self._alone and self._clock.now() - place.at >= limits.OLD:
-                return True  # a launch of it would be seen by now: a leader sees all that is open
-            found = await self._state(place.run)
-            if found:
-                self._sight.note_over(place.run, place.at)
-            return self._is_unused(holder, place) if found is None else found
-        if home.end(run.record) is not None:
-            return True
-        if holder == place.run:
-            return False
-        job = run.jobs.get(holder)
-        if job is not None:
-            return read(job).state.is_end
-        has_ended = any(result.job == holder and result.state.is_end for result in run.results().values())
-        return has_ended or self._is_unused(holder, place)
-
-    def _is_unused(self, holder: str, place: Place) -> bool:
-        now = self._clock.now()
-        noticed = self._noticed.setdefault((holder, place), now)
-        while len(self._noticed) > NOTICED_LIMIT:
-            self._noticed.popitem(last=False)
-        return limits.is_unused(place, noticed, now)
-
-    async def delete_idle(self) -> None:
-        """Deletes what says who holds the places of a limit that nobody has held for long: workflows come and go, and each may have had one.
-        Whoever takes a place in the same moment keeps it."""
-        for name, places in list(self._sight.places.items()):
-            scope = places.metadata.annotations.get(names.SCOPE, "")
-            held = limits.holders(places).values()
-            is_fresh = any(self._clock.now() - place.at < limits.IDLE for place in held)
-            if is_fresh or self._active(scope) or self._sight.jobs_of(scope):
-                continue
-            metadata = places.metadata
-            with contextlib.suppress(Conflict, NotFound):
-                await self._cluster.delete(CONFIG_MAPS, self._namespace, name, uid=metadata.uid, version=metadata.resource_version)
-
-    async def _state(self, run: str) -> bool | None:
-        """Whether a run that is not seen here is over; None when there is no such run."""
-        selector = f"{names.RECORD_SELECTOR},{names.RUN}={run}"
-        over = [home.end(job) is not None for job in await self._cluster.list(JOBS, self._namespace, labels=selector)]
-        if not self._sight.without_config_maps:
-            over += [home.end(each) is not None for each in await self._cluster.list(CONFIG_MAPS, self._namespace, labels=selector)]
-        return all(over) if over else None

@@ -46,7 +46,8 @@ class Options:
     """How an engine works, beside its cluster."""
 
     alone: bool = False
-    """No other process starts runs in its namespaces (it leads): limits are counted, and no place need be written."""
+    """It leads, and starts what is to start in its namespaces: limits are counted by what is seen, and no place is written. Of others (a
+    person's `jobyard run`) the places count, and who takes one counts what is seen to run without."""
     gives_up: timedelta | None = None
     """How long credentials or rights may be missing before who waits is told; None for ever, as a service wants it."""
     retention: timedelta | None = None
@@ -117,7 +118,7 @@ class Namespace:
             name,
             self.sight,
             self._drivers,
-            self.limiter,
+            self.limiter.places,
             self.release,
             Keeping(runs=options.retention, failed=options.retention_failed),
             triggers=options.triggers,
@@ -320,6 +321,9 @@ class Namespace:
 
     def let_go(self, uid: str) -> None:
         self._left(self.sight.forget(uid))
+
+    def runs_with_jobs_of_their_own(self) -> list[str]:
+        return [run.id for run in self.sight.runs.values() if run.keeps]
 
     def note_inventory(self, kind: Kind[Any], inventory: Inventory) -> None:
         for uid in self.sight.gone_by(kind, inventory):

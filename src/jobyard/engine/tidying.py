@@ -9,7 +9,7 @@ from datetime import timedelta
 
 from jobyard.contracts import Clock, Cluster
 from jobyard.engine.drivers import Drivers
-from jobyard.engine.limiter import Limiter
+from jobyard.engine.places import Places
 from jobyard.engine.sight import Sight
 from jobyard.engine.sweep import delete_stopped, sweep
 from jobyard.model import names
@@ -35,7 +35,7 @@ class Tidying:
         namespace: str,
         sight: Sight,
         drivers: Drivers,
-        limiter: Limiter,
+        places: Places,
         release: Callable[[Run], Awaitable[None]],
         keeping: Keeping,
         triggers: Collection[str],
@@ -46,7 +46,7 @@ class Tidying:
         self._namespace = namespace
         self._sight = sight
         self._drivers = drivers
-        self._limiter = limiter
+        self._places = places
         self._release = release
         self._keeping = keeping
         self._triggers = triggers
@@ -60,7 +60,7 @@ class Tidying:
             if count % SWEEP_EVERY == 0:
                 cared_for = {names.label_value(trigger) for trigger in self._triggers}
                 await self._try("swept", sweep(self._cluster, self._clock, self._namespace, self._keeping, cared_for=cared_for))
-                await self._try("forgotten", self._limiter.delete_idle())
+                await self._try("forgotten", self._places.delete_idle())
             count += 1
             await asyncio.sleep(EVERY.total_seconds())
 

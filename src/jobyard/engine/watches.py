@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Iterable, Iterator
 from datetime import datetime, timedelta
 from typing import Any, Protocol, TypeVar
 
 from jobyard.access import RECORDS, lacking
-from jobyard.contracts import Change, Clock, Cluster, Inventory
+from jobyard.contracts import Change, Clock, Cluster, Inventory, Selection
 from jobyard.model import names
 from jobyard.model.errors import Forbidden, InvalidKubeconfig, JobyardError, NoAnswer
 from jobyard.model.objects import CONFIG_MAPS, EVENTS, JOBS, PODS, ConfigMap, Event, Job, Kind, Pod
@@ -21,6 +21,15 @@ Seen = TypeVar("Seen", Job, Pod, Event, ConfigMap)
 Spawn = Callable[[Coroutine[Any, Any, None], str], object]
 
 
+RUNS_AT_ONCE, MANY_RUNS = 200, 2000
+"""By how many runs' ids Jobs are listed at once; of how many runs all Jobs are rather listed."""
+
+
+def _pods_that_go_on() -> Iterator[Selection]:
+    """Pods that have succeeded are asked for with their Job, where it is still to be looked at."""
+    yield Selection(labels=names.SELECTOR, fields="status.phase!=Succeeded")
+
+
 class Audience(Protocol):
     """Who is told."""
 
@@ -30,6 +39,10 @@ class Audience(Protocol):
 
     def let_go(self, uid: str) -> None:
         """What has this uid has left the watch."""
+        ...
+
+    def runs_with_jobs_of_their_own(self) -> Iterable[str]:
+        """The ids of the open runs whose records own their Jobs."""
         ...
 
     def note_inventory(self, kind: Kind[Any], inventory: Inventory) -> None:
@@ -74,19 +87,31 @@ class Watches:
         try:
             async with asyncio.timeout(gives_up.total_seconds() if gives_up else None):
                 refused = await self._begin(spawn, CONFIG_MAPS, names.WATCHED)
-                await self._begin(spawn, JOBS, names.WATCHED)
+                await self._begin(spawn, JOBS, names.WATCHED, first=self._open_jobs)
                 if refused is not None:
                     await self._ask_for_config_maps(refused)
-                await self._begin(spawn, PODS, names.SELECTOR)
+                await self._begin(spawn, PODS, names.SELECTOR, first=_pods_that_go_on)
                 await self._begin(spawn, EVENTS, "", "type=Warning")
         except TimeoutError:
             why = next(iter(self._out_of_touch.values()), None)
             raise why or NoAnswer(what="the cluster did not answer", remedy="try again later") from None
 
-    async def _begin(self, spawn: Spawn, kind: Kind[Seen], labels: str, fields: str = "") -> JobyardError | None:
+    def _open_jobs(self) -> Iterator[Selection]:
+        """The Jobs of open runs: of those that are released, nobody needs to know anything, and there may be thousands."""
+        yield Selection(labels=f"{names.RECORD_SELECTOR},!{names.ENDED}")
+        runs = list(self._audience.runs_with_jobs_of_their_own())
+        if len(runs) > MANY_RUNS:
+            yield Selection(labels=names.WATCHED)
+            return
+        for at in range(0, len(runs), RUNS_AT_ONCE):
+            yield Selection(labels=f"{names.SELECTOR},{names.RUN} in ({','.join(runs[at : at + RUNS_AT_ONCE])})")
+
+    async def _begin(
+        self, spawn: Spawn, kind: Kind[Seen], labels: str, fields: str = "", first: Callable[[], Iterator[Selection]] | None = None
+    ) -> JobyardError | None:
         """Returns when all that exists has been told; or says why it never will be."""
         synced: asyncio.Future[JobyardError | None] = asyncio.get_running_loop().create_future()
-        spawn(self._watch(kind, labels, fields, synced), f"watch {kind.plural} of {self._namespace}")
+        spawn(self._watch(kind, labels, fields, first, synced), f"watch {kind.plural} of {self._namespace}")
         return await synced
 
     async def _ask_for_config_maps(self, refused: JobyardError) -> None:
@@ -99,8 +124,15 @@ class Watches:
             missed = "only runs of a single Job that starts at once are accepted, and the namespace's limits are not enforced"
             self.do_without("ConfigMaps", missed, str(refused))
 
-    async def _watch(self, kind: Kind[Seen], labels: str, fields: str, synced: asyncio.Future[JobyardError | None]) -> None:
-        async for change in self._cluster.watch(kind, self._namespace, labels=labels, fields=fields):
+    async def _watch(
+        self,
+        kind: Kind[Seen],
+        labels: str,
+        fields: str,
+        first: Callable[[], Iterator[Selection]] | None,
+        synced: asyncio.Future[JobyardError | None],
+    ) -> None:
+        async for change in self._cluster.watch(kind, self._namespace, labels=labels, fields=fields, first=first):
             try:
                 self._note(kind, change, synced)
             except Exception as error:  # what is in the namespace is input: nothing in it ends more than itself
