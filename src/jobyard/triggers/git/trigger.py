@@ -30,7 +30,6 @@ from jobyard.triggers.git.ending import Summary
 from jobyard.triggers.git.following import Following
 from jobyard.triggers.git.introductions import Introductions
 from jobyard.triggers.git.layout import ENDS, Layout, Place, QueueFile
-from jobyard.triggers.git.manifests import Unread, Verdict, read_queued
 from jobyard.triggers.git.moves import Move, Trailers
 from jobyard.triggers.git.preparation import Answer, Preparation, Prepared
 from jobyard.triggers.git.repository import Commit, Repository, against_rivals
@@ -129,7 +128,7 @@ class GitTrigger:
     @asynccontextmanager
     async def _serving(self, engine: Engine) -> AsyncIterator[_Serving]:
         try:
-            async with ReadingRoom(read_queued) as room, asyncio.TaskGroup() as tasks:
+            async with ReadingRoom() as room, asyncio.TaskGroup() as tasks:
                 serving = _Serving(self, engine, tasks, room)
                 try:
                     yield serving
@@ -142,8 +141,9 @@ class GitTrigger:
 class _Serving:
     """What is known while the branch is served. All of it can be read again from the branch and the cluster."""
 
-    def __init__(self, trigger: GitTrigger, engine: Engine, tasks: asyncio.TaskGroup, room: ReadingRoom[Unread, Verdict]) -> None:
+    def __init__(self, trigger: GitTrigger, engine: Engine, tasks: asyncio.TaskGroup, room: ReadingRoom) -> None:
         self._trigger = trigger
+        self._room = room
         self._repository = trigger.repository
         self._settings = trigger.settings
         self._engine = engine
@@ -263,7 +263,7 @@ class _Serving:
                 continue
             answer = self._following.result(claim.run)
             if isinstance(answer, Summary):
-                hidden = await kept_secret(self._repository.objects, file, answer.run, tip)
+                hidden = await kept_secret(self._repository.objects, file, answer.run, tip, self._room)
                 found.append(ending.leave(file, answer, hidden))
             else:
                 found.append(Move(file=file, target=Place.UNKNOWN, run=claim.run, namespace=claim.namespace, reason=answer))
