@@ -66,7 +66,7 @@ class Canaries:
         """Looks for the canaries (those planted at `only`) in what came out somewhere."""
         self.places += 1
         text = content.encode(errors="surrogateescape") if isinstance(content, str) else content
-        for value, where in self.planted.items():
+        for value, where in dict(self.planted).items():  # planted while others are sought
             if (only is None or where in only) and any(form in text for form in _forms(value)):
                 self.found.append(f"{where}: in {place}")
 

@@ -204,6 +204,7 @@ HOSTILE = (
     "deep-lists.json",
     "aliases-of-a-megabyte.yaml",
     "twins.yaml",
+    "a-million-values.yaml",
     *("stopped-in-the-year-9999.yaml", "ttl-of-a-superscript.yaml", "labels-that-are-text.yaml", "namespace-that-is-a-mapping.yaml"),
     *("limits-of-the-namespace.yaml", "named-like-a-run.yaml", "number-of-400-nines.yaml"),
 )

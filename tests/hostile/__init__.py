@@ -37,9 +37,9 @@ def _chain(count: int, line: str) -> Iterator[str]:
 
 
 def _steps(count: int, more: str) -> str:
-    spec = "{restartPolicy: Never, containers: [{name: main, image: busybox}]}"
+    spec = "{restartPolicy: Never, containers: [{name: main, image: busybox, command: [x]}]}"
     return FLOW + _lines(
-        f"    - {{name: s{number}, job: {{spec: {{template: {{spec: {spec}}}}}}}, {more.format(before=f's{number - 1}')}}}"
+        f"    - {{name: s{number}, job: {{spec: {{backoffLimit: 0, template: {{spec: {spec}}}}}}}, {more.format(before=f's{number - 1}')}}}"
         for number in range(1, count)
     )
 
@@ -90,7 +90,7 @@ LARGE: dict[str, Callable[[], str]] = {
     "brackets-of-a-field.yaml": lambda: _pod(
         f"""volumes: [{{name: v, downwardAPI: {{items: [{{path: p, fieldRef: {{fieldPath: "{"['" * 1_000_000}"}}}}]}}}}]"""
     ),
-    "quantity-of-a-megabyte.yaml": lambda: _pod(f"resources: {{limits: {{cpu: '{'1' * 1_000_000}'}}}}"),
+    "quantity-of-a-megabyte.yaml": lambda: _pod(f"resources: {{limits: {{cpu: '{'1' * 1_000_000}x'}}}}"),
     "name-of-a-megabyte.yaml": lambda: JOB.replace("good", "a-" * 500_000 + "."),
     "value-of-a-megabyte.yaml": lambda: JOB.replace(
         "{name: good}", f"{{name: good, labels: {{a: '{'b' * 1_000_000}', {'c.' * 500_000}: d}}}}"

@@ -14,11 +14,13 @@ from jobyard.files.borders import SECONDS
 from jobyard.files.reading_room import ReadingRoom
 from jobyard.model.errors import InvalidFiles
 from jobyard.model.finding import Finding
+from jobyard.model.pod_level import PodLevel
 from jobyard.triggers.git.manifests import Unread, Verdict, read_queued
 from jobyard.triggers.git.policy import Policy
 from tests import hostile
 
-POLICY = Policy(default_namespace="default", namespaces=None, kinds=None)
+POLICY = Policy(default_namespace="default", namespaces=None, kinds=None, pods=PodLevel.ANY, service_accounts=None, finalizers=True)
+"""Nothing is refused but for what it is."""
 
 
 @pytest.fixture(autouse=True)
@@ -41,16 +43,16 @@ def test_a_person_who_checks_it_is_told_so_in_time(name: str) -> None:
 
 
 @pytest.fixture
-async def room() -> AsyncIterator[ReadingRoom[Unread, Verdict]]:
-    async with ReadingRoom(read_queued) as opened:
+async def room() -> AsyncIterator[ReadingRoom]:
+    async with ReadingRoom() as opened:
         yield opened
 
 
-async def read(room: ReadingRoom[Unread, Verdict], name: str) -> Verdict:
-    return await room.read(Unread(path=str(Path(name).absolute()), root=str(Path().absolute()), policy=POLICY), name)
+async def read(room: ReadingRoom, name: str) -> Verdict:
+    return await room.read(read_queued, Unread(path=name, root=str(Path().resolve()), policy=POLICY), name)
 
 
-async def mistakes(room: ReadingRoom[Unread, Verdict], name: str) -> list[Finding]:
+async def mistakes(room: ReadingRoom, name: str) -> list[Finding]:
     try:
         return list((await read(room, name)).mistakes)
     except InvalidFiles as error:
@@ -58,7 +60,7 @@ async def mistakes(room: ReadingRoom[Unread, Verdict], name: str) -> list[Findin
 
 
 @pytest.mark.parametrize("part", range(4))
-async def test_a_repository_of_others_can_hold_them_all_and_a_good_file_behind_each(room: ReadingRoom[Unread, Verdict], part: int) -> None:
+async def test_a_repository_of_others_can_hold_them_all_and_a_good_file_behind_each(room: ReadingRoom, part: int) -> None:
     Path("good.yaml").write_text(hostile.JOB)
     for name in hostile.names()[part::4]:
         hostile.write(name, Path())

@@ -23,7 +23,7 @@ from jobyard.triggers.git.credentials import NOBODY, Login, read_address
 from jobyard.triggers.git.layout import Entry, Place, QueueFile
 from jobyard.triggers.git.listen import Webhooks
 from jobyard.triggers.git.manifests import hide, secrets
-from jobyard.triggers.git.materials import named
+from jobyard.triggers.git.materials import Text, named
 from jobyard.triggers.git.moves import Move
 from jobyard.triggers.git.objects import Tree
 from jobyard.triggers.git.policy import Policy
@@ -240,8 +240,9 @@ def test_a_workflow_names_files_of_its_repository_alone() -> None:
     text = json.dumps(
         {"apiVersion": "jobyard.dev/v1", "spec": {"steps": [{"manifest": each} for each in steps] + [{"revert": "r.yaml"}, 3]}}
     )
-    assert named(text.encode(), "queued/f.json") == ["manifests/a.yaml", ".", "queued/b.yaml", "y", "queued/r.yaml"]
-    assert named(b"- 1", "queued/f.yaml") == named(b"spec: {steps: {a: b}}", "queued/f.yaml") == named(b"[", "f.yaml") == []
+    assert named(Text(path="queued/f.json", content=text.encode())) == ["manifests/a.yaml", ".", "queued/b.yaml", "y", "queued/r.yaml"]
+    for content in (b"- 1", b"spec: {steps: {a: b}}", b"["):
+        assert named(Text(path="queued/f.yaml", content=content)) == []
 
 
 @pytest.mark.parametrize(

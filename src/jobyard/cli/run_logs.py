@@ -21,6 +21,7 @@ from jobyard.model.errors import Rejected, Unavailable
 from jobyard.model.job import job_of, read
 from jobyard.model.objects import CONFIG_MAPS, JOBS, PODS, ConfigMap, ContainerStatus, Job, Kind, Pod
 from jobyard.model.run import Role
+from jobyard.model.written import whole
 from jobyard.service.options import TargetOptions
 from jobyard.service.target import Target, open_target
 
@@ -186,8 +187,7 @@ class _Printer:
         view = self._tried.view
         step = next((each.name for each in view.steps if names.label_value(each.name) == label), label) if view else job
         same = next((each for each in self._tried.tries if each.job == job), None)
-        number = labels.get(names.ATTEMPT, "")
-        made = Try(step=step, role=role, number=int(number) if number.isdigit() else 1, job=job, pods=(pod,))
+        made = Try(step=step, role=role, number=whole(labels.get(names.ATTEMPT, ""), 10**6) or 1, job=job, pods=(pod,))
         if same is None:
             return made
         return Try(step=same.step, role=same.role, number=newest[same.title] + 1 if same.by_pod else same.number, job=job, pods=(pod,))

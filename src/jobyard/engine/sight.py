@@ -138,7 +138,8 @@ class Sight:
     def gone_by(self, kind: Kind[Any], inventory: Inventory) -> list[str]:
         """The uids of objects that are known here, by an answer to a call of ours say, and are gone by what a list held. A watch that was
         away while one came and went never tells of it."""
-        if not inventory.version.isdigit():
+        listed = _version(inventory.version)
+        if listed is None:
             return []
         seen: list[Seen] = [*self.places.values(), *([self.limits] if self.limits else [])]
         seen += [each for run in self.runs.values() for each in run.everything()]
@@ -147,8 +148,8 @@ class Sight:
             for each in seen
             if isinstance(each, kind.struct)
             and each.metadata.uid not in inventory.uids
-            and each.metadata.resource_version.isdigit()
-            and int(each.metadata.resource_version) <= int(inventory.version)
+            and (version := _version(each.metadata.resource_version)) is not None
+            and version <= listed
         ]
 
     def drop(self, run: RunSight) -> None:
@@ -290,5 +291,10 @@ def _replaces(seen: Record, known: Record) -> bool:
 
 
 def _is_later(one: Seen, other: Seen) -> bool:
-    new, old = (whole(each.metadata.resource_version, 2**64) for each in (one, other))
+    new, old = (_version(each.metadata.resource_version) for each in (one, other))
     return new is not None and old is not None and new > old
+
+
+def _version(text: str) -> int | None:
+    """A resource version as a number, where it is one: that of one list is later than that of another."""
+    return whole(text, 2**64)

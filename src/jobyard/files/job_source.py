@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from jobyard.files.document import Document
 from jobyard.model.objects import Manifest
@@ -22,3 +24,9 @@ class JobSource:
     @property
     def manifest(self) -> Manifest:
         return self.template.manifest
+
+    @property
+    def spec(self) -> Mapping[str, Any]:
+        """Its `spec`, as far as it has one."""
+        spec = self.manifest.get("spec")
+        return spec if isinstance(spec, dict) else {}

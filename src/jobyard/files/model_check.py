@@ -29,7 +29,7 @@ def explain(
     """Each of pydantic's findings, at its place and in our words. `whole`: what the document as a whole is called. `was_told`: says of a
     value that its mistake was told already."""
     said: set[tuple[TreePath, str]] = set()
-    for each in error.errors():
+    for each in error.errors(include_url=False):
         path: TreePath = tuple(part for part in each["loc"] if not _is_union_tag(part))
         name = str(path[-1]) if path else "the file"
         found = each.get("input")

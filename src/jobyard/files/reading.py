@@ -163,7 +163,7 @@ def read_as(path: Path, folder: Folder, readers: Sequence[Reader], plain: Callab
             if reader.recognises(document.tree):
                 if len(documents) > 1:
                     position = documents[1].at()
-                    folder.findings.append(
+                    folder.mistake(
                         Finding(
                             position=position,
                             what="a second document",

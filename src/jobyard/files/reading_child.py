@@ -1,4 +1,4 @@
-"""The child process of a `reading_room`: calls one function for each frame that comes, until nobody asks any more.
+"""The child process of a `reading_room`: calls a function for each frame that comes, until nobody asks any more.
 
 It has little memory, little time and nothing of ours: no environment but Python's own, no connection, no event loop.
 """
@@ -17,7 +17,6 @@ from typing import Any, BinaryIO, get_type_hints
 
 import msgspec
 
-from jobyard.files.borders import SECONDS
 from jobyard.model.errors import place_of
 
 MEMORY = 512 * 1024 * 1024
@@ -26,6 +25,13 @@ HEADER = struct.Struct(">I")
 """Before each frame: its length."""
 _SPARE = 2
 """Seconds of processor time after which the kernel ends what does not look at its own clock."""
+
+
+class Call(msgspec.Struct, frozen=True, kw_only=True):
+    """What is asked for: a function of one argument, as `module:function`, and the argument."""
+
+    function: str
+    argument: msgspec.Raw
 
 
 class Reply(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -44,33 +50,38 @@ def types_of(function: Callable[..., Any]) -> tuple[Any, Any]:
     return taken, returned
 
 
-def main(named: str) -> None:
-    """Calls the function that is named as `module:function`."""
+def main(seconds: int) -> None:
+    """Answers, with so many seconds of processor time for each call."""
     asked, answers = os.fdopen(os.dup(0), "rb"), os.fdopen(os.dup(1), "wb")
     os.dup2(2, 1)  # whoever prints must not be taken for an answer
-    module, _, name = named.partition(":")
-    function = getattr(importlib.import_module(module), name)
-    decoder = msgspec.msgpack.Decoder(types_of(function)[0])
     with contextlib.suppress(OSError, ValueError):  # where the system knows no such limit, the parent's clock is what is left
         resource.setrlimit(resource.RLIMIT_AS, (MEMORY, MEMORY))
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     _send(answers, msgspec.msgpack.encode(Reply()))
     while header := asked.read(HEADER.size):
         frame = asked.read(HEADER.unpack(header)[0])
-        _allow(SECONDS + _SPARE)
-        reply, value = _reply(function, decoder, frame)
+        _allow(seconds + _SPARE)
+        reply, value = _reply(frame)
         _send(answers, msgspec.msgpack.encode(reply))
         if value is not None:
             _send(answers, value)
 
 
-def _reply(function: Callable[[Any], Any], decoder: msgspec.msgpack.Decoder[Any], frame: bytes) -> tuple[Reply, bytes | None]:
+def _reply(frame: bytes) -> tuple[Reply, bytes | None]:
     try:
-        return Reply(), msgspec.msgpack.encode(function(decoder.decode(frame)))
+        call = msgspec.msgpack.decode(frame, type=Call)
+        function = _function(call.function)
+        return Reply(), msgspec.msgpack.encode(function(msgspec.msgpack.decode(call.argument, type=types_of(function)[0])))
     except MemoryError:
         return Reply(no_memory=True), None
     except Exception as error:  # noqa: BLE001 - whatever it is, it is this file's
         return Reply(broke=place_of(error)), None
+
+
+def _function(name: str) -> Callable[[Any], Any]:
+    module, _, function = name.partition(":")
+    found: Callable[[Any], Any] = getattr(importlib.import_module(module), function)
+    return found
 
 
 def _allow(seconds: int) -> None:
@@ -87,4 +98,4 @@ def _send(answers: BinaryIO, frame: bytes) -> None:
 
 
 if __name__ == "__main__":
-    main(sys.argv[1])
+    main(int(sys.argv[1]))

@@ -9,17 +9,20 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import functools
 import os
 import signal
+import socket
+import subprocess
 import sys
 from collections.abc import Callable
 from types import TracebackType
-from typing import Generic, Self, TypeVar
+from typing import Self, TypeVar
 
 import msgspec
 
 from jobyard.files.borders import EXPANDED, SECONDS
-from jobyard.files.reading_child import HEADER, MEMORY, Reply, types_of
+from jobyard.files.reading_child import HEADER, MEMORY, Call, Reply, types_of
 from jobyard.model.errors import InvalidFiles, Unavailable
 from jobyard.model.finding import Finding, Position
 
@@ -28,12 +31,11 @@ Answer = TypeVar("Answer")
 
 LARGEST = 2 * EXPANDED
 """Bytes of an answer: what a file may expand to, and what goes with it."""
-LATEST = 30.0
-"""Seconds by the clock for one file: the ten are the processor's, and on a busy machine they take longer."""
+BUSY = 3
+"""How many times as long as it may work a child may take by the clock: others may work, too."""
 START = 60.0
 """Seconds for a child to be there."""
 _PASSED_ON = ("PATH", "HOME", "LANG", "LC_ALL", "LD_LIBRARY_PATH", "TMPDIR", "PYTHONHOME", "PYTHONPYCACHEPREFIX", "PYTHONDONTWRITEBYTECODE")
-"""Of our environment: what a Python needs. The rest holds secrets."""
 
 
 class NoChild(Unavailable):
@@ -43,12 +45,12 @@ class NoChild(Unavailable):
     server: str = ""
 
 
-class ReadingRoom(Generic[Asked, Answer]):
-    """Calls one function of one argument, which stands in a module and has its types written down, for a file at a time."""
+class ReadingRoom:
+    """Calls functions of one argument, which stand in a module and have their types written down, for a file at a time."""
 
-    def __init__(self, read: Callable[[Asked], Answer]) -> None:
-        self._name = f"{read.__module__}:{read.__qualname__}"
-        self._decoder: msgspec.msgpack.Decoder[Answer] = msgspec.msgpack.Decoder(types_of(read)[1])
+    def __init__(self, seconds: int = SECONDS) -> None:
+        """`seconds`: of processor time, for a file."""
+        self._seconds = seconds
         self._turn = asyncio.Lock()
         self._kept: _Child | None = None
 
@@ -60,23 +62,25 @@ class ReadingRoom(Generic[Asked, Answer]):
         if kept is not None:
             await kept.end()
 
-    async def read(self, asked: Asked, file: str) -> Answer:
+    async def read(self, function: Callable[[Asked], Answer], asked: Asked, file: str) -> Answer:
         """What the function returns. `file`: how a person knows it. Raises InvalidFiles: it could not be read; NoChild."""
+        name, argument = f"{function.__module__}:{function.__qualname__}", msgspec.Raw(msgspec.msgpack.encode(asked))
+        frame, decoder = msgspec.msgpack.encode(Call(function=name, argument=argument)), _decoder(function)
         async with self._turn:
             try:
-                if self._kept is not None and not self._kept.has_ended:
+                if self._kept is not None:
                     with contextlib.suppress(_Worn):
-                        return await self._ask(self._kept, asked)
-                return await self._ask(await _Child.start(self._name), asked)
+                        return await self._ask(self._kept, frame, decoder)
+                return await self._ask(await _Child.start(self._seconds), frame, decoder)
             except _Broken as broken:
                 finding = Finding(position=Position(file=file), what=broken.what, expected=broken.expected, remedy=broken.remedy)
                 raise InvalidFiles([finding]) from None
 
-    async def _ask(self, child: _Child, asked: Asked) -> Answer:
+    async def _ask(self, child: _Child, frame: bytes, decoder: msgspec.msgpack.Decoder[Answer]) -> Answer:
         """Keeps the child when all went well; whatever else happens, being cancelled included, ends it."""
         self._kept = None
         try:
-            answer = self._decoder.decode(await child.call(msgspec.msgpack.encode(asked)))
+            answer = decoder.decode(await child.call(frame, self._seconds))
         except msgspec.MsgspecError:
             await child.end()
             raise _Broken("the process that read it gave an answer that can't be understood") from None
@@ -85,6 +89,11 @@ class ReadingRoom(Generic[Asked, Answer]):
             raise
         self._kept = child
         return answer
+
+
+@functools.cache
+def _decoder(function: Callable[..., Answer]) -> msgspec.msgpack.Decoder[Answer]:
+    return msgspec.msgpack.Decoder(types_of(function)[1])
 
 
 class _Broken(Exception):
@@ -100,38 +109,40 @@ class _Worn(_Broken):
 
 
 class _Child:
-    def __init__(self, process: asyncio.subprocess.Process) -> None:
-        self._process = process
+    """A process that we talk with over a socket. No process of asyncio's own: one whose answer nobody reads to its end is awaited for ever there."""
 
-    @property
-    def has_ended(self) -> bool:
-        return self._process.returncode is not None
+    def __init__(self, process: subprocess.Popen[bytes], reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self._process, self._reader, self._writer = process, reader, writer
 
     @classmethod
-    async def start(cls, name: str) -> Self:
+    async def start(cls, seconds: int) -> Self:
         """A child that is ready. Raises NoChild."""
-        env = {key: os.environ[key] for key in _PASSED_ON if key in os.environ}
-        try:
-            process = await asyncio.create_subprocess_exec(
-                sys.executable,
-                "-P",  # the folder that we are in may be a repository of others
-                "-m",
-                "jobyard.files.reading_child",
-                name,
-                stdin=asyncio.subprocess.PIPE,
-                stdout=asyncio.subprocess.PIPE,
-                stderr=asyncio.subprocess.DEVNULL,
-                start_new_session=True,  # Ctrl-C is for us to answer
-                env={**env, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))},
-                cwd="/",
-            )
-        except OSError as error:
-            raise NoChild(what=f"does not start ({error.strerror})") from None
-        child = cls(process)
+        ours, theirs = socket.socketpair()
+        with theirs:
+            try:
+                reader, writer = await asyncio.open_connection(sock=ours)
+            except BaseException:
+                ours.close()
+                raise
+            try:
+                process = subprocess.Popen(  # noqa: ASYNC220 - a fork and exec, done at once
+                    # -P: the folder that we are in may be a repository of others
+                    [sys.executable, "-P", "-m", "jobyard.files.reading_child", str(seconds)],
+                    stdin=theirs.fileno(),
+                    stdout=theirs.fileno(),
+                    stderr=subprocess.DEVNULL,
+                    start_new_session=True,  # Ctrl-C is for us to answer
+                    env=_environment(),
+                    cwd="/",
+                )
+            except OSError as error:
+                writer.close()
+                raise NoChild(what=f"does not start ({error.strerror})") from None
+        child = cls(process, reader, writer)
         try:
             async with asyncio.timeout(START):
                 await child._receive()
-        except (TimeoutError, asyncio.IncompleteReadError, msgspec.MsgspecError):
+        except (TimeoutError, EOFError, OSError):
             await child.end()
             raise NoChild(what="does not start") from None
         except BaseException:
@@ -139,12 +150,12 @@ class _Child:
             raise
         return child
 
-    async def call(self, frame: bytes) -> bytes:
+    async def call(self, frame: bytes, seconds: int) -> bytes:
         """The answer to a frame. Raises _Broken, MsgspecError."""
+        slow = _Broken("it takes too long to read", f"at most {seconds} s", "split it")
         try:
-            async with asyncio.timeout(LATEST):
-                if self._process.stdin is not None:
-                    self._process.stdin.write(HEADER.pack(len(frame)) + frame)
+            async with asyncio.timeout(seconds * BUSY):
+                self._writer.write(HEADER.pack(len(frame)) + frame)
                 reply = msgspec.msgpack.decode(await self._receive(), type=Reply)
                 if reply.no_memory:
                     raise _Worn("it takes too much memory to read", f"at most {MEMORY // 2**20} MB", "split it")
@@ -152,32 +163,30 @@ class _Child:
                     raise _Broken(f"it can't be read ({reply.broke})", "", "this is a bug in Jobyard")
                 return await self._receive()
         except TimeoutError:
-            raise _Broken("it takes too long to read", f"at most {SECONDS} s", "split it") from None
-        except asyncio.IncompleteReadError:
-            raise _why_ended(await self._process.wait()) from None
+            raise slow from None
+        except (EOFError, OSError):
+            code = await asyncio.to_thread(self._process.wait)
+            if code == -signal.SIGXCPU:
+                raise slow from None
+            how = signal.Signals(-code).name if code < 0 else f"exit code {code}"
+            remedy = "unless the file was made to do that, this is a bug in Jobyard"
+            raise _Worn(f"the process that read it ended ({how})", "", remedy) from None
 
     async def _receive(self) -> bytes:
-        stdout = self._process.stdout
-        if stdout is None:
-            raise _Broken("the process that read it said nothing")
-        (size,) = HEADER.unpack(await stdout.readexactly(HEADER.size))
+        (size,) = HEADER.unpack(await self._reader.readexactly(HEADER.size))
         if size > LARGEST:
             raise _Broken("it has too much in it", f"at most {LARGEST:,} bytes", "split it")
-        return await stdout.readexactly(size)
+        return await self._reader.readexactly(size)
 
     async def end(self) -> None:
         """Ends the process, whatever it does."""
-        if self._process.returncode is None:
-            with contextlib.suppress(ProcessLookupError):
-                self._process.kill()
-            await self._process.wait()
-        transport = getattr(self._process, "_transport", None)
-        if transport is not None:
-            transport.close()
+        self._writer.close()
+        self._process.kill()
+        await asyncio.to_thread(self._process.wait)
+        with contextlib.suppress(OSError):
+            await self._writer.wait_closed()
 
 
-def _why_ended(code: int) -> _Broken:
-    if code == -signal.SIGXCPU:
-        return _Broken("it takes too long to read", f"at most {SECONDS} s", "split it")
-    how = signal.Signals(-code).name if code < 0 else f"exit code {code}"
-    return _Worn(f"the process that read it ended ({how})", "", "unless the file was made to do that, this is a bug in Jobyard")
+def _environment() -> dict[str, str]:
+    """What a Python needs of our environment; the rest holds secrets."""
+    return {key: os.environ[key] for key in _PASSED_ON if key in os.environ} | {"PYTHONPATH": os.pathsep.join(filter(None, sys.path))}

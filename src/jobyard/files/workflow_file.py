@@ -105,7 +105,7 @@ def _read_step(
     retry = Retry(limit=step.retry.limit, backoff=step.retry.backoff) if step.retry else Retry()
     if retry.limit:
         for job in jobs:
-            own = job.template.manifest.get("spec", {}).get("backoffLimit")
+            own = job.spec.get("backoffLimit")
             if isinstance(own, int) and own > 0:
                 inspection.error(
                     (*path, "retry"),
@@ -143,7 +143,7 @@ def _read_step(
 
 def _retried_by_default(document: Document, path: TreePath, step: str, jobs: Sequence[JobSource]) -> Finding | None:
     """A warning where nobody said how often a failed step is tried: Kubernetes then tries it for ten minutes."""
-    unsaid = [job for job in jobs if not {"backoffLimit", "backoffLimitPerIndex"} & set(job.manifest.get("spec") or {})]
+    unsaid = [job for job in jobs if not {"backoffLimit", "backoffLimitPerIndex"} & job.spec.keys()]
     if not unsaid:
         return None
     whose = f"{len(unsaid)} of its Jobs" if len(jobs) > 1 else "its Job"

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from jobyard.model.objects import ContainerStatus, Job, Pod
+from jobyard.model.written import whole
 
 FIRST, LONGEST = timedelta(seconds=10), timedelta(minutes=10)
 DEFAULT_LIMIT = 6
@@ -136,7 +137,7 @@ def _by_index(limit: int, failed: Sequence[Pod]) -> Tries | None:
 
 
 def _number(text: str) -> int:
-    return int(text) if text.isascii() and text.isdigit() and len(text) < 10 else 0
+    return whole(text, 10**9) or 0
 
 
 def _ends(pods: Iterable[Pod]) -> list[datetime]:

@@ -39,11 +39,15 @@ class Bundle:
 
 @dataclass(frozen=True, kw_only=True)
 class Unread:
-    """A queued file that is to be read: its path and the root that nothing leads out of, both whole."""
+    """A queued file that is to be read."""
 
     path: str
+    """Of the file, below the root."""
     root: str
+    """A folder that nothing leads out of."""
     policy: Policy
+    contents: Mapping[str, bytes] = field(default_factory=dict)
+    """What is to lie below the root and does not yet: the file itself, and those that it names."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -70,7 +74,11 @@ def refuse(file: QueueFile) -> str:
 def read_queued(file: Unread) -> Verdict:
     """What the file asks for, or its mistakes, their paths relative to its root. It is others who wrote it: for a `files.reading_room`."""
     root, policy = Path(file.root), file.policy
-    reading = read(Path(file.path), _READERS, plain.read, root)
+    for each, content in file.contents.items():
+        target = root / each
+        target.parent.mkdir(parents=True, exist_ok=True)
+        target.write_bytes(content)
+    reading = read(root / file.path, _READERS, plain.read, root)
     findings = [*reading.findings, *_kinds(reading, policy), *beyond(reading.placed, policy)]
     findings += [] if reading.errors else run_file.unanswerable(reading)
     workflow = reading.workflow

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import asyncio
 import posixpath
 from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 from typing import Any
 
 from jobyard.files.borders import SIZE
 from jobyard.files.document import load
+from jobyard.files.reading_room import ReadingRoom
 from jobyard.model.errors import WrongInput
 from jobyard.triggers.git.layout import FOLDER, REGULAR, SUFFIXES, Entry
 from jobyard.triggers.git.objects import Objects
@@ -35,19 +36,31 @@ def needs_others(text: bytes) -> bool:
     return any(key in text for key in (b"manifest", b"revert", b"workflow")) and b"jobyard.dev/" in text
 
 
-async def collect(objects: Objects, commit: str, path: str, text: bytes) -> dict[str, bytes]:
-    """The files that a file at `path` names, and those that they name: a run names a workflow, which names manifests. Raises TooMuch, GitFailed."""
-    found = await gather(objects, commit, await asyncio.to_thread(named, text, path))
-    more = [each for flow, content in found.items() if needs_others(content) for each in await asyncio.to_thread(named, content, flow)]
+@dataclass(frozen=True, kw_only=True)
+class Text:
+    """A file of the repository: what it holds, and where it stands."""
+
+    path: str
+    content: bytes
+
+
+async def collect(objects: Objects, commit: str, file: Text, room: ReadingRoom) -> dict[str, bytes]:
+    """The files that a file names, and those that they name: a run names a workflow, which names manifests. Raises TooMuch, GitFailed,
+    InvalidFiles, NoChild."""
+    found = await gather(objects, commit, await room.read(named, file, file.path))
+    more: list[str] = []
+    for path, content in found.items():
+        if needs_others(content):
+            more += await room.read(named, Text(path=path, content=content), path)
     return {**await gather(objects, commit, dict.fromkeys(more)), **found} if more else found
 
 
-def named(text: bytes, path: str) -> list[str]:
-    """The paths in the repository that a file at `path` names; none that leads out of it."""
+def named(file: Text) -> list[str]:
+    """The paths in the repository that a file names; none that leads out of it. For a `files.reading_room`."""
     found: dict[str, None] = {}
-    for document in load(text, path)[0]:
+    for document in load(file.content, file.path)[0]:
         for name in _names(document.tree):
-            there = posixpath.normpath(posixpath.join(posixpath.dirname(path), name))
+            there = posixpath.normpath(posixpath.join(posixpath.dirname(file.path), name))
             if not (there.startswith(("/", "../")) or there == ".." or "\0" in there):
                 found[there] = None
     return list(found)

@@ -27,8 +27,8 @@ from jobyard.model.errors import (
 )
 from jobyard.model.run import Run, RunRequest
 from jobyard.triggers.git.layout import Layout, Place, QueueFile
-from jobyard.triggers.git.manifests import Bundle, Unread, Verdict, refuse
-from jobyard.triggers.git.materials import collect, needs_others
+from jobyard.triggers.git.manifests import Bundle, Unread, read_queued, refuse
+from jobyard.triggers.git.materials import Text, collect, needs_others
 from jobyard.triggers.git.repository import Repository
 from jobyard.triggers.git.secrecy import READ_AT
 from jobyard.triggers.git.settings import Settings
@@ -39,8 +39,8 @@ log = logging.getLogger("jobyard.git")
 _TOLD_FINDINGS = 20
 STEPS_TOLD = 5
 _SOON = timedelta(seconds=0.5)
-_READ_AT_ONCE = 4
-"""How many files are read at once, each with all that it names."""
+_FETCHED_AT_ONCE = 4
+"""How many files are held in memory at once, each with all that it names."""
 _ITS_OWN = (WrongInput, Rejected, RunDamaged, EngineFailed)
 """What a submit raises that is one file's own failure. What else it raises passes by itself, and is the same for all."""
 
@@ -63,9 +63,7 @@ _MACHINE = frozenset([errno.ENOSPC, errno.EDQUOT, errno.EMFILE, errno.ENFILE, er
 class Preparation:
     """Reads queued files, and submits a held run for each. Whatever comes of one is its own."""
 
-    def __init__(
-        self, repository: Repository, engine: Engine, settings: Settings, trigger: str, url: str, room: ReadingRoom[Unread, Verdict]
-    ) -> None:
+    def __init__(self, repository: Repository, engine: Engine, settings: Settings, trigger: str, url: str, room: ReadingRoom) -> None:
         """`room`: where the files are read."""
         self._room = room
         self._repository = repository
@@ -73,7 +71,7 @@ class Preparation:
         self._settings = settings
         self._trigger = trigger
         self._url = url
-        self._reading = asyncio.Semaphore(_READ_AT_ONCE)
+        self._fetching = asyncio.Semaphore(_FETCHED_AT_ONCE)
 
     async def prepare(
         self, tip: str, look: Layout, new: Mapping[str, QueueFile], commits: Mapping[str, str], again: Collection[str] = ()
@@ -90,13 +88,20 @@ class Preparation:
                 readable[key] = file
         texts = await self._repository.objects.blobs([file.oid for file in readable.values()], SIZE)
         prepared |= {key: "Its content is missing from the repository." for key, file in readable.items() if file.oid not in texts}
+        reading: list[asyncio.Future[None]] = []
 
-        async def one(key: str, file: QueueFile) -> None:
-            prepared[key] = await self._prepare(tip, look, file, key, commits.get(file.name, tip), texts[file.oid])
+        async def one(key: str, file: QueueFile, is_read: asyncio.Future[None]) -> None:
+            prepared[key] = await self._prepare(tip, look, file, key, commits.get(file.name, tip), texts[file.oid], is_read)
 
-        by_key = {key: asyncio.create_task(one(key, file)) for key, file in readable.items() if file.oid in texts}
+        by_key: dict[str, asyncio.Task[None]] = {}
+        for key, file in readable.items():
+            if file.oid in texts:
+                reading.append(asyncio.get_running_loop().create_future())
+                by_key[key] = asyncio.create_task(one(key, file, reading[-1]))
         tasks = list(by_key.values())
         try:
+            # Reading takes as long as it takes: given up and begun again at every look, a long file would never be read to its end.
+            await asyncio.gather(*reading)
             await settle([task for key, task in by_key.items() if key not in again], QUIET)
             await settle(tasks, _SOON)
             for task in tasks:
@@ -108,11 +113,18 @@ class Preparation:
             await asyncio.gather(*tasks, return_exceptions=True)
         return prepared
 
-    async def _prepare(self, tip: str, look: Layout, file: QueueFile, key: str, commit: str, text: bytes) -> Answer:
+    async def _prepare(
+        self, tip: str, look: Layout, file: QueueFile, key: str, commit: str, text: bytes, is_read: asyncio.Future[None]
+    ) -> Answer:
+        """`is_read`: is done when the file was read, whatever came of that."""
         path = look.path(Place.QUEUED, file.name)
         try:
-            async with self._reading:
-                wanted, names_others = await self._read(tip, path, text)
+            try:
+                async with self._fetching:
+                    wanted, names_others = await self._read(tip, path, text)
+            finally:
+                if not is_read.done():
+                    is_read.set_result(None)
             origin = {"repository": self._url, "file": path, "commit": commit, "blob": file.oid, **({READ_AT: tip} if names_others else {})}
             return await self._submit(wanted, key, origin)
         except InvalidFiles as error:
@@ -137,11 +149,10 @@ class Preparation:
         files = {path: text}
         names_others = needs_others(text)
         if names_others:
-            files = {**await collect(self._repository.objects, tip, path, text), path: text}
+            files = {**await collect(self._repository.objects, tip, Text(path=path, content=text), self._room), path: text}
         with tempfile.TemporaryDirectory(prefix="jobyard-git-") as name:
-            root = Path(name).resolve()
-            await asyncio.to_thread(_write, root, files)
-            verdict = await self._room.read(Unread(path=str(root / path), root=str(root), policy=self._settings.policy), path)
+            asked = Unread(path=path, root=str(Path(name).resolve()), policy=self._settings.policy, contents=files)
+            verdict = await self._room.read(read_queued, asked, path)
         if verdict.bundle is None:
             raise InvalidFiles(verdict.mistakes)
         return verdict.bundle, names_others
@@ -166,10 +177,3 @@ class Preparation:
         )
         run = await self._engine.submit(request)
         return Prepared(run=run, steps=tuple(step.name for step in workflow.jobs[:STEPS_TOLD]))
-
-
-def _write(root: Path, files: Mapping[str, bytes]) -> None:
-    for each, content in files.items():
-        target = root / each
-        target.parent.mkdir(parents=True, exist_ok=True)
-        target.write_bytes(content)

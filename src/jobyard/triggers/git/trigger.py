@@ -30,7 +30,6 @@ from jobyard.triggers.git.ending import Summary
 from jobyard.triggers.git.following import Following
 from jobyard.triggers.git.introductions import Introductions
 from jobyard.triggers.git.layout import ENDS, Layout, Place, QueueFile
-from jobyard.triggers.git.manifests import Unread, Verdict, read_queued
 from jobyard.triggers.git.moves import Move, Trailers
 from jobyard.triggers.git.objects import is_oid
 from jobyard.triggers.git.preparation import Answer, Preparation, Prepared
@@ -130,7 +129,7 @@ class GitTrigger:
     @asynccontextmanager
     async def _serving(self, engine: Engine) -> AsyncIterator[_Serving]:
         try:
-            async with ReadingRoom(read_queued) as room, asyncio.TaskGroup() as tasks:
+            async with ReadingRoom() as room, asyncio.TaskGroup() as tasks:
                 serving = _Serving(self, engine, tasks, room)
                 try:
                     yield serving
@@ -143,8 +142,9 @@ class GitTrigger:
 class _Serving:
     """What is known while the branch is served. All of it can be read again from the branch and the cluster."""
 
-    def __init__(self, trigger: GitTrigger, engine: Engine, tasks: asyncio.TaskGroup, room: ReadingRoom[Unread, Verdict]) -> None:
+    def __init__(self, trigger: GitTrigger, engine: Engine, tasks: asyncio.TaskGroup, room: ReadingRoom) -> None:
         self._trigger = trigger
+        self._room = room
         self._repository = trigger.repository
         self._settings = trigger.settings
         self._engine = engine
@@ -276,7 +276,7 @@ class _Serving:
         """The moves of files whose runs have ended, without what nobody may be told."""
         objects = self._repository.objects
         await objects.hold(oid for file, answer in ended for oid in (file.oid, answer.run.origin.get("blob", "")) if is_oid(oid))
-        return [ending.leave(file, answer, await kept_secret(objects, file, answer.run, tip)) for file, answer in ended]
+        return [ending.leave(file, answer, await kept_secret(objects, file, answer.run, tip, self._room)) for file, answer in ended]
 
     # --- what comes of it ---
 
