@@ -235,7 +235,8 @@ def poison(tree: Any, chance: random.Random) -> None:
         case "text":
             holder[key] = chance.choice(TEXTS)
         case "deep":
-            holder[key] = _deep(chance.choice((50, 150, 400)), chance.choice(("list", "map")))
+            # Deeper than anybody may go; not so deep that three of them in each other could not be copied (tests/hostile has 200,000).
+            holder[key] = _deep(chance.choice((50, 101, 120)), chance.choice(("list", "map")))
         case "long":
             holder[key] = [copy.deepcopy(holder[key])] * chance.choice((2, 300))
         case "gone":
