@@ -2,7 +2,7 @@
 
 The holder renews; the others look, and take the Lease when it has not changed for its whole duration *by their own clock* (clocks of
 two machines are never compared). A holder that could not renew in time stops by itself before another may start: a timer sees to it,
-whatever hangs, and early enough for what it was doing to end (a call that is cancelled waits two seconds for its answer). Only one that
+whatever hangs, and early enough for what it was doing to end. Only one that
 was frozen (SIGSTOP, a suspended machine) may, on waking, do a call or two beside its successor: harmless, for names come from keys, and
 what one of two creates is found there by the other.
 
