@@ -242,11 +242,11 @@ async def test_whatever_breaks_over_one_file_or_run_is_that_one_s_failure(
         await until_idle(serving, broken)
     assert tree(remote) == {"none.yaml": "succeeded", "waits.yaml": "queued", **{f"{name}.yaml": end for name, end in ends.items()}}
     said = "\n".join(told)
-    for words in ("waits.yaml stays queued: ", "does not begin yet", "can't be let go of"):
+    for words in ("waits.yaml stays queued: ", "does not begin yet", "can't be released"):
         assert words in said, said
     assert len(told) == len(set(told)), "each is told once"
     log = messages(remote)
-    for words in ("report it. The other files go on", "can't be followed", "What else there is to tell can't be"):
+    for words in ("report it. The other files go on", "can't be followed", "The rest can't be reported"):
         assert words in log, log
     # By an engine that works again, what waited runs.
     await until_idle(await trigger(remote, namespace), engine)
@@ -346,7 +346,7 @@ async def test_where_nobody_knows_any_more_what_is_secret_no_log_is_told(
     await until_idle(served, engine)
     assert tree(bare)["flow.yaml"] == "failed"
     told = messages(bare)
-    assert "Its log is not told" in told
+    assert "Its log is left out" in told
     assert "in the log" not in told
 
 

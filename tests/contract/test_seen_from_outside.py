@@ -86,7 +86,7 @@ async def test_a_run_that_nobody_drives_says_what_fills_its_limit_and_no_more_wh
         await engine.outcome(first)
     view = await face.view(cluster, CLOCK, namespace, second.name)
     assert view.steps[0].reason == Reason.WAITING_FOR_POD, "the note is of another time"
-    assert "its Job is not made yet" in why(view)
+    assert "its Job has not been created yet" in why(view)
     assert f"jobyard run --resume {second.name}" in why(view)
 
 

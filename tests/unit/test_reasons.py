@@ -10,10 +10,10 @@ import pytest
 
 from jobyard.cli.render import explain
 from jobyard.model.back_off import Tries
-from jobyard.model.cause import Diagnosis
+from jobyard.model.cause import Cause, Diagnosis
 from jobyard.model.explained import lone
 from jobyard.model.run import Reason, Role, RunView, State, StepView
-from jobyard.service.reasons import as_text, held_up, of_job, of_run, reason_of
+from jobyard.service.reasons import as_text, discreet, held_up, of_job, of_run, reason_of
 from jobyard.service.shapes import answer_json, step_json
 from tests.unit import test_tries
 from tests.unit.test_diagnosis import CASES
@@ -165,6 +165,15 @@ def test_what_failed_and_what_is_held_up_are_both_told() -> None:
 
 def test_a_failure_before_another_try_is_an_obstacle_that_is_told_of_a_run_that_nobody_looks_at() -> None:
     assert [answer.step for answer in held_up(view(SAID[0][1]))] == ["load"]
+
+
+def test_where_others_may_read_it_a_program_is_not_quoted() -> None:
+    program = replace(SAID[0][1], diagnosis=replace(EXIT, detail="TOKEN=canary"), last_lines=("canary",))
+    puller = step(
+        State.PENDING, diagnosis=Diagnosis(reason=Cause.ERR_IMAGE_PULL, sentence="No such image.", detail="not found", container="main")
+    )
+    for answer, words in zip(held_up(view(program, puller)), ("canary", "not found"), strict=True):
+        assert (words in str(as_text(discreet(answer)))) == (words == "not found")
 
 
 def test_a_run_that_goes_well_says_what_runs() -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import io
 import os
 import ssl
+import sys
 from collections.abc import AsyncIterator, Mapping
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass
@@ -28,6 +29,8 @@ LARGE = 1024 * 1024
 """Bytes of a body that are too many to be sent in one go."""
 HEADER_LIMIT = 64 * 1024
 """Characters of one header of an answer."""
+_MUST_BE_CUT = sys.version_info < (3, 12, 7)
+"""Older Pythons never end a TLS connection that was closed where the server does not say farewell, too."""
 
 
 class Broken(Exception):
@@ -153,7 +156,7 @@ async def open_pools(tls: ssl.SSLContext | None, *, server_name: str | None = No
 
     def session(at_once: int, timeout: aiohttp.ClientTimeout, *, is_kept: bool = True) -> aiohttp.ClientSession:
         return aiohttp.ClientSession(
-            connector=aiohttp.TCPConnector(limit=at_once, ssl=tls or True, force_close=not is_kept),
+            connector=aiohttp.TCPConnector(limit=at_once, ssl=tls or True, force_close=not is_kept, enable_cleanup_closed=_MUST_BE_CUT),
             timeout=timeout,
             proxy=proxy,
             cookie_jar=aiohttp.DummyCookieJar(),

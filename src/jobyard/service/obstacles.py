@@ -9,7 +9,7 @@ from contextlib import asynccontextmanager
 from jobyard.engine.engine import ClusterEngine
 from jobyard.engine.signals import Signal
 from jobyard.model.run import Run, RunView
-from jobyard.service.reasons import as_text, held_up
+from jobyard.service.reasons import as_text, discreet, held_up
 from jobyard.service.target import Target
 
 
@@ -58,7 +58,7 @@ class Obstacles:
             known = (answer.about, answer.diagnosis.reason if answer.diagnosis else answer.sentence)
             if known not in said:
                 said.add(known)
-                first, *more = as_text(answer)
+                first, *more = as_text(discreet(answer))
                 lines += [f"{self._title(run)}: {first}", *more]
                 if answer.has_log:
                     lines.append(f"  its log: {self._target.logs_command(run.name, answer.step, run.namespace)}")

@@ -68,6 +68,11 @@ def as_text(answer: Answer) -> list[str]:
     return [answer.sentence, *(f"  {line}" for part in parts for line in part.splitlines() if line.strip())]
 
 
+def discreet(answer: Answer) -> Answer:
+    """The answer for a log that more people may read than the run's own: without what its program said, which may be secret."""
+    return replace(answer, detail="", last_lines=()) if answer.has_log else answer
+
+
 # --- a run ---
 
 
