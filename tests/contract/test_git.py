@@ -293,6 +293,34 @@ async def test_requeued_files_run_again_and_a_foreign_job_is_left_alone(
     assert len({each.run for each in told if each.run}) == 3
 
 
+async def test_who_serves_one_folder_leaves_the_runs_of_another_alone(
+    engine: ClusterEngine, namespace: str, remote: Path, person: Person
+) -> None:
+    person.write("a/queued/x.yaml", text(job("x", "sleep 2; exit 3")))
+    person.push()
+    mine = await trigger(remote, namespace, base="a/")
+    async with asyncio.timeout(BOUND):
+        (started,) = (await mine.run_once(engine)).moves
+        (run,) = await engine.runs(mine.name)
+        await engine.outcome(run)
+        for base in ("b/", None):  # one that is not there, and where they are looked for
+            await (await trigger(remote, namespace, base=base)).run_once(engine)
+        assert [each.name for each in await engine.runs(mine.name)] == [started.run], "it is not released"
+        await until_idle(await trigger(remote, namespace, base="a/"), engine)
+        assert "Reason: ExitCode" in git(remote, "log", "-1", "--format=%B", "main")
+        # Folders that are no more are nobody's: what ran there is seen off by whoever serves the branch.
+        person.pull()
+        person.write("a/queued/y.yaml", text(job("y")))
+        person.push()
+        await (await trigger(remote, namespace, base="a/")).run_once(engine)
+        person.pull()
+        git(person.folder, "rm", "-r", "--quiet", "a")
+        person.write("queued/.gitkeep", "")
+        person.push()
+        await (await trigger(remote, namespace)).run_once(engine)
+        assert await engine.runs(mine.name) == []
+
+
 async def test_many_who_requeue_at_once_all_have_their_way(remote: Path, person: Person) -> None:
     files = [f"failed/{number}.yaml" for number in range(6)]
     for file in files:

@@ -83,6 +83,7 @@ def test_from_nothing_to_done(jobyard: Jobyard, remote: Path, tmp_path: Path) ->
     manifest["spec"]["template"]["spec"]["containers"][0]["imagePullPolicy"] = "IfNotPresent"  # a test's node has no registry
     (folder / "queued/hello.yaml").write_text(yaml.safe_dump(manifest))
     (folder / "queued/bad.yaml").write_text(yaml.safe_dump(job("bad", "exit 2")))
+    assert "2 files of queued/ are not in origin/main yet: commit and push." in call("process", cluster=True).err
     git(folder, "add", "-A")
     git(folder, "commit", "--quiet", "-m", "work")
     git(folder, "push", "--quiet")
@@ -91,11 +92,15 @@ def test_from_nothing_to_done(jobyard: Jobyard, remote: Path, tmp_path: Path) ->
     assert "hello.yaml  queued → processing (run hello-" in done.out
     assert "bad.yaml  processing → failed: " in done.out
     assert (folder / "succeeded/hello.yaml").exists(), "the clone follows"
-    assert "Nothing is queued or running." in call("process", cluster=True).err
+    assert call("process", cluster=True).err.strip().endswith("Nothing is queued or running.")
+    nowhere = call("process", "--folder", "nope", cluster=True)
+    assert (nowhere.code, "there is no folder nope with a queue in branch main" in nowhere.err) == (2, True)
+    assert "There is no such branch" in call("process", "--branch", "nope", cluster=True).err
     assert call("requeue", "hello.yaml").out == "hello.yaml  succeeded → queued\n"
     wrong = call("requeue", "failed/bat.yaml")
     assert wrong.code == 2
     assert 'did you mean "failed/bad.yaml"?' in wrong.err
+    assert 'did you mean "failed/bad.yaml"?' in call("requeue", "bad").err
     assert "is queued already" in call("requeue", "hello.yaml").err
     rows = {row["file"]: row for row in call("status", "-o", "json").lines}
     assert {name: row["state"] for name, row in rows.items()} == {"hello.yaml": "queued", "bad.yaml": "failed"}

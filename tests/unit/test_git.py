@@ -111,6 +111,24 @@ def test_who_watches_is_told_what_is_wrong_with_a_file() -> None:
     file = QueueFile(name="a.yaml", place=Place.PROCESSING, mode="100644", oid="o")
     ended = Move(file=file, target=Place.FAILED, reason="ExitCode: no", lines=("the log",))
     assert moves.told(ended) == ["a.yaml  processing → failed: ExitCode: no"], "its log is not all that is said"
+    assert moves.words(dataclasses.replace(ended, run="a-x")) == "a.yaml  processing → failed: ExitCode: no (run a-x)", "what `logs` needs"
+
+
+@pytest.mark.parametrize(
+    ("path", "base"),
+    [
+        ("queued/x.yaml", ""),
+        ("jobs/queued/x.yaml", "jobs/"),
+        ("a/b/queued/x.yaml", "a/b/"),
+        ("queued/queued/x.yaml", "queued/"),
+        ("notqueued/x.yaml", None),
+        ("queued/b/x.yaml", None),
+        ("x.yaml", None),
+        ("", None),
+    ],
+)
+def test_the_folders_of_a_queued_file(path: str, base: str | None) -> None:
+    assert layout.base_of(path) == base
 
 
 def test_one_file_has_goji_s_first_line() -> None:

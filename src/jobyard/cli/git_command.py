@@ -94,6 +94,7 @@ async def _process(git: GitOptions, serve: ServeOptions, options: TargetOptions,
     from jobyard.cli.git_live import live_files
     from jobyard.engine.clock import SystemClock
     from jobyard.service.git import open_trigger
+    from jobyard.triggers.git.idle import why_idle
 
     live = live_files(SystemClock()) if wait and output == "text" else None
     move = live.move if live else print_move_json if output == "json" else print_move
@@ -102,7 +103,7 @@ async def _process(git: GitOptions, serve: ServeOptions, options: TargetOptions,
         async with live.drawn(engine, trigger) if live else nullcontext():
             done = await (trigger.run_until_idle(engine) if wait else trigger.run_once(engine))
         if output == "text" and not (done.moves or wait):
-            click.echo("Nothing to move." if done.running or done.waiting else "Nothing is queued or running.", err=True)
+            click.echo("Nothing to move." if done.running or done.waiting else await why_idle(trigger.repository, git.base), err=True)
         if output == "text" and (done.running or done.waiting):
             click.echo(f"{done.running} running, {done.waiting} waiting in the queue.", err=True)
     if not wait or not ends.bad:

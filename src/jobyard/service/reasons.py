@@ -110,8 +110,9 @@ def _is_telling(step: StepView, view: RunView) -> bool:
 
 
 def held_up(view: RunView) -> list[Answer]:
-    """What keeps steps from running that nothing in the run itself keeps: images, quotas, rights, names, failures before another try."""
-    return [_of_step(step, view) for step in view.steps if _is_held_up(step)]
+    """What keeps steps from running that nothing in the run itself keeps: images, quotas, rights, names, failures before another try. As told by
+    who drives the run."""
+    return [_about_step(step, view) for step in view.steps if _is_held_up(step)]
 
 
 def _is_held_up(step: StepView) -> bool:
@@ -120,8 +121,12 @@ def _is_held_up(step: StepView) -> bool:
     return bool(step.diagnosis or step.tries) or step.reason in (Reason.QUOTA_EXCEEDED, Reason.NO_RIGHT, Reason.WAITING_FOR_NAME)
 
 
+def _about_step(step: StepView, view: RunView) -> Answer:
+    return replace(_explain(step, f"Step {title(step)}"), about=f"{view.name}/{step.name}", name=view.name, step=title(step))
+
+
 def _of_step(step: StepView, view: RunView) -> Answer:
-    answer = replace(_explain(step, f"Step {title(step)}"), about=f"{view.name}/{step.name}", name=view.name, step=title(step))
+    answer = _about_step(step, view)
     if step.state is not State.PENDING or answer.remedy or (step.reason == Reason.WAITING_FOR_POD and step.job):
         return answer
     if step.reason == Reason.WAITING_FOR_POD:

@@ -156,7 +156,7 @@ class Git:
         said = result.err.decode(errors="replace") or result.out.decode(errors="replace")
         lines = [line.strip() for line in self.hide(said).splitlines() if line.strip() and not line.strip().startswith(_NOISE)]
         text = "; ".join(line.removeprefix("fatal: ").removeprefix("error: ").rstrip(".") for line in lines[-4:])
-        return GitFailed(action=action, message=text or "it did not say why", remedy=_remedy(action))
+        return GitFailed(action=action, message=text or "it did not say why", remedy=_remedy(action, text))
 
     def hide(self, text: str) -> str:
         """What git says, without passwords."""
@@ -165,9 +165,11 @@ class Git:
         return "".join(each if each.isprintable() or each == "\n" else " " for each in text)
 
 
-def _remedy(action: str) -> str:
+def _remedy(action: str, text: str) -> str:
     if action not in REMOTE:
         return ""
+    if "couldn't find remote ref" in text:  # git speaks English to us
+        return ". There is no such branch: --branch names another, and `jobyard git init` makes the first commit of an empty repository"
     return (
         ". Check the address and your credentials: an ssh key or agent, GIT_USERNAME and GIT_PASSWORD, GIT_ASKPASS, or a credential helper"
     )

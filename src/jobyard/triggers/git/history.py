@@ -108,7 +108,7 @@ def _back(look: Layout, path: str) -> Move:
         if Place.PROCESSING in places:
             raise NotThere(file=path, why="it is being processed; wait for its end, or cancel its run")
         known = [f"{each}/{layout.show(other)}" for each in ENDS for other in look.files[each]]
-        raise NotThere(file=path, why=f"no file of that name has ended; {_offer(f'{place or ENDS[1]}/{name}', known)}")
+        raise NotThere(file=path, why=f"no file of that name has ended; {_offer(name, known)}")
     newest = ended[0]
     return Move(file=look.files[newest][name], target=Place.QUEUED, replaces=tuple(each for each in ended if each is not newest))
 
@@ -122,6 +122,9 @@ def _offer(asked: str, known: Sequence[str]) -> str:
     if not known:
         return "none has ended yet"
     listed = ", ".join(known[:OFFERED]) + (f" and {len(known) - OFFERED} more" if len(known) > OFFERED else "")
-    same = [f'did you mean "{each}"?' for each in known if each.rpartition("/")[2] == asked.rpartition("/")[2]]
-    guess = next(iter(same), "") or did_you_mean(asked, known)
+    paths = {each.rpartition("/")[2]: each for each in reversed(known)}
+    same = next((path for name, path in paths.items() if asked == name or name.startswith(f"{asked}.")), "")
+    guess = f'did you mean "{same}"?' if same else did_you_mean(asked, paths)
+    for name, path in () if same else paths.items():
+        guess = guess.replace(f'"{name}"', f'"{path}"')
     return f"{guess} There are: {listed}" if guess else f"there are: {listed}"

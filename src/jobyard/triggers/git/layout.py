@@ -123,6 +123,13 @@ def folders(base: str | None) -> list[str]:
     return [f"{each}{place}/" for each in (BASES if base is None else (base,)) for place in Place]
 
 
+def base_of(path: str) -> str | None:
+    """The folder of the five folders, of the path that a file had in the queue; None where it was in none."""
+    outer, _, _ = path.rpartition("/")
+    base, found, after = f"/{outer}".rpartition(f"/{Place.QUEUED}")
+    return f"{base}/"[1:] if found and not after else None
+
+
 def find_base(paths: Collection[str]) -> str:
     """Where the folders are; at the top when there are none yet."""
     return next((base for base in BASES if any(f"{base}{place}/" in paths for place in Place)), BASES[0])

@@ -71,7 +71,7 @@ def subject(moves: Sequence[Move]) -> str:
 
 def words(move: Move) -> str:
     """A transition in one line, for a person who watches."""
-    why = f": {_line(move.reason)}" if move.reason else f" (run {move.run})" if move.run else ""
+    why = (f": {_line(move.reason)}" if move.reason else "") + (f" (run {move.run})" if move.run else "")
     return f"{show(move.name)}  {move.file.place} → {move.target or 'deleted'}{why}"
 
 

@@ -24,7 +24,7 @@ from jobyard.files.reading_room import ReadingRoom
 from jobyard.model import names
 from jobyard.model.errors import GitFailed, JobyardError, innermost
 from jobyard.model.run import Run
-from jobyard.triggers.git import ending, moves
+from jobyard.triggers.git import ending, layout, moves
 from jobyard.triggers.git.claims import Claims
 from jobyard.triggers.git.ending import Summary
 from jobyard.triggers.git.following import Following
@@ -315,7 +315,7 @@ class _Serving:
                     self._engine.abandon(run_), f"run {run_.name} is held but not needed any more, and could not be deleted"
                 )
         if self._before:
-            await self._tidy(tip, self._before, in_use, keys)
+            await self._tidy(tip, [run for run in self._before if not await self._is_served_apart(tip, look, run)], in_use, keys)
             self._before = []
 
     async def _tidy(self, tip: str, before: Iterable[Run], in_use: set[str], keys: set[str]) -> None:
@@ -333,6 +333,13 @@ class _Serving:
                 self._following.follow(Trailers(file="", state="", run=run.name, namespace=run.namespace), tip)
         await self._following.settle_others(in_use, QUIET)
         await self._following.see_off(lambda run: run not in in_use)
+
+    async def _is_served_apart(self, tip: str, look: Layout, run: Run) -> bool:
+        """Whether the run is of other folders of this branch, which somebody else looks after. Of folders that are no more, nobody does."""
+        base = layout.base_of(run.origin.get("file", ""))
+        if base is None or base == look.base:
+            return False
+        return bool(await self._repository.objects.find(f"{tip}:{path.rstrip('/')}" for path in layout.folders(base)))
 
     async def _quietly(self, call: Awaitable[None], otherwise: str) -> None:
         """Makes a call that is about one run: what goes wrong with it is told, and is that one's own."""
