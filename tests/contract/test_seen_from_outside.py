@@ -70,6 +70,34 @@ async def test_a_run_that_waits_for_a_limit_is_seen_to_by_who_drives_nothing(
         await engine.outcome(second)
 
 
+async def test_a_list_of_runs_says_of_each_what_show_says(cluster: HttpCluster, namespace: str, tmp_path: Path) -> None:
+    lacks = {"envFrom": [{"secretRef": {"name": "nosuch"}}]}
+    flows = {
+        "stuck": workflow("w", step("a", "true"), step("b", "true", "a", job={"spec": job("b", container=lacks)["spec"]})),
+        "fails": workflow("w", step("a", "exit 1", job={"spec": job("a", "exit 1", backoffLimit=3)["spec"]})),
+        "runs": workflow("w", step("a", "sleep 300"), step("b", "true", "a")),
+    }
+    states: dict[str, tuple[State, str]] = {}
+    wanted = {"stuck": "SecretMissing", "fails": Reason.RETRY_BACK_OFF, "runs": ""}
+    async with open_engine(cluster, CLOCK, namespace) as engine, asyncio.timeout(BOUND):
+        made = {name: await engine.submit(asked(read(flow, tmp_path))) for name, flow in flows.items()}
+        for name, run in made.items():
+            async with engine.changes(run) as changed:
+                while (
+                    (view := engine.driven(run)) is None
+                    or view.reason != wanted[name]
+                    or (name == "runs" and view.state is not State.RUNNING)
+                ):
+                    await changed.wait()
+            states[name] = (view.state, view.reason)
+        listed = {run.id: (run.state, run.reason) for run in (await face.page(cluster, CLOCK, namespace)).runs}
+        assert {name: listed[run.id] for name, run in made.items()} == states
+        assert {name: state for name, (state, _) in states.items()} == {"stuck": "pending", "fails": "pending", "runs": "running"}
+        for run in made.values():
+            await engine.cancel(run)
+            await engine.outcome(run)
+
+
 async def test_a_run_that_nobody_drives_says_what_fills_its_limit_and_no_more_when_it_is_free(
     cluster: HttpCluster, namespace: str, tmp_path: Path
 ) -> None:

@@ -95,7 +95,7 @@ def test_from_nothing_to_done(jobyard: Jobyard, remote: Path, tmp_path: Path) ->
     assert call("process", cluster=True).err.strip().endswith("Nothing is queued or running.")
     nowhere = call("process", "--folder", "nope", cluster=True)
     assert (nowhere.code, "there is no folder nope with a queue in branch main" in nowhere.err) == (2, True)
-    assert "There is no such branch" in call("process", "--branch", "nope", cluster=True).err
+    assert "Name a branch that exists" in call("process", "--branch", "nope", cluster=True).err
     assert call("requeue", "hello.yaml").out == "hello.yaml  succeeded → queued\n"
     wrong = call("requeue", "failed/bat.yaml")
     assert wrong.code == 2

@@ -88,5 +88,5 @@ async def test_a_page_goes_on_where_the_one_before_it_ended() -> None:
     first = await face.page(cluster, CLOCK, "n", size=1)
     assert (len(first.runs), bool(first.following)) == (1, True)
     following = await face.page(cluster, CLOCK, "n", first.following)
-    assert asked[:3] == ["", "", "eyJ2=-_"]
+    assert (asked[:2], "eyJ2=-_" in asked) == (["", ""], True)
     assert following.following == ""

@@ -18,6 +18,7 @@ from jobyard.engine.decide import decide
 from jobyard.engine.decision import Create
 from jobyard.engine.home import Record
 from jobyard.engine.logs import pods_of
+from jobyard.engine.open_runs import as_they_stand
 from jobyard.engine.pages import pages
 from jobyard.engine.rerun import rerun, reveal
 from jobyard.engine.run_sight import RunSight
@@ -68,7 +69,8 @@ def _read_place(after: str) -> _Place:
 
 
 async def page(cluster: Cluster, clock: Clock, namespace: str, after: str = "", size: int = PAGE) -> Page:
-    """The open runs, then those that ended, the newest day first; from their records' labels and annotations alone.
+    """The open runs, by what their Jobs and pods are just now; then those that ended, the newest day first, from their records' labels and
+    annotations alone.
 
     Raises WatchExpired when `after` is too old: the list is to be begun anew; NoSuchPage when it is no page's `following`.
     """
@@ -93,6 +95,9 @@ async def page(cluster: Cluster, clock: Clock, namespace: str, after: str = "", 
             place = _next(place)
         if len(found) >= size:
             break
+    going = [run for run in found if not (run.released or run.state.is_end)]
+    stand = {run.uid: run for run in await as_they_stand(cluster, namespace, going)}
+    found = [stand.get(run.uid, run) for run in found]
     order = sorted(found, key=lambda run: run.finished or run.created, reverse=True)
     order.sort(key=lambda run: run.state.is_end)
     return Page(runs=tuple(order), following=msgspec.json.encode(place).decode() if place.part else "")

@@ -13,7 +13,7 @@ from jobyard.engine.attempt import read_attempt
 from jobyard.engine.decision import Attempt, Decision, Observed, Refusal, Slot
 from jobyard.engine.home import Record, StoredRequest
 from jobyard.model import names
-from jobyard.model.explained import explained
+from jobyard.model.explained import explained, held_up_by
 from jobyard.model.job import read
 from jobyard.model.objects import ConfigMap, Event, Job, Pod
 from jobyard.model.run import Reason, Role, Run, RunView, State, StepResult, StepView
@@ -294,19 +294,21 @@ class RunSight:
     # --- what is shown ---
 
     def show(self, namespace: str, decision: Decision, unreachable: str = "") -> RunView:
-        """The run as it stands, each step explained."""
+        """The run as it stands, each step explained. One of which nothing runs, and something is held up, does not run either."""
         run = self.run(namespace)
+        steps = tuple(self._explain(step) for step in decision.steps)
+        held = "" if decision.state.is_end else held_up_by(steps)
         return RunView(
             id=run.id,
             name=run.name,
             workflow=run.workflow,
             namespace=namespace,
             trigger=run.trigger,
-            state=decision.state,
-            reason=decision.reason,
+            state=State.PENDING if held else decision.state,
+            reason=held or decision.reason,
             started=run.created,
             finished=decision.finished,
-            steps=tuple(self._explain(step) for step in decision.steps),
+            steps=steps,
             origin=run.origin,
             unreachable=unreachable,
         )

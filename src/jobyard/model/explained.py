@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 
 from jobyard.model.back_off import between_tries, next_begins
@@ -25,6 +25,25 @@ def explained(view: StepView, job: Job, pods: Sequence[Pod], events: Sequence[Ev
     if any(pod.metadata.name == view.diagnosis.pod and pod.status.phase == "Failed" for pod in pods) and (tries := next_begins(job)):
         return replace(view, reason=Reason.RETRY_BACK_OFF, message="", tries=tries)  # what was wrong is over; nothing is, with the next try
     return replace(view, message="")  # what is wrong is more than who is waited for
+
+
+_HELD_UP = (Reason.RETRY_BACK_OFF, Reason.QUOTA_EXCEEDED, Reason.NO_RIGHT, Reason.WAITING_FOR_NAME)
+
+
+def is_held_up(step: StepView) -> bool:
+    """Whether a step does not run for a reason that is not the run's own: an image, a quota, a right, a failure before another try."""
+    return step.state is State.PENDING and (bool(step.diagnosis or step.tries) or step.reason in _HELD_UP)
+
+
+def held_up_by(steps: Iterable[StepView]) -> str:
+    """Why of a run that goes on no step runs: the reason, in a word, of the first that is held up; '' where one runs, or none is."""
+    held = ""
+    for step in steps:
+        if step.state is State.RUNNING:
+            return ""
+        if not held and (is_held_up(step) or (step.state is State.PENDING and step.reason == Reason.WAITING_FOR_LIMIT)):
+            held = step.diagnosis.reason if step.diagnosis and not step.tries else step.reason
+    return held
 
 
 _POD = re.compile(r"(.+?)((?:-[0-9]+)?)-[bcdfghjklmnpqrstvwxz2456789]{5}")

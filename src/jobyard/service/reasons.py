@@ -7,6 +7,7 @@ from datetime import datetime
 
 from jobyard.model.back_off import Tries
 from jobyard.model.cause import LOG_TELLS_MORE, Cause, Diagnosis
+from jobyard.model.explained import is_held_up
 from jobyard.model.run import Reason, Role, RunView, State, StepView
 from jobyard.model.words import STATES, clause, words
 
@@ -106,19 +107,13 @@ def _is_telling(step: StepView, view: RunView) -> bool:
     if view.state.is_end:
         return False
     waits_for_pod = step.reason == Reason.WAITING_FOR_POD and bool(step.message)
-    return _is_held_up(step) or waits_for_pod or (step.state is State.RUNNING and step.diagnosis is not None)
+    return is_held_up(step) or waits_for_pod or (step.state is State.RUNNING and step.diagnosis is not None)
 
 
 def held_up(view: RunView) -> list[Answer]:
     """What keeps steps from running that nothing in the run itself keeps: images, quotas, rights, names, failures before another try. As told by
     who drives the run."""
-    return [_about_step(step, view) for step in view.steps if _is_held_up(step)]
-
-
-def _is_held_up(step: StepView) -> bool:
-    if step.state is not State.PENDING:
-        return False
-    return bool(step.diagnosis or step.tries) or step.reason in (Reason.QUOTA_EXCEEDED, Reason.NO_RIGHT, Reason.WAITING_FOR_NAME)
+    return [_about_step(step, view) for step in view.steps if is_held_up(step)]
 
 
 def _about_step(step: StepView, view: RunView) -> Answer:

@@ -169,7 +169,7 @@ def _remedy(action: str, text: str) -> str:
     if action not in REMOTE:
         return ""
     if "couldn't find remote ref" in text:  # git speaks English to us
-        return ". There is no such branch: --branch names another, and `jobyard git init` makes the first commit of an empty repository"
+        return ". Name a branch that exists with --branch; `jobyard git init` makes the first commit of an empty repository"
     return (
         ". Check the address and your credentials: an ssh key or agent, GIT_USERNAME and GIT_PASSWORD, GIT_ASKPASS, or a credential helper"
     )
