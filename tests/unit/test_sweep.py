@@ -151,6 +151,24 @@ async def test_a_source_s_unreleased_run_is_kept_as_long_as_its_source_is_there(
     assert await swept(server, after=400 * DAY) == ["map", "job"]
 
 
+async def test_what_another_service_began_is_left_to_that_one() -> None:
+    """It alone knows what it still serves: the newest run of a source that counts is never released."""
+    newest, over, mine, nobodys = unreleased("newest", "orders"), released("over"), released("mine"), released("nobodys")
+    owners = {"newest": "b", "over": "b", "mine": "a", "nobodys": None}
+    server = Server(
+        *(changed(each, labels={names.SERVICE: owners[each.metadata.uid]}) for each in (newest, over, mine, nobodys)),
+        expiring("stopped here", service="a"),
+        expiring("stopped there", service="b"),
+    )
+    cluster, clock = cast(Cluster, server), FixedClock(NOW + 400 * DAY)
+    assert await delete_stopped(cluster, clock, "n", "a") == 1
+    gone = await sweep(cluster, clock, "n", Keeping(runs=DAY), cared_for={"files"}, service="a")
+    assert [run.uid for run in gone] == ["nobodys", "mine"]
+    assert server.left() == ["newest", "over", "stopped there"]
+    assert await delete_stopped(cluster, clock, "n") == 1, "a person cleans up after all of them"
+    assert [run.uid for run in await sweep(cluster, clock, "n", Keeping(runs=DAY))] == ["over", "newest"]
+
+
 async def test_who_does_not_know_the_sources_leaves_all_their_unreleased_runs() -> None:
     server = Server(unreleased("orders", "orders"), unreleased("cli", "cli"), unreleased("page", "page"), released("over"))
     clock = FixedClock(NOW + 400 * DAY)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from jobyard.engine import home
 from jobyard.engine.drivers import Drivers
 from jobyard.engine.elsewhere import Elsewhere
 from jobyard.engine.run_sight import RunSight
@@ -36,7 +37,6 @@ class Adoption:
 
     def consider(self, seen: RunSight) -> None:
         """Adopts a run, unless it is held: such a run is begun or abandoned by its trigger alone."""
-        metadata = seen.record.metadata
-        is_ours = not self._service or metadata.labels.get(names.SERVICE, self._service) == self._service
-        if self.is_on and is_ours and not seen.is_gone and names.HELD not in metadata.annotations:
+        is_ours = not home.is_anothers(seen.record, self._service)
+        if self.is_on and is_ours and not seen.is_gone and names.HELD not in seen.record.metadata.annotations:
             self._drivers.drive(seen)

@@ -31,7 +31,7 @@ async def find_expired(
 ) -> list[Run]:
     """The runs that may go, the newest first. `cared_for`: labels of triggers that look after their own unreleased runs; None: of whom that
     is not known, so that of no source an unreleased run may go."""
-    return _newest_first([each.run async for each in _going(cluster, clock, namespace, keeping, keep, cared_for)])
+    return _newest_first([each.run async for each in _going(cluster, clock, namespace, keeping, keep, cared_for, "")])
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,13 +43,15 @@ class _Going:
 
 
 async def _going(
-    cluster: Cluster, clock: Clock, namespace: str, keeping: Keeping, keep: int, cared_for: Collection[str] | None
+    cluster: Cluster, clock: Clock, namespace: str, keeping: Keeping, keep: int, cared_for: Collection[str] | None, service: str
 ) -> AsyncIterator[_Going]:
     """Each run that may go, once: as its page comes; where the newest are to be kept, when all are known."""
     candidates: dict[str, Candidate] = {}
     runs: dict[str, _Going] = {}
     told: set[str] = set()
     async for seen, kind in _records(cluster, namespace):
+        if home.is_anothers(seen, service):
+            continue
         run, trigger = home.read(seen, namespace), seen.metadata.labels.get(names.TRIGGER, "")
         if not run.released and _is_cared_for(trigger, cared_for):
             continue
@@ -86,12 +88,13 @@ async def sweep(
     keeping: Keeping = FOR_EVER,
     keep: int = 0,
     cared_for: Collection[str] | None = (),
+    service: str = "",
 ) -> list[Run]:
-    """Deletes the runs that may go; says which, the newest first. One that can't be deleted stays, and the log says why; the others go. Safe
+    """Deletes the runs that may go, but for those of another service than `service`; says which, the newest first. One that can't be deleted stays, and the log says why; the others go. Safe
     to repeat, and to be cut short: a run goes as a whole, by its owner references. Raises what a list is answered."""
     gone: list[Run] = []
     with _telling(namespace, "run", " past retention") as kept:
-        async for each in _going(cluster, clock, namespace, keeping, keep, cared_for):
+        async for each in _going(cluster, clock, namespace, keeping, keep, cared_for, service):
             try:
                 with contextlib.suppress(Conflict):  # another's by now
                     await cluster.delete(each.kind, namespace, each.run.name, uid=each.run.uid)
@@ -102,7 +105,7 @@ async def sweep(
     return _newest_first(gone)
 
 
-async def delete_stopped(cluster: Cluster, clock: Clock, namespace: str) -> int:
+async def delete_stopped(cluster: Cluster, clock: Clock, namespace: str, service: str = "") -> int:
     """Deletes the Jobs that we stopped and whose own TTL is over: none of Kubernetes' fires for them. What a person has resumed since is
     theirs, also in this very moment, and so is a copy that they made of one. Says how many. One that can't be deleted keeps no other."""
     count = 0
@@ -112,7 +115,7 @@ async def delete_stopped(cluster: Cluster, clock: Clock, namespace: str) -> int:
             at = moment(metadata.annotations.get(names.DELETE_AT))
             if at is None or at > clock.now() or not job.spec.suspend or names.STOP not in metadata.annotations:
                 continue
-            if not (home.is_record(job) or metadata.owner_references):
+            if home.is_anothers(job, service) or not (home.is_record(job) or metadata.owner_references):
                 continue
             try:
                 await cluster.delete(JOBS, namespace, metadata.name, uid=metadata.uid, version=metadata.resource_version)

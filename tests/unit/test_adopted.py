@@ -1,0 +1,95 @@
+"""What an engine that drives a namespace does about runs of which no watch tells anything any more."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable
+from datetime import datetime, timedelta
+from typing import Any, cast
+
+from jobyard.contracts import Change, Cluster, Inventory
+from jobyard.engine.engine import ClusterEngine, open_engine
+from jobyard.engine.namespace import Options
+from jobyard.model import names
+from jobyard.model.errors import NotFound
+from jobyard.model.objects import ConfigMap, Job, Kind, Manifest
+from tests.faketime import in_fake_time
+from tests.unit.samples import NOW, changed, flow, manifest, map_record, request
+
+TWO = flow(manifest(), manifest())
+
+
+class LoopClock:
+    def now(self) -> datetime:
+        return NOW + timedelta(seconds=asyncio.get_running_loop().time() - 1000)
+
+
+class Server:
+    """Has some records, tells of them once, and then of what it is told to tell."""
+
+    def __init__(self, *records: ConfigMap | Job) -> None:
+        self.there: dict[tuple[str, str], Any] = {(type(each).__name__, each.metadata.name): each for each in records}
+        self.news: asyncio.Queue[Change[Any]] = asyncio.Queue()
+        """Of ConfigMaps."""
+
+    async def watch(self, kind: Kind[Any], namespace: str, **_: Any) -> AsyncIterator[Change[Any]]:
+        mine = [each for (name, _), each in self.there.items() if name == kind.name]
+        for each in mine:
+            yield Change("SEEN", each, uid=each.metadata.uid)
+        yield Change("SYNCED", inventory=Inventory(uids=frozenset(each.metadata.uid for each in mine), version="1"))
+        while kind.name == "ConfigMap":
+            yield await self.news.get()
+        await asyncio.get_running_loop().create_future()
+
+    async def patch(self, kind: Kind[Any], namespace: str, name: str, change: Manifest) -> Any:
+        metadata, old = change["metadata"], self.there[kind.name, name]
+        version = int(old.metadata.resource_version) + 1
+        new = changed(old, version=version, labels=metadata.get("labels"), annotations=metadata.get("annotations"))
+        self.there[kind.name, name] = new
+        return new
+
+    async def get(self, kind: Kind[Any], namespace: str, name: str) -> Any:
+        if (kind.name, name) not in self.there:
+            raise NotFound(action="get", status=404, reason="NotFound", message=name)
+        return self.there[kind.name, name]
+
+    async def list(self, *_: Any, **__: Any) -> list[Any]:
+        return []
+
+    async def page(self, *_: Any, **__: Any) -> tuple[list[Any], str]:
+        return [], ""
+
+
+def adopted(server: Server, scene: Callable[[ClusterEngine], Awaitable[None]]) -> None:
+    """Plays a scene with an engine that drives all there is."""
+
+    async def main() -> None:
+        async with open_engine(cast(Cluster, server), LoopClock(), "n", Options(service="a")) as engine:
+            driving = asyncio.create_task(engine.adopt())
+            await asyncio.sleep(1)
+            await scene(engine)
+            driving.cancel()
+            await asyncio.gather(driving, return_exceptions=True)
+
+    in_fake_time(main())
+
+
+def kept(uid: str, service: str) -> ConfigMap:
+    """A run that has failed, and that its trigger counts for five minutes more."""
+    until = {names.KEPT_UNTIL: (NOW + timedelta(minutes=5)).isoformat(), names.FINISHED: NOW.isoformat()}
+    record = map_record(request(uid, workflow=TWO, service=service), uid)
+    return cast(ConfigMap, changed(record, labels={names.STATE: "failed"}, annotations=until))
+
+
+def test_what_another_service_keeps_for_a_count_is_released_by_that_one() -> None:
+    server = Server(kept("theirs", "b"), kept("ours", "a"), kept("nobody's", ""))
+
+    async def scene(engine: ClusterEngine) -> None:
+        await asyncio.sleep(3600)
+
+    adopted(server, scene)
+    assert {each.metadata.uid: names.ENDED in each.metadata.labels for each in server.there.values()} == {
+        "theirs": False,
+        "ours": True,
+        "nobody's": True,
+    }
