@@ -7,6 +7,8 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from datetime import datetime, timedelta
 from typing import Any, cast
 
+import msgspec
+
 from jobyard.contracts import Change, Cluster, Inventory
 from jobyard.engine.engine import ClusterEngine, open_engine
 from jobyard.engine.namespace import Options
@@ -14,7 +16,7 @@ from jobyard.model import names
 from jobyard.model.errors import NotFound
 from jobyard.model.objects import ConfigMap, Job, Kind, Manifest
 from tests.faketime import in_fake_time
-from tests.unit.samples import NOW, changed, flow, manifest, map_record, request
+from tests.unit.samples import NOW, changed, flow, manifest, map_record, request, served
 
 TWO = flow(manifest(), manifest())
 
@@ -53,11 +55,16 @@ class Server:
             raise NotFound(action="get", status=404, reason="NotFound", message=name)
         return self.there[kind.name, name]
 
-    async def list(self, *_: Any, **__: Any) -> list[Any]:
-        return []
+    async def create(self, kind: Kind[Any], namespace: str, tree: Manifest) -> Any:
+        name = tree["metadata"]["name"]
+        self.there[kind.name, name] = made = msgspec.convert(served(tree, f"uid-of-{name}", 10), kind.struct)
+        return made
 
     async def page(self, *_: Any, **__: Any) -> tuple[list[Any], str]:
         return [], ""
+
+    async def list(self, *_: Any, **__: Any) -> list[Any]:
+        return []
 
 
 def adopted(server: Server, scene: Callable[[ClusterEngine], Awaitable[None]]) -> None:
@@ -93,3 +100,46 @@ def test_what_another_service_keeps_for_a_count_is_released_by_that_one() -> Non
         "ours": True,
         "nobody's": True,
     }
+
+
+class Breaking(Server):
+    """Answers creates with something that nobody foresaw, and may tell of the run each time."""
+
+    def __init__(self, record: ConfigMap, *, times: int, tells: bool) -> None:
+        super().__init__(record)
+        self.record, self.times, self.tells = record, times, tells
+        self.looks = 0
+
+    async def create(self, kind: Kind[Any], namespace: str, tree: Manifest) -> Any:
+        if self.looks < self.times:
+            self.looks += 1
+            if self.tells:
+                news = changed(self.record, version=self.looks + 1)
+                self.news.put_nowait(Change("SEEN", news, uid=news.metadata.uid))
+            raise RuntimeError
+        return await super().create(kind, namespace, tree)
+
+
+def open_run() -> ConfigMap:
+    return map_record(request("k", workflow=flow(manifest(), manifest(), parallelism=1)), "open")
+
+
+def test_a_run_that_a_driver_broke_over_is_driven_again_though_nothing_of_it_changes() -> None:
+    server = Breaking(open_run(), times=1, tells=False)
+
+    async def scene(engine: ClusterEngine) -> None:
+        assert [name for kind, name in server.there if kind == "Job"] == []
+        await asyncio.sleep(180)
+        assert len([name for kind, name in server.there if kind == "Job"]) == 1
+
+    adopted(server, scene)
+
+
+def test_one_that_breaks_its_driver_again_and_again_costs_little() -> None:
+    server = Breaking(open_run(), times=5000, tells=True)
+
+    async def scene(engine: ClusterEngine) -> None:
+        await asyncio.sleep(24 * 3600)
+
+    adopted(server, scene)
+    assert 24 * 6 < server.looks < 24 * 60
