@@ -143,3 +143,21 @@ def test_one_that_breaks_its_driver_again_and_again_costs_little() -> None:
 
     adopted(server, scene)
     assert 24 * 6 < server.looks < 24 * 60
+
+
+def test_a_run_that_nobody_drives_is_back_when_its_label_is() -> None:
+    """A person took a label of ours off, and put it on again."""
+    record = open_run()
+    server = Server(record)
+
+    async def main() -> None:
+        async with open_engine(cast(Cluster, server), LoopClock(), "n") as engine:
+            assert [run.uid for run in engine.open_runs()] == ["open"]
+            server.news.put_nowait(Change("GONE", record, uid="open", version="5"))
+            await asyncio.sleep(1)
+            assert engine.open_runs() == []
+            server.news.put_nowait(Change("SEEN", changed(record, version=6), uid="open"))
+            await asyncio.sleep(1)
+            assert [run.uid for run in engine.open_runs()] == ["open"]
+
+    in_fake_time(main())

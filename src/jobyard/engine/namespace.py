@@ -321,15 +321,15 @@ class Namespace:
     def take_in(self, seen: Job | Pod | Event | ConfigMap) -> None:
         self._see(seen)
 
-    def let_go(self, uid: str) -> None:
-        self._left(self.sight.forget(uid))
+    def let_go(self, uid: str, version: str) -> None:
+        self._left(self.sight.forget(uid, version))
 
     def runs_with_jobs_of_their_own(self) -> list[str]:
         return [run.id for run in self.sight.runs.values() if run.keeps]
 
     def note_inventory(self, kind: Kind[Any], inventory: Inventory) -> None:
         for uid in self.sight.gone_by(kind, inventory):
-            self.let_go(uid)
+            self.let_go(uid, inventory.version)
 
     def note_config_maps(self, *, seen: bool) -> None:
         if self.sight.without_config_maps == seen:

@@ -32,6 +32,8 @@ class RunSight:
         self.record: Record = record
         self.is_gone = False
         """The record has left the watch, deleted or released."""
+        self.gone_by = ""
+        """The version by which it has, where that is known."""
         self.is_leaving = False
         """We are releasing it just now: the watch may tell so before the call is answered."""
         self.owned: dict[str, ConfigMap] = {}
