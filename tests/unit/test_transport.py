@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from jobyard.cluster import transport
 from jobyard.cluster.client import HttpCluster, open_cluster
 from jobyard.cluster.kubeconfig import Connection
 from jobyard.model.errors import Rejected, Unavailable
@@ -115,6 +116,21 @@ async def test_a_certificate_that_nobody_vouches_for(tmp_path: Path) -> None:
     async with server(says(b""), context) as url, open_cluster(Connection(server=url, ca=ca)) as cluster:
         with pytest.raises(Unavailable, match="shows a certificate that is not trusted"):
             await cluster.get(JOBS, "n", "a")
+
+
+@pytest.mark.parametrize("call", CALLS, ids=["create", "get", "stream"])
+async def test_a_proxy_that_accepts_and_is_silent_is_given_up(
+    call: Callable[[HttpCluster], Awaitable[object]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(transport, "CALL_TIMEOUT", 0.1)
+
+    async def silent(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.read()
+
+    async with server(silent) as proxy, asyncio.timeout(10):
+        async with open_cluster(Connection(server="https://api.example", proxy=proxy)) as cluster:
+            with pytest.raises(Unavailable, match="https://api.example (can't be reached|did not answer)"):
+                await call(cluster)
 
 
 @pytest.mark.parametrize("tls", [False, True], ids=["plain", "tls"])

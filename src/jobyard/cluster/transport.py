@@ -168,7 +168,8 @@ async def open_pools(tls: ssl.SSLContext | None, *, server_name: str | None = No
     def bound(seconds: float) -> aiohttp.ClientTimeout:
         return aiohttp.ClientTimeout(total=seconds, sock_connect=min(seconds, CONNECT_TIMEOUT))
 
-    streaming = aiohttp.ClientTimeout(total=None, sock_connect=CONNECT_TIMEOUT, sock_read=QUIET_LIMIT)
+    # `connect` is the whole way to the server: a proxy that accepts, and then is silent, would hold a stream for ever.
+    streaming = aiohttp.ClientTimeout(total=None, connect=CALL_TIMEOUT, sock_connect=CONNECT_TIMEOUT, sock_read=QUIET_LIMIT)
     async with (
         session(CALLS_AT_ONCE, bound(CALL_TIMEOUT)) as calls,
         session(0, streaming, is_kept=False) as streams,
