@@ -119,6 +119,39 @@ async def test_a_certificate_that_nobody_vouches_for(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("call", CALLS, ids=["create", "get", "stream"])
+async def test_an_error_that_has_no_end_is_told_all_the_same(call: Callable[[HttpCluster], Awaitable[object]]) -> None:
+    sent = 0
+
+    async def endless(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        nonlocal sent
+        writer.write(b"HTTP/1.1 503 x\r\nTransfer-Encoding: chunked\r\n\r\n")
+        while True:
+            writer.write(b"10000\r\n" + b"x" * 65536 + b"\r\n")
+            await writer.drain()
+            sent += 65536
+
+    async with server(endless) as url, asyncio.timeout(10), open_cluster(Connection(server=url)) as cluster:
+        with pytest.raises(Unavailable, match="503"):
+            await call(cluster)
+    assert sent < 50_000_000
+
+
+@pytest.mark.parametrize("call", CALLS, ids=["create", "get", "stream"])
+async def test_an_error_that_nobody_ends_is_told_after_a_while(
+    call: Callable[[HttpCluster], Awaitable[object]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(transport, "REFUSAL_TIMEOUT", 0.1)
+
+    async def stops(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write(b'HTTP/1.1 422 x\r\nContent-Length: 1000\r\n\r\n{"reason": "Invalid", "message"')
+        await reader.read()
+
+    async with server(stops) as url, asyncio.timeout(10), open_cluster(Connection(server=url)) as cluster:
+        with pytest.raises(Rejected, match=r'"reason": "Invalid"'):
+            await call(cluster)
+
+
+@pytest.mark.parametrize("call", CALLS, ids=["create", "get", "stream"])
 async def test_a_proxy_that_accepts_and_is_silent_is_given_up(
     call: Callable[[HttpCluster], Awaitable[object]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -127,10 +160,9 @@ async def test_a_proxy_that_accepts_and_is_silent_is_given_up(
     async def silent(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         await reader.read()
 
-    async with server(silent) as proxy, asyncio.timeout(10):
-        async with open_cluster(Connection(server="https://api.example", proxy=proxy)) as cluster:
-            with pytest.raises(Unavailable, match="https://api.example (can't be reached|did not answer)"):
-                await call(cluster)
+    async with server(silent) as proxy, asyncio.timeout(10), open_cluster(Connection(server="https://api.example", proxy=proxy)) as cluster:
+        with pytest.raises(Unavailable, match="https://api.example (can't be reached|did not answer)"):
+            await call(cluster)
 
 
 @pytest.mark.parametrize("tls", [False, True], ids=["plain", "tls"])

@@ -24,7 +24,7 @@ from jobyard.cluster.answers import Listing, Named, Page, Reader, Resources, Rev
 from jobyard.cluster.kubeconfig import Connection, load_client_certificate
 from jobyard.cluster.pace import Pace
 from jobyard.cluster.tally import Tally
-from jobyard.cluster.transport import Broken, Pools, lines, open_pools
+from jobyard.cluster.transport import Broken, Pools, lines, open_pools, refusal
 from jobyard.cluster.watch import watch
 from jobyard.contracts import Change, Selection
 from jobyard.model.errors import CredentialsUnavailable, Forbidden, NotFound, Rejected, Unauthorized, Unavailable, WatchExpired
@@ -328,8 +328,7 @@ class HttpCluster:
                 if answer.status >= 400:
                     if answer.status == 401:
                         self.connection.credentials.expire(headers.get("Authorization"))
-                    body = b"".join([chunk async for chunk in answer.chunks])
-                    raise self._error(action, answer.status, body, answer.retry_after)
+                    raise self._error(action, answer.status, await refusal(answer.chunks), answer.retry_after)
                 yield lines(answer.chunks)
         except Broken as error:
             raise self._unavailable(error) from error

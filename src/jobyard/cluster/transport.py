@@ -5,6 +5,8 @@ aiohttp, because what a run costs is mostly what its calls cost: a create takes 
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 import io
 import os
 import ssl
@@ -29,6 +31,8 @@ LARGE = 1024 * 1024
 """Bytes of a body that are too many to be sent in one go."""
 HEADER_LIMIT = 64 * 1024
 """Characters of one header of an answer."""
+REFUSAL_LIMIT, REFUSAL_TIMEOUT = 64 * 1024, 5.0
+"""Bytes that are read of a body that says why something is refused, and seconds that are waited for it."""
 _MUST_BE_CUT = sys.version_info < (3, 12, 7)
 """Older Pythons never end a TLS connection that was closed where the server does not say farewell, too."""
 
@@ -79,7 +83,8 @@ class Pool:
         try:
             data = io.BytesIO(body) if body and len(body) > LARGE else body
             async with self._session.request(method, URL(url, encoded=True), headers=headers, data=data, **self._more) as answer:
-                return Answer(status=answer.status, body=await answer.read(), retry_after=answer.headers.get("Retry-After"))
+                body = await answer.read() if answer.status < 400 else await refusal(self._chunks(answer))
+                return Answer(status=answer.status, body=body, retry_after=answer.headers.get("Retry-After"))
         except (aiohttp.ClientError, OSError, ValueError) as error:  # ValueError: an address or a header that can't be sent
             raise Broken(self._words(error)) from error
 
@@ -128,6 +133,18 @@ def _detail(error: aiohttp.ClientConnectorError) -> str:
     if inner.errno is not None and inner.errno > 0:
         return os.strerror(inner.errno)
     return inner.strerror or str(inner) or type(inner).__name__
+
+
+async def refusal(chunks: AsyncIterator[bytes]) -> bytes:
+    """The body of an answer that is an error: what comes of it in a short while, and no more than a person would read. Raises Broken."""
+    found = bytearray()
+    with contextlib.suppress(TimeoutError):
+        async with asyncio.timeout(REFUSAL_TIMEOUT):
+            async for chunk in chunks:
+                found += chunk
+                if len(found) >= REFUSAL_LIMIT:
+                    break
+    return bytes(found[:REFUSAL_LIMIT])
 
 
 async def lines(chunks: AsyncIterator[bytes]) -> AsyncIterator[str]:
