@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import ssl
+import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -161,7 +162,7 @@ async def test_a_proxy_that_accepts_and_is_silent_is_given_up(
         await reader.read()
 
     async with server(silent) as proxy, asyncio.timeout(10), open_cluster(Connection(server="https://api.example", proxy=proxy)) as cluster:
-        with pytest.raises(Unavailable, match="https://api.example (can't be reached|did not answer)"):
+        with pytest.raises(Unavailable, match=r"https://api.example (can't be reached|did not answer)"):
             await call(cluster)
 
 
@@ -206,3 +207,44 @@ async def test_a_proxy_of_the_environment_is_used_but_never_on_the_way_to_this_m
             with pytest.raises(Unavailable, match="can't be reached"):
                 await cluster.get(JOBS, "n", "a")
     assert through == ["proxy"]
+
+
+async def in_chunks(*chunks: bytes) -> AsyncIterator[bytes]:
+    for each in chunks:
+        yield each
+
+
+@pytest.mark.parametrize(
+    ("chunks", "expected"),
+    [
+        ([b"a\nb", b"c\n", b"\n", b"d"], ["a", "bc", "", "d"]),
+        ([b"\r\n\x0b\x1c\xe2\x80\xa8"], ["\r", "\x0b\x1c\u2028"]),
+        ([b"12345678", b"\n"], ["12345678"]),
+        ([b"123456789\nab"], ["12345678", "9", "ab"]),
+        ([b"1234", b"5678", b"12345678" * 2, b"x\ny"], ["12345678", "12345678", "12345678", "x", "y"]),
+        (["1234567\u00e4x\n".encode()], ["1234567", "\u00e4x"]),
+        ([b"\x80" * 10], ["\ufffd" * 8, "\ufffd" * 2]),
+        ([], []),
+    ],
+    ids=[
+        "over chunks",
+        "no other character",
+        "as long as may be",
+        "in pieces",
+        "in pieces over chunks",
+        "in no character",
+        "no UTF-8",
+        "nothing",
+    ],
+)
+async def test_lines_come_whole_or_in_pieces(chunks: list[bytes], expected: list[str]) -> None:
+    assert [line async for line in transport.lines(in_chunks(*chunks), 8)] == expected
+
+
+async def test_a_log_without_lines_takes_time_that_grows_with_its_size_alone() -> None:
+    """A progress bar ends its lines with \\r."""
+    begun = time.process_time()
+    chunks = [b"x\r" * (32 * 1024)] * (64 * 16)
+    sizes = [len(line) async for line in transport.lines(in_chunks(*chunks), transport.LINE_LIMIT)]
+    assert sizes == [transport.LINE_LIMIT] * 64
+    assert time.process_time() - begun < 5

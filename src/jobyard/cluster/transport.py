@@ -31,6 +31,10 @@ LARGE = 1024 * 1024
 """Bytes of a body that are too many to be sent in one go."""
 HEADER_LIMIT = 64 * 1024
 """Characters of one header of an answer."""
+LINE_LIMIT = 1024 * 1024
+"""Bytes of a line of a log."""
+OBJECT_LIMIT = 64 * 1024 * 1024
+"""Bytes of a line that is an object: more than any can have that etcd keeps, however it is escaped."""
 REFUSAL_LIMIT, REFUSAL_TIMEOUT = 64 * 1024, 5.0
 """Bytes that are read of a body that says why something is refused, and seconds that are waited for it."""
 _MUST_BE_CUT = sys.version_info < (3, 12, 7)
@@ -147,15 +151,27 @@ async def refusal(chunks: AsyncIterator[bytes]) -> bytes:
     return bytes(found[:REFUSAL_LIMIT])
 
 
-async def lines(chunks: AsyncIterator[bytes]) -> AsyncIterator[str]:
-    """The lines of a body as they come. Only \\n ends a line: a log may hold any other character."""
-    rest = b""
+async def lines(chunks: AsyncIterator[bytes], longest: int) -> AsyncIterator[str]:
+    """The lines of a body as they come; one of more than `longest` bytes in pieces of as many. Only \\n ends a line: a log may hold any other
+    character, and may have no line at all."""
+    rest = bytearray()
     async for chunk in chunks:
-        *whole, rest = (rest + chunk).split(b"\n")
-        for line in whole:
-            yield line.decode(errors="replace")
+        for number, part in enumerate(chunk.split(b"\n")):
+            if number:
+                yield rest.decode(errors="replace")
+                rest.clear()
+            rest += part
+            while len(rest) > longest:
+                at = _end_of_character(rest, longest)
+                yield rest[:at].decode(errors="replace")
+                del rest[:at]
     if rest:
         yield rest.decode(errors="replace")
+
+
+def _end_of_character(text: bytearray, at: int) -> int:
+    """The last place up to `at` where no character of UTF-8 is cut in two; `at` itself, where it is no UTF-8."""
+    return next((place for place in range(at, max(at - 4, 0), -1) if text[place] & 0xC0 != 0x80), at)
 
 
 @dataclass(frozen=True, kw_only=True)
