@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from jobyard.engine import home, limits
 from jobyard.engine import record as records
+from jobyard.engine.home import End
 from jobyard.engine.run_sight import RunSight
 from jobyard.engine.sight import EARLY_LIMIT, GONE_LIMIT, Seen, Sight
 from jobyard.model import names
@@ -153,6 +154,19 @@ def test_a_run_is_back_whose_label_somebody_took_off_and_put_on_again(make: Any)
     left(sight, sight.forget(record.metadata.uid))
     left(sight, sight.see(changed(record, version=11)))
     assert kept(sight) == {}, "it was deleted by us: for good"
+
+
+@pytest.mark.parametrize("make", [job_record, map_record])
+def test_one_that_was_released_since_its_label_came_back_is_over(make: Any) -> None:
+    record = make(request())
+    sight = told([record])
+    (run,) = sight.runs.values()
+    sight.forget(record.metadata.uid, "7")
+    run.see_record(changed(record, version=7))  # its driver asked for it by name
+    run.is_gone = False
+    left(sight, sight.see(changed(record, version=9, **home.release(record, End(state=State.SUCCEEDED, finished=NOW), NOW)["metadata"])))
+    left(sight, sight.see(changed(record, version=8)))  # an answer to a call of ours that comes late
+    assert kept(sight) == {}
 
 
 def test_a_job_and_its_pod_are_back_with_its_label() -> None:

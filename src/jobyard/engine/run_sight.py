@@ -101,6 +101,7 @@ class RunSight:
 
     def see_record(self, record: Record) -> None:
         self.record = record
+        self.gone_by = ""
         if isinstance(record, Job):
             self.see_job(record)
 
