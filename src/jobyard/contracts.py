@@ -167,6 +167,8 @@ class Change(Generic[T]):
     object: T | None = None
     uid: str = ""
     """SEEN and GONE: of the object."""
+    version: str = ""
+    """GONE: the resource version by which it is; what is newer is back. It may only have left what is watched."""
     why: str = ""
     """LOST_TOUCH: the reason, for a person."""
     error: JobyardError | None = None

@@ -11,7 +11,7 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import TypeVar
 
-from jobyard.model.errors import Conflict, JobyardError, NoAnswer, Unavailable
+from jobyard.model.errors import Conflict, InTheWay, JobyardError, NoAnswer, Unavailable
 
 PATIENCE = 60.0
 """Seconds for which a submit or a release is tried again by itself while the cluster is away."""
@@ -53,7 +53,7 @@ async def patiently(
     """Makes a call that may be repeated again and again while it fails with one of `over`, for a bounded time, however long a call hangs.
 
     Over Unavailable and Conflict: while the cluster is away, or others are faster. Raises then what it was answered last; NoAnswer where
-    that was nothing.
+    that was nothing; InTheWay for a Conflict: what may be called again, and was, is not refused for good.
     """
     failures = 0
     last: JobyardError | None = None
@@ -68,9 +68,18 @@ async def patiently(
             last = error
             wait = backoff.draw(failures, error)
             if loop.time() + wait > end:
-                raise
+                raise _last_word(error, seconds) from error
         except TimeoutError:
             if not bound.expired():
                 raise
-            raise last or NoAnswer(what=f"there was no answer within {seconds:.0f} s") from None
+            raise _last_word(last, seconds) from last
         await asyncio.sleep(wait)
+
+
+def _last_word(last: JobyardError | None, seconds: float) -> JobyardError:
+    match last:
+        case None:
+            return NoAnswer(what=f"there was no answer within {seconds:.0f} s")
+        case Conflict():
+            return InTheWay(action=last.action, message=last.message, seconds=seconds)
+    return last

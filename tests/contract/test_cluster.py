@@ -79,8 +79,9 @@ async def test_a_watch_tells_all_there_is_then_each_change(cluster: HttpCluster,
                 case ("SYNCED", _):
                     await cluster.create(CONFIG_MAPS, namespace, config_map("b"))
                 case ("SEEN", "b"):
-                    await cluster.patch(CONFIG_MAPS, namespace, "a", {"metadata": {"labels": {"app": "y"}}})
+                    left = await cluster.patch(CONFIG_MAPS, namespace, "a", {"metadata": {"labels": {"app": "y"}}})
                 case ("GONE", "a"):
+                    assert change.version == left.metadata.resource_version, "what is newer is back"
                     await cluster.delete(CONFIG_MAPS, namespace, "b")
                 case ("GONE", "b"):
                     break

@@ -15,8 +15,9 @@ from jobyard.engine.clock import SystemClock
 from jobyard.engine.ledger import Ledger
 from jobyard.engine.limiter import Limiter
 from jobyard.engine.sight import Sight
-from jobyard.model.errors import Conflict, Forbidden, JobyardError, NoRoom, NotFound, Rejected
-from jobyard.model.objects import Job, JobStatus, Kind, Manifest
+from jobyard.model import names
+from jobyard.model.errors import Conflict, Forbidden, JobyardError, NoRoom, NotFound, Rejected, Unavailable
+from jobyard.model.objects import SECRETS, Job, JobStatus, Kind, Manifest
 from jobyard.model.run import RunRequest
 from tests.faketime import in_fake_time
 from tests.unit.samples import changed, flow, manifest, request, served
@@ -137,3 +138,35 @@ def test_a_source_that_waited_for_a_quota_has_its_three_tries_of_an_admission_ho
     in_fake_time(scene(2))
     with pytest.raises(Forbidden, match="the hook says no"):
         in_fake_time(scene(3))
+
+
+@pytest.mark.parametrize("home", ["Job", "ConfigMap"])
+def test_an_object_of_an_earlier_run_that_takes_long_to_go_is_waited_for_and_no_refusal(home: str) -> None:
+    """A finalizer may keep it for minutes."""
+
+    class Slow(Server):
+        going = True
+
+        async def delete(self, kind: Kind[Any], namespace: str, name: str, *, uid: str = "", version: str = "") -> None:
+            if not self.going or kind is not SECRETS:
+                await super().delete(kind, namespace, name, uid=uid, version=version)
+
+    async def scene() -> None:
+        server, ask = Slow(), asked()
+        if home == "ConfigMap":
+            ask = request("k", workflow=flow(manifest(), manifest()), objects=ask.objects, key_names_workflow=True)
+        name, earlier = ask.objects[0]["metadata"]["name"], request("old")
+        labels = {names.MANAGED_BY: "jobyard", names.ROLE: "object", names.RUN: earlier.run_id, names.TRIGGER: "amqp"}
+        owner = {"kind": "ConfigMap", "name": names.record("etl", earlier.run_id), "uid": "gone"}
+        old = {"apiVersion": "v1", "kind": "Secret", "metadata": {"name": name, "labels": labels, "ownerReferences": [owner]}}
+        server.made["Secret", name] = msgspec.convert(served(old, name), SECRETS.struct)
+        with pytest.raises(Unavailable, match="within 60 s"):
+            await door(server).admit(ask)
+        assert server.left() == sorted([home, "Secret"]), "the run is there: who asks again goes on with it"
+        server.going = False
+        record, _ = await door(server).admit(ask)
+        assert type(record).__name__ == home
+        assert names.INCOMPLETE not in record.metadata.annotations
+        assert [owner.uid for owner in server.made["Secret", name].metadata.owner_references] == [record.metadata.uid]
+
+    in_fake_time(scene())

@@ -6,7 +6,7 @@ import asyncio
 
 import pytest
 
-from jobyard.model.errors import NoAnswer, Unavailable
+from jobyard.model.errors import Conflict, NoAnswer, Unavailable
 from jobyard.patience import LEAST, PATIENCE, patiently
 from tests.faketime import in_fake_time
 
@@ -44,6 +44,19 @@ def test_one_that_hangs_after_it_was_refused_tells_the_refusal() -> None:
 
     assert in_fake_time(main()) <= PATIENCE + LEAST
     assert calls == 3
+
+
+@pytest.mark.parametrize("hangs", [False, True], ids=["again and again", "and then hangs"])
+def test_what_is_in_the_way_for_longer_than_the_patience_is_no_refusal(hangs: bool) -> None:
+    """A source would set aside what it asked for."""
+
+    async def conflicts() -> None:
+        if hangs and asyncio.get_running_loop().time() > 1030:
+            await asyncio.get_running_loop().create_future()
+        raise Conflict(action="create Secret creds", status=409, reason="AlreadyExists", message='secrets "creds" already exists')
+
+    with pytest.raises(Unavailable, match=r'create Secret creds within 60 s: secrets "creds" already exists; perhaps'):
+        in_fake_time(patiently(conflicts))
 
 
 def test_a_time_out_of_the_call_s_own_is_its_own_error() -> None:

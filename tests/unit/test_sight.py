@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from jobyard.engine import home, limits
 from jobyard.engine import record as records
+from jobyard.engine.home import End
 from jobyard.engine.run_sight import RunSight
 from jobyard.engine.sight import EARLY_LIMIT, GONE_LIMIT, Seen, Sight
 from jobyard.model import names
@@ -131,6 +132,51 @@ def test_nothing_is_kept_of_what_came_and_went_in_whatever_order(make: Any, data
     for each in objects:  # an answer to a call of ours that comes late
         left(sight, sight.see(each))
     assert kept(sight) == {}
+
+
+@pytest.mark.parametrize("make", [spread, alone])
+def test_a_run_is_back_whose_label_somebody_took_off_and_put_on_again(make: Any) -> None:
+    record, *rest = make()
+    sight = told([record, *rest])
+    (before,) = sight.runs.values()
+    left(sight, sight.forget(record.metadata.uid, "9"))
+    left(sight, sight.see(changed(record, version=8)))  # an answer to a call of ours that comes late
+    for each in rest:
+        left(sight, sight.see(each))
+    assert kept(sight) == {}
+    run = sight.see(changed(record, version=10))
+    assert run is not None
+    assert run is not before
+    for each in rest:  # asked for by name
+        sight.see(each)
+    assert (run.observe({}), run.pods, sorted(run.uids())) == (before.observe({}), before.pods, sorted(before.uids()))
+    assert {sight.of(each.metadata.uid) for each in rest} == {run}
+    left(sight, sight.forget(record.metadata.uid))
+    left(sight, sight.see(changed(record, version=11)))
+    assert kept(sight) == {}, "it was deleted by us: for good"
+
+
+@pytest.mark.parametrize("make", [job_record, map_record])
+def test_one_that_was_released_since_its_label_came_back_is_over(make: Any) -> None:
+    record = make(request())
+    sight = told([record])
+    (run,) = sight.runs.values()
+    sight.forget(record.metadata.uid, "7")
+    run.see_record(changed(record, version=7))  # its driver asked for it by name
+    run.is_gone = False
+    left(sight, sight.see(changed(record, version=9, **home.release(record, End(state=State.SUCCEEDED, finished=NOW), NOW)["metadata"])))
+    left(sight, sight.see(changed(record, version=8)))  # an answer to a call of ours that comes late
+    assert kept(sight) == {}
+
+
+def test_a_job_and_its_pod_are_back_with_its_label() -> None:
+    sight = told(spread())
+    (run,) = sight.runs.values()
+    sight.forget("job-0", "9")
+    assert sight.see(attempt(version=9)) is None
+    assert sight.see(attempt(version=10)) is run
+    assert sight.see(pod()) is run
+    assert not run.missing
 
 
 def test_what_kept_a_pod_from_running_is_told_of_its_job_once_the_pod_is_gone() -> None:

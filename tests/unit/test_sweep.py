@@ -57,10 +57,13 @@ class Server:
         found = [Other(metadata=each.metadata) for each in mine if each.metadata.uid in there]
         return found, str(begin + 2) if len(mine) == 2 else ""
 
-    async def delete(self, kind: Kind[Any], namespace: str, name: str, *, uid: str = "", grace: int | None = None) -> None:
+    async def delete(self, kind: Kind[Any], namespace: str, name: str, *, uid: str = "", version: str = "") -> None:
         self.calls.append(f"delete {uid}")
         if uid in self.refused:
             raise self.refused[uid]
+        (known,) = (each.metadata for each in self.records if each.metadata.uid == uid)
+        if version not in ("", known.resource_version):
+            raise Conflict(action="delete", status=409, reason="Conflict", message="it has changed")
         self.records = [each for each in self.records if each.metadata.uid != uid]
 
     def left(self) -> list[str]:
@@ -148,6 +151,24 @@ async def test_a_source_s_unreleased_run_is_kept_as_long_as_its_source_is_there(
     assert await swept(server, after=400 * DAY) == ["map", "job"]
 
 
+async def test_what_another_service_began_is_left_to_that_one() -> None:
+    """It alone knows what it still serves: the newest run of a source that counts is never released."""
+    newest, over, mine, nobodys = unreleased("newest", "orders"), released("over"), released("mine"), released("nobodys")
+    owners = {"newest": "b", "over": "b", "mine": "a", "nobodys": None}
+    server = Server(
+        *(changed(each, labels={names.SERVICE: owners[each.metadata.uid]}) for each in (newest, over, mine, nobodys)),
+        expiring("stopped here", service="a"),
+        expiring("stopped there", service="b"),
+    )
+    cluster, clock = cast(Cluster, server), FixedClock(NOW + 400 * DAY)
+    assert await delete_stopped(cluster, clock, "n", "a") == 1
+    gone = await sweep(cluster, clock, "n", Keeping(runs=DAY), cared_for={"files"}, service="a")
+    assert [run.uid for run in gone] == ["nobodys", "mine"]
+    assert server.left() == ["newest", "over", "stopped there"]
+    assert await delete_stopped(cluster, clock, "n") == 1, "a person cleans up after all of them"
+    assert [run.uid for run in await sweep(cluster, clock, "n", Keeping(runs=DAY))] == ["over", "newest"]
+
+
 async def test_who_does_not_know_the_sources_leaves_all_their_unreleased_runs() -> None:
     server = Server(unreleased("orders", "orders"), unreleased("cli", "cli"), unreleased("page", "page"), released("over"))
     clock = FixedClock(NOW + 400 * DAY)
@@ -168,12 +189,39 @@ async def test_a_person_s_run_whose_command_died_goes_like_any_other() -> None:
         assert server.left() == ["goes on"], "it has not ended"
 
 
-async def test_a_copy_that_somebody_made_of_a_stopped_job_is_theirs() -> None:
-    ours = stopped(job_record(request("k")), "Cancelled", 2)
+def expiring(uid: str, **more: Any) -> Job:
+    """A Job that we stopped, whose own TTL is over."""
     news: Any = {"labels": {names.EXPIRING: "true"}, "annotations": {names.DELETE_AT: NOW.isoformat()}}
-    ours = changed(ours, uid="ours", **news)
+    return cast(Job, changed(stopped(job_record(request(uid, **more), uid), "Cancelled", 2), **news))
+
+
+async def test_a_copy_that_somebody_made_of_a_stopped_job_is_theirs() -> None:
+    ours = expiring("ours")
     owner = OwnerReference(kind="ConfigMap", name="etl", uid="record")
     of_a_record = changed(ours, uid="step", name="step", owner_references=(owner,))
     server = Server(ours, of_a_record, changed(ours, uid="copy", name="mine"))
     assert await delete_stopped(cast(Cluster, server), FixedClock(NOW), "n") == 2
     assert server.left() == ["copy"]
+
+
+async def test_a_stopped_job_that_cannot_be_deleted_keeps_no_other(caplog: pytest.LogCaptureFixture) -> None:
+    server = Server(*(expiring(each) for each in "abcd"))
+    server.refused["a"] = error = Unavailable(server="s", what="answers 500: failed calling webhook")
+    server.refused["c"] = Forbidden(action="delete", status=403, reason="Forbidden", message="a webhook says no")
+    with caplog.at_level(logging.WARNING):
+        assert await delete_stopped(cast(Cluster, server), FixedClock(NOW), "n") == 2
+    assert server.left() == ["a", "c"]
+    assert caplog.messages[0] == f"namespace n: 1 stopped Job could not be deleted yet: {error}"
+    assert len(caplog.messages) == 2, "each reason once"
+
+
+async def test_a_stopped_job_that_somebody_resumes_while_it_is_looked_at_is_theirs() -> None:
+    class Resumed(Server):
+        async def list(self, kind: Kind[Any], namespace: str, *, labels: str = "", fields: str = "") -> list[Job]:
+            found = await super().list(kind, namespace, labels=labels, fields=fields)
+            self.records = [changed(each, version=9) if each.metadata.uid == "a" else each for each in self.records]
+            return found
+
+    server = Resumed(expiring("a"), expiring("b"))
+    assert await delete_stopped(cast(Cluster, server), FixedClock(NOW), "n") == 1
+    assert server.left() == ["a"]

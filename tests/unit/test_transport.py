@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import ssl
+import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
 
 import pytest
 
+from jobyard.cluster import transport
 from jobyard.cluster.client import HttpCluster, open_cluster
 from jobyard.cluster.kubeconfig import Connection
 from jobyard.model.errors import Rejected, Unavailable
@@ -117,6 +119,53 @@ async def test_a_certificate_that_nobody_vouches_for(tmp_path: Path) -> None:
             await cluster.get(JOBS, "n", "a")
 
 
+@pytest.mark.parametrize("call", CALLS, ids=["create", "get", "stream"])
+async def test_an_error_that_has_no_end_is_told_all_the_same(call: Callable[[HttpCluster], Awaitable[object]]) -> None:
+    sent = 0
+
+    async def endless(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        nonlocal sent
+        writer.write(b"HTTP/1.1 503 x\r\nTransfer-Encoding: chunked\r\n\r\n")
+        while True:
+            writer.write(b"10000\r\n" + b"x" * 65536 + b"\r\n")
+            await writer.drain()
+            sent += 65536
+
+    async with server(endless) as url, asyncio.timeout(10), open_cluster(Connection(server=url)) as cluster:
+        with pytest.raises(Unavailable, match="503"):
+            await call(cluster)
+    assert sent < 50_000_000
+
+
+@pytest.mark.parametrize("call", CALLS, ids=["create", "get", "stream"])
+async def test_an_error_that_nobody_ends_is_told_after_a_while(
+    call: Callable[[HttpCluster], Awaitable[object]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(transport, "REFUSAL_TIMEOUT", 0.1)
+
+    async def stops(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write(b'HTTP/1.1 422 x\r\nContent-Length: 1000\r\n\r\n{"reason": "Invalid", "message"')
+        await reader.read()
+
+    async with server(stops) as url, asyncio.timeout(10), open_cluster(Connection(server=url)) as cluster:
+        with pytest.raises(Rejected, match=r'"reason": "Invalid"'):
+            await call(cluster)
+
+
+@pytest.mark.parametrize("call", CALLS, ids=["create", "get", "stream"])
+async def test_a_proxy_that_accepts_and_is_silent_is_given_up(
+    call: Callable[[HttpCluster], Awaitable[object]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(transport, "CALL_TIMEOUT", 0.1)
+
+    async def silent(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.read()
+
+    async with server(silent) as proxy, asyncio.timeout(10), open_cluster(Connection(server="https://api.example", proxy=proxy)) as cluster:
+        with pytest.raises(Unavailable, match=r"https://api.example (can't be reached|did not answer)"):
+            await call(cluster)
+
+
 @pytest.mark.parametrize("tls", [False, True], ids=["plain", "tls"])
 async def test_a_call_that_is_cancelled_ends_at_once_and_its_connection_with_it(tls: bool, tmp_path: Path) -> None:
     asked, closed = asyncio.Event(), asyncio.Event()
@@ -158,3 +207,44 @@ async def test_a_proxy_of_the_environment_is_used_but_never_on_the_way_to_this_m
             with pytest.raises(Unavailable, match="can't be reached"):
                 await cluster.get(JOBS, "n", "a")
     assert through == ["proxy"]
+
+
+async def in_chunks(*chunks: bytes) -> AsyncIterator[bytes]:
+    for each in chunks:
+        yield each
+
+
+@pytest.mark.parametrize(
+    ("chunks", "expected"),
+    [
+        ([b"a\nb", b"c\n", b"\n", b"d"], ["a", "bc", "", "d"]),
+        ([b"\r\n\x0b\x1c\xe2\x80\xa8"], ["\r", "\x0b\x1c\u2028"]),
+        ([b"12345678", b"\n"], ["12345678"]),
+        ([b"123456789\nab"], ["12345678", "9", "ab"]),
+        ([b"1234", b"5678", b"12345678" * 2, b"x\ny"], ["12345678", "12345678", "12345678", "x", "y"]),
+        (["1234567\u00e4x\n".encode()], ["1234567", "\u00e4x"]),
+        ([b"\x80" * 10], ["\ufffd" * 8, "\ufffd" * 2]),
+        ([], []),
+    ],
+    ids=[
+        "over chunks",
+        "no other character",
+        "as long as may be",
+        "in pieces",
+        "in pieces over chunks",
+        "in no character",
+        "no UTF-8",
+        "nothing",
+    ],
+)
+async def test_lines_come_whole_or_in_pieces(chunks: list[bytes], expected: list[str]) -> None:
+    assert [line async for line in transport.lines(in_chunks(*chunks), 8)] == expected
+
+
+async def test_a_log_without_lines_takes_time_that_grows_with_its_size_alone() -> None:
+    """A progress bar ends its lines with \\r."""
+    begun = time.process_time()
+    chunks = [b"x\r" * (32 * 1024)] * (64 * 16)
+    sizes = [len(line) async for line in transport.lines(in_chunks(*chunks), transport.LINE_LIMIT)]
+    assert sizes == [transport.LINE_LIMIT] * 64
+    assert time.process_time() - begun < 5

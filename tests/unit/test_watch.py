@@ -196,7 +196,9 @@ def test_an_object_that_cannot_be_read_is_neither_told_nor_gone() -> None:
     assert [each.type for each in told if each.object] == ["SEEN"] * sum(each.type == "SEEN" for each in told)
     assert "GONE" not in [each.type for each in told]
     source.stream = saying({"type": "ADDED", "object": job}, {"type": "DELETED", "object": odd})
-    assert [each.type for each in told_within(source, 0.0001)] == ["SYNCED", "SEEN", "GONE"]
+    told = told_within(source, 0.0001)
+    assert [each.type for each in told] == ["SYNCED", "SEEN", "GONE"]
+    assert told[-1].version == "3"
 
 
 def test_labels_that_are_null_are_none() -> None:

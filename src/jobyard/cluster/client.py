@@ -24,7 +24,7 @@ from jobyard.cluster.answers import Listing, Named, Page, Reader, Resources, Rev
 from jobyard.cluster.kubeconfig import Connection, load_client_certificate
 from jobyard.cluster.pace import Pace
 from jobyard.cluster.tally import Tally
-from jobyard.cluster.transport import Broken, Pools, lines, open_pools
+from jobyard.cluster.transport import LINE_LIMIT, OBJECT_LIMIT, Broken, Pools, lines, open_pools, refusal
 from jobyard.cluster.watch import watch
 from jobyard.contracts import Change, Selection
 from jobyard.model.errors import CredentialsUnavailable, Forbidden, NotFound, Rejected, Unauthorized, Unavailable, WatchExpired
@@ -186,7 +186,7 @@ class HttpCluster:
                 streams.heard = time.monotonic()
                 yield line
 
-        async with self._stream(self._path(kind, namespace), f"watch {kind.plural}", params) as lines:
+        async with self._stream(self._path(kind, namespace), f"watch {kind.plural}", params, OBJECT_LIMIT) as lines:
             streams.opened += 1
             streams.heard = time.monotonic()
             yield heard(lines)
@@ -212,7 +212,7 @@ class HttpCluster:
         if timestamps:
             params["timestamps"] = "true"
         path = f"/api/v1/namespaces/{quote(namespace)}/pods/{quote(pod)}/log"
-        async with self._stream(path, f"read the log of pod {pod}", params) as lines:
+        async with self._stream(path, f"read the log of pod {pod}", params, LINE_LIMIT) as lines:
             async for line in lines:
                 yield line
 
@@ -318,7 +318,7 @@ class HttpCluster:
         raise Unauthorized(action=action, status=401, reason="Unauthorized", message="")
 
     @asynccontextmanager
-    async def _stream(self, path: str, action: str, params: Mapping[str, str]) -> AsyncIterator[AsyncIterator[str]]:
+    async def _stream(self, path: str, action: str, params: Mapping[str, str], longest: int) -> AsyncIterator[AsyncIterator[str]]:
         headers = await self._headers()
         try:
             async with AsyncExitStack() as stack:
@@ -328,9 +328,8 @@ class HttpCluster:
                 if answer.status >= 400:
                     if answer.status == 401:
                         self.connection.credentials.expire(headers.get("Authorization"))
-                    body = b"".join([chunk async for chunk in answer.chunks])
-                    raise self._error(action, answer.status, body, answer.retry_after)
-                yield lines(answer.chunks)
+                    raise self._error(action, answer.status, await refusal(answer.chunks), answer.retry_after)
+                yield lines(answer.chunks, longest)
         except Broken as error:
             raise self._unavailable(error) from error
 

@@ -5,6 +5,8 @@ aiohttp, because what a run costs is mostly what its calls cost: a create takes 
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 import io
 import os
 import ssl
@@ -29,6 +31,12 @@ LARGE = 1024 * 1024
 """Bytes of a body that are too many to be sent in one go."""
 HEADER_LIMIT = 64 * 1024
 """Characters of one header of an answer."""
+LINE_LIMIT = 1024 * 1024
+"""Bytes of a line of a log."""
+OBJECT_LIMIT = 64 * 1024 * 1024
+"""Bytes of a line that is an object: more than any can have that etcd keeps, however it is escaped."""
+REFUSAL_LIMIT, REFUSAL_TIMEOUT = 64 * 1024, 5.0
+"""Bytes that are read of a body that says why something is refused, and seconds that are waited for it."""
 _MUST_BE_CUT = sys.version_info < (3, 12, 7)
 """Older Pythons never end a TLS connection that was closed where the server does not say farewell, too."""
 
@@ -79,7 +87,8 @@ class Pool:
         try:
             data = io.BytesIO(body) if body and len(body) > LARGE else body
             async with self._session.request(method, URL(url, encoded=True), headers=headers, data=data, **self._more) as answer:
-                return Answer(status=answer.status, body=await answer.read(), retry_after=answer.headers.get("Retry-After"))
+                body = await answer.read() if answer.status < 400 else await refusal(self._chunks(answer))
+                return Answer(status=answer.status, body=body, retry_after=answer.headers.get("Retry-After"))
         except (aiohttp.ClientError, OSError, ValueError) as error:  # ValueError: an address or a header that can't be sent
             raise Broken(self._words(error)) from error
 
@@ -130,15 +139,39 @@ def _detail(error: aiohttp.ClientConnectorError) -> str:
     return inner.strerror or str(inner) or type(inner).__name__
 
 
-async def lines(chunks: AsyncIterator[bytes]) -> AsyncIterator[str]:
-    """The lines of a body as they come. Only \\n ends a line: a log may hold any other character."""
-    rest = b""
+async def refusal(chunks: AsyncIterator[bytes]) -> bytes:
+    """The body of an answer that is an error: what comes of it in a short while, and no more than a person would read. Raises Broken."""
+    found = bytearray()
+    with contextlib.suppress(TimeoutError):
+        async with asyncio.timeout(REFUSAL_TIMEOUT):
+            async for chunk in chunks:
+                found += chunk
+                if len(found) >= REFUSAL_LIMIT:
+                    break
+    return bytes(found[:REFUSAL_LIMIT])
+
+
+async def lines(chunks: AsyncIterator[bytes], longest: int) -> AsyncIterator[str]:
+    """The lines of a body as they come; one of more than `longest` bytes in pieces of as many. Only \\n ends a line: a log may hold any other
+    character, and may have no line at all."""
+    rest = bytearray()
     async for chunk in chunks:
-        *whole, rest = (rest + chunk).split(b"\n")
-        for line in whole:
-            yield line.decode(errors="replace")
+        for number, part in enumerate(chunk.split(b"\n")):
+            if number:
+                yield rest.decode(errors="replace")
+                rest.clear()
+            rest += part
+            while len(rest) > longest:
+                at = _end_of_character(rest, longest)
+                yield rest[:at].decode(errors="replace")
+                del rest[:at]
     if rest:
         yield rest.decode(errors="replace")
+
+
+def _end_of_character(text: bytearray, at: int) -> int:
+    """The last place up to `at` where no character of UTF-8 is cut in two; `at` itself, where it is no UTF-8."""
+    return next((place for place in range(at, max(at - 4, 0), -1) if text[place] & 0xC0 != 0x80), at)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -168,7 +201,8 @@ async def open_pools(tls: ssl.SSLContext | None, *, server_name: str | None = No
     def bound(seconds: float) -> aiohttp.ClientTimeout:
         return aiohttp.ClientTimeout(total=seconds, sock_connect=min(seconds, CONNECT_TIMEOUT))
 
-    streaming = aiohttp.ClientTimeout(total=None, sock_connect=CONNECT_TIMEOUT, sock_read=QUIET_LIMIT)
+    # `connect` is the whole way to the server: a proxy that accepts, and then is silent, would hold a stream for ever.
+    streaming = aiohttp.ClientTimeout(total=None, connect=CALL_TIMEOUT, sock_connect=CONNECT_TIMEOUT, sock_read=QUIET_LIMIT)
     async with (
         session(CALLS_AT_ONCE, bound(CALL_TIMEOUT)) as calls,
         session(0, streaming, is_kept=False) as streams,

@@ -149,7 +149,7 @@ class View(Generic[T]):
         """What a fresh list tells against what was known. What is there and can't be read stays as it was."""
         now = {each.metadata.uid: each.metadata.resource_version for each in listing.items}
         now |= {uid: self._known[uid] for uid in listing.unread if uid in self._known}
-        changes: list[Change[T]] = [Change("GONE", uid=uid) for uid in self._known if uid not in now]
+        changes: list[Change[T]] = [Change("GONE", uid=uid, version=listing.version) for uid in self._known if uid not in now]
         for new in listing.items:
             if self._known.get(new.metadata.uid) != new.metadata.resource_version:
                 changes.append(Change("SEEN", new, uid=new.metadata.uid))
@@ -173,11 +173,11 @@ class View(Generic[T]):
         if isinstance(seen, Named):
             self.version = seen.resource_version or self.version
             gone = envelope.type == "DELETED" and self._known.pop(seen.uid or "", None) is not None
-            return Change("GONE", uid=seen.uid or "") if gone else None
+            return Change("GONE", uid=seen.uid or "", version=seen.resource_version or "") if gone else None
         self.version = seen.metadata.resource_version or self.version
         if envelope.type == "DELETED":
             self._known.pop(seen.metadata.uid, None)
-            return Change("GONE", seen, uid=seen.metadata.uid)
+            return Change("GONE", seen, uid=seen.metadata.uid, version=seen.metadata.resource_version)
         self._known[seen.metadata.uid] = seen.metadata.resource_version
         return Change("SEEN", seen, uid=seen.metadata.uid)
 

@@ -146,7 +146,8 @@ class Actor:
             case Delete():
                 for name in action.jobs:
                     job = self._run.jobs.get(name)
-                    await self._cluster.delete(JOBS, self._namespace, name, uid=job.metadata.uid if job else "")
+                    if job is not None:  # else it is gone, and by now a stranger's may have its name
+                        await self._cluster.delete(JOBS, self._namespace, name, uid=job.metadata.uid)
 
     async def _create(self, action: Create, outputs: Outputs) -> None:
         attempted = (action.role, action.step, action.attempt)

@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
+import asyncio
+from datetime import timedelta
+
+from jobyard.engine import home
 from jobyard.engine.drivers import Drivers
 from jobyard.engine.elsewhere import Elsewhere
 from jobyard.engine.run_sight import RunSight
 from jobyard.engine.sight import Sight
 from jobyard.engine.tidying import Tidying
 from jobyard.model import names
+
+EVERY = timedelta(minutes=1)
+"""How often open runs are looked through for those that nobody drives: a driver may have broken, and no watch tells of what stands still."""
 
 
 class Adoption:
@@ -27,16 +34,22 @@ class Adoption:
         self.is_on = True
         self._elsewhere.ask_anew()  # another process may have led since
         try:
-            for seen in list(self._sight.runs.values()):
-                self.consider(seen)
-            await self._tidying.run()
+            async with asyncio.TaskGroup() as tasks:
+                tasks.create_task(self._consider_all())
+                await self._tidying.run()
         finally:
             self.is_on = False
             await self._drivers.stop()
 
+    async def _consider_all(self) -> None:
+        while True:
+            for seen in list(self._sight.runs.values()):
+                self.consider(seen)
+            await asyncio.sleep(EVERY.total_seconds())
+
     def consider(self, seen: RunSight) -> None:
-        """Adopts a run, unless it is held: such a run is begun or abandoned by its trigger alone."""
-        metadata = seen.record.metadata
-        is_ours = not self._service or metadata.labels.get(names.SERVICE, self._service) == self._service
-        if self.is_on and is_ours and not seen.is_gone and names.HELD not in metadata.annotations:
+        """Adopts a run, unless it is held: such a run is begun or abandoned by its trigger alone. One that a driver broke over rests first."""
+        is_ours = not home.is_anothers(seen.record, self._service)
+        is_open = not seen.is_gone and names.HELD not in seen.record.metadata.annotations
+        if self.is_on and is_ours and is_open and not self._drivers.is_resting(seen):
             self._drivers.drive(seen)

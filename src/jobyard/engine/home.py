@@ -156,6 +156,12 @@ def is_record(seen: ConfigMap | Job | Other) -> bool:
     return labels.get(names.ROLE) == "run" and bool(run) and seen.metadata.name == names.record(labels.get(names.PREFIX, ""), run)
 
 
+def is_anothers(seen: ConfigMap | Job | Other, service: str) -> bool:
+    """Whether a record bears the name of another service than this one, which then drives it, lets go of it and deletes it: it alone knows what
+    it still serves. To who is no service ('', a person) all are alike."""
+    return bool(service) and seen.metadata.labels.get(names.SERVICE, service) != service
+
+
 def read(seen: ConfigMap | Job | Other, namespace: str, *, existed: bool = True) -> Run:
     """What a record's labels and annotations say of its run; of a Job that is not released yet, its status too."""
     metadata = seen.metadata

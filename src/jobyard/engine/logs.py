@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable, Sequence
 
 from jobyard.contracts import Cluster
@@ -29,7 +30,7 @@ async def end_of(cluster: Cluster, namespace: str, diagnosis: Diagnosis | None, 
     if diagnosis is None or not diagnosis.pod:
         return []
     try:
-        return [line async for line in cluster.logs(namespace, diagnosis.pod, container=diagnosis.container, tail=count)]
+        return await _last(cluster, namespace, diagnosis.pod, diagnosis.container, count)
     except JobyardError:
         return []
 
@@ -57,9 +58,17 @@ async def last_lines(
         container = step.diagnosis.container if step.diagnosis else ""
         if not container and pod.status.container_statuses:
             container = pod.status.container_statuses[0].name
-        return [line async for line in cluster.logs(namespace, name, container=container, tail=count)] or list(kept)
+        return await _last(cluster, namespace, name, container, count) or list(kept)
     except Forbidden as forbidden:
         without(str(forbidden))
         return list(kept)
     except JobyardError:
         return list(kept)
+
+
+async def _last(cluster: Cluster, namespace: str, pod: str, container: str, count: int) -> list[str]:
+    """No more than that many, also of lines so long that each comes in pieces."""
+    found: deque[str] = deque(maxlen=count)
+    async for line in cluster.logs(namespace, pod, container=container, tail=count):
+        found.append(line)
+    return list(found)

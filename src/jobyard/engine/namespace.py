@@ -57,7 +57,7 @@ class Options:
     triggers: Collection[str] = ()
     """The triggers that look after their own runs, as they are at any moment; of others, retention takes what was never released."""
     service: str = ""
-    """Whose runs these are: what is submitted here bears the name, and what bears another is not adopted. '' for nobody's."""
+    """Whose runs these are: what is submitted here bears the name; what bears another is not adopted, released or deleted. '' for nobody's."""
     namespaces: int = 100
     """How many may be open at once: each has four watches, and whoever may name one could name any number."""
     told: Callable[[Run], None] = lambda _: None
@@ -122,6 +122,7 @@ class Namespace:
             self.release,
             Keeping(runs=options.retention, failed=options.retention_failed),
             triggers=options.triggers,
+            service=options.service,
         )
         self.adoption = Adoption(self.sight, self.ledger.elsewhere, self._drivers, self._tidying, options.service)
 
@@ -285,7 +286,8 @@ class Namespace:
         """A run has ended. One that has no source to wait for is released by who drives every run."""
         if not driver.outcome.exception():
             self._options.ended(driver.run, driver.outcome.result())
-        if self.adoption.is_on and driver.run.trigger in names.FACES:
+        is_ours = not home.is_anothers(driver.seen.record, self._options.service)
+        if self.adoption.is_on and is_ours and driver.run.trigger in names.FACES:
             self._spawn(self._tidying.release(driver.run), f"release {driver.run.name}")
 
     def load(self) -> Load:
@@ -319,15 +321,15 @@ class Namespace:
     def take_in(self, seen: Job | Pod | Event | ConfigMap) -> None:
         self._see(seen)
 
-    def let_go(self, uid: str) -> None:
-        self._left(self.sight.forget(uid))
+    def let_go(self, uid: str, version: str) -> None:
+        self._left(self.sight.forget(uid, version))
 
     def runs_with_jobs_of_their_own(self) -> list[str]:
         return [run.id for run in self.sight.runs.values() if run.keeps]
 
     def note_inventory(self, kind: Kind[Any], inventory: Inventory) -> None:
         for uid in self.sight.gone_by(kind, inventory):
-            self.let_go(uid)
+            self.let_go(uid, inventory.version)
 
     def note_config_maps(self, *, seen: bool) -> None:
         if self.sight.without_config_maps == seen:

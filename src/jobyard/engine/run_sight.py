@@ -32,6 +32,8 @@ class RunSight:
         self.record: Record = record
         self.is_gone = False
         """The record has left the watch, deleted or released."""
+        self.gone_by = ""
+        """The version by which it has, where that is known."""
         self.is_leaving = False
         """We are releasing it just now: the watch may tell so before the call is answered."""
         self.owned: dict[str, ConfigMap] = {}
@@ -99,6 +101,7 @@ class RunSight:
 
     def see_record(self, record: Record) -> None:
         self.record = record
+        self.gone_by = ""
         if isinstance(record, Job):
             self.see_job(record)
 

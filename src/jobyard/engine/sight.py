@@ -26,6 +26,8 @@ JOB_NAME_LABEL = "batch.kubernetes.io/job-name"
 
 GONE_LIMIT = 10_000
 """How many uids of objects that are gone are remembered: an answer to a call of ours may tell of one after the watch has told its end."""
+FOR_GOOD = 2**64
+"""The version by which an object is gone that can't come back."""
 EARLY_LIMIT = 2_000
 """How many objects are kept whose owner was not seen yet; a ConfigMap counts once more for each `WEIGHT` characters that it holds. One that is
 dropped too soon is asked for before anything is decided."""
@@ -52,7 +54,8 @@ class Sight:
         self._early: OrderedDict[str, list[Seen]] = OrderedDict()
         """By the uid of the owner that was not seen yet."""
         self._early_count = 0
-        self._gone: OrderedDict[str, None] = OrderedDict()
+        self._gone: OrderedDict[str, int] = OrderedDict()
+        """By uid, up to which version: what is newer is back. Somebody took a label of ours off, and put it on again."""
         self.over: OrderedDict[str, datetime | None] = OrderedDict()
         """The ids of runs that were open and are not any more, the last ones; with the time of the newest place that was seen of each. A
         place that is newer, by the same clocks, is of a run that was submitted again."""
@@ -81,9 +84,9 @@ class Sight:
         """Takes in an object as it now is; says whose run's view may have changed.
 
         News come from the watch and from the answers to our own calls, in any order: what is known already, in this version or a
-        newer one, or known to be gone, is not taken in.
+        newer one, or known to be gone by then, is not taken in.
         """
-        if seen.metadata.uid in self._gone:
+        if self._is_gone(seen):
             return None
         if isinstance(seen, ConfigMap | Job) and home.is_record(seen):
             return self._see_record(seen)
@@ -115,9 +118,9 @@ class Sight:
                     self._belongs(seen.metadata.uid, run)
                 return run
 
-    def forget(self, uid: str) -> RunSight | None:
-        """Takes note that what has this uid has left the watch; says which run it belonged to. A record's run is kept until it is dropped:
-        it may only have been released."""
+    def forget(self, uid: str, version: str = "") -> RunSight | None:
+        """Takes note that what has this uid has left the watch by `version`; for good, where that is not known. Says which run it belonged to.
+        A record's run is kept until it is dropped: it may only have been released."""
         if self.limits is not None and self.limits.metadata.uid == uid:
             self.limits = None
             self.freed.update(self._active)
@@ -125,14 +128,14 @@ class Sight:
             del self.places[name]
         run = self._run_of.get(uid)
         if run is None:
-            self._note_gone(uid)
+            self._note_gone(uid, version)
             return None
         if uid == run.uid:
-            run.is_gone = True  # not noted as gone: whoever drops it does
+            run.is_gone, run.gone_by = True, version  # not noted as gone: whoever drops it does
             return run
         if (job := run.job(uid)) is not None:
             self.freed.update(home.scopes(job))
-        self._unbind(run.forget(uid))
+        self._unbind(run.forget(uid), uid, version)
         return run
 
     def gone_by(self, kind: Kind[Any], inventory: Inventory) -> list[str]:
@@ -157,7 +160,7 @@ class Sight:
         if self.runs.get(run.id) is run:
             del self.runs[run.id]
             self.note_over(run.id, self._newest_place(run.id))
-        self._unbind(uid for uid in run.uids() if self._run_of.get(uid) is run)
+        self._unbind([uid for uid in run.uids() if self._run_of.get(uid) is run], run.uid, run.gone_by)
         self._count(run, active=False)
 
     def note_over(self, run: str, at: datetime | None) -> None:
@@ -182,7 +185,7 @@ class Sight:
                 self._count(run, active=False)
             run.see_record(seen)
         elif names.ENDED in seen.metadata.labels:
-            self._note_gone(seen.metadata.uid)
+            self._note_gone(seen.metadata.uid, seen.metadata.resource_version)
             return None  # released: nobody's business any more
         elif (known := self.runs.get(seen.metadata.labels[names.RUN])) is not None and not (known.is_gone or _replaces(seen, known.record)):
             return None  # another record of the same request: the one that was seen first is the run
@@ -241,19 +244,27 @@ class Sight:
         """Binds a uid to its run, and takes in what came before it."""
         if uid in self._run_of:
             return
+        self._gone.pop(uid, None)
         self._run_of[uid] = run
         early = self._early.pop(uid, [])
         self._early_count -= sum(map(_weight, early))
         for each in early:
             self.see(each)
 
-    def _unbind(self, uids: Iterable[str]) -> None:
-        for uid in list(uids):
+    def _unbind(self, uids: Iterable[str], left: str, version: str) -> None:
+        """Lets go of what has these uids, since one of them has left by a version. The others may still be there: they are back when it is."""
+        for uid in uids:
             self._run_of.pop(uid, None)
-            self._note_gone(uid)
+            self._note_gone(uid, version if uid == left else "0")
 
-    def _note_gone(self, uid: str) -> None:
-        self._gone[uid] = None
+    def _is_gone(self, seen: Seen) -> bool:
+        by = self._gone.get(seen.metadata.uid)
+        version = _version(seen.metadata.resource_version)
+        return by is not None and (version is None or version <= by)
+
+    def _note_gone(self, uid: str, version: str) -> None:
+        known = _version(version)
+        self._gone[uid] = FOR_GOOD if known is None else known
         early = self._early.pop(uid, [])
         self._early_count -= sum(map(_weight, early))
         while len(self._gone) > GONE_LIMIT:

@@ -6,7 +6,7 @@ from __future__ import annotations
 import contextlib
 import logging
 from collections import defaultdict
-from collections.abc import AsyncIterator, Collection, Iterable
+from collections.abc import AsyncIterator, Collection, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -31,7 +31,7 @@ async def find_expired(
 ) -> list[Run]:
     """The runs that may go, the newest first. `cared_for`: labels of triggers that look after their own unreleased runs; None: of whom that
     is not known, so that of no source an unreleased run may go."""
-    return _newest_first([each.run async for each in _going(cluster, clock, namespace, keeping, keep, cared_for)])
+    return _newest_first([each.run async for each in _going(cluster, clock, namespace, keeping, keep, cared_for, "")])
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,13 +43,15 @@ class _Going:
 
 
 async def _going(
-    cluster: Cluster, clock: Clock, namespace: str, keeping: Keeping, keep: int, cared_for: Collection[str] | None
+    cluster: Cluster, clock: Clock, namespace: str, keeping: Keeping, keep: int, cared_for: Collection[str] | None, service: str
 ) -> AsyncIterator[_Going]:
     """Each run that may go, once: as its page comes; where the newest are to be kept, when all are known."""
     candidates: dict[str, Candidate] = {}
     runs: dict[str, _Going] = {}
     told: set[str] = set()
     async for seen, kind in _records(cluster, namespace):
+        if home.is_anothers(seen, service):
+            continue
         run, trigger = home.read(seen, namespace), seen.metadata.labels.get(names.TRIGGER, "")
         if not run.released and _is_cared_for(trigger, cared_for):
             continue
@@ -86,44 +88,54 @@ async def sweep(
     keeping: Keeping = FOR_EVER,
     keep: int = 0,
     cared_for: Collection[str] | None = (),
+    service: str = "",
 ) -> list[Run]:
-    """Deletes the runs that may go; says which, the newest first. One that can't be deleted stays, and the log says why; the others go. Safe
+    """Deletes the runs that may go, but for those of another service than `service`; says which, the newest first. One that can't be deleted stays, and the log says why; the others go. Safe
     to repeat, and to be cut short: a run goes as a whole, by its owner references. Raises what a list is answered."""
     gone: list[Run] = []
-    kept: defaultdict[tuple[str, type[JobyardError]], list[str]] = defaultdict(list)
-    async for each in _going(cluster, clock, namespace, keeping, keep, cared_for):
-        try:
-            await _delete(cluster, each.kind, namespace, each.run.name, each.run.uid)
-        except (Rejected, Unavailable) as error:
-            kept[each.kind.plural, type(error)].append(str(error))
-        else:
-            gone.append(each.run)
-    for whys in kept.values():
-        log.warning("namespace %s: %s past retention could not be deleted yet: %s", namespace, number(len(whys), "run"), whys[0])
+    with _telling(namespace, "run", " past retention") as kept:
+        async for each in _going(cluster, clock, namespace, keeping, keep, cared_for, service):
+            try:
+                with contextlib.suppress(Conflict):  # another's by now
+                    await cluster.delete(each.kind, namespace, each.run.name, uid=each.run.uid)
+            except (Rejected, Unavailable) as error:
+                kept[each.kind.plural, type(error)].append(str(error))
+            else:
+                gone.append(each.run)
     return _newest_first(gone)
 
 
-async def delete_stopped(cluster: Cluster, clock: Clock, namespace: str) -> int:
+async def delete_stopped(cluster: Cluster, clock: Clock, namespace: str, service: str = "") -> int:
     """Deletes the Jobs that we stopped and whose own TTL is over: none of Kubernetes' fires for them. What a person has resumed since is
-    theirs, and so is a copy that they made of one. Says how many."""
+    theirs, also in this very moment, and so is a copy that they made of one. Says how many. One that can't be deleted keeps no other."""
     count = 0
-    for job in await cluster.list(JOBS, namespace, labels=f"{names.SELECTOR},{names.EXPIRING}"):
-        at = moment(job.metadata.annotations.get(names.DELETE_AT))
-        if at is None or at > clock.now() or not job.spec.suspend or names.STOP not in job.metadata.annotations:
-            continue
-        if not (home.is_record(job) or job.metadata.owner_references):
-            continue
-        with contextlib.suppress(Forbidden):  # the next sweep says so
-            await _delete(cluster, JOBS, namespace, job.metadata.name, job.metadata.uid)
-            count += 1
+    with _telling(namespace, "stopped Job") as kept:
+        for job in await cluster.list(JOBS, namespace, labels=f"{names.SELECTOR},{names.EXPIRING}"):
+            metadata = job.metadata
+            at = moment(metadata.annotations.get(names.DELETE_AT))
+            if at is None or at > clock.now() or not job.spec.suspend or names.STOP not in metadata.annotations:
+                continue
+            if home.is_anothers(job, service) or not (home.is_record(job) or metadata.owner_references):
+                continue
+            try:
+                await cluster.delete(JOBS, namespace, metadata.name, uid=metadata.uid, version=metadata.resource_version)
+                count += 1
+            except Conflict:
+                continue  # it has changed since: the next look sees how
+            except (Rejected, Unavailable) as error:
+                kept[JOBS.plural, type(error)].append(str(error))
     return count
 
 
-async def _delete(cluster: Cluster, kind: Kind[Any], namespace: str, name: str, uid: str) -> None:
+@contextlib.contextmanager
+def _telling(namespace: str, noun: str, rest: str = "") -> Iterator[defaultdict[tuple[str, type[JobyardError]], list[str]]]:
+    """Takes what can't be deleted, by its kind and by why; says so when all were tried, once for each."""
+    kept: defaultdict[tuple[str, type[JobyardError]], list[str]] = defaultdict(list)
     try:
-        await cluster.delete(kind, namespace, name, uid=uid)
-    except Conflict:
-        return  # another's by now
+        yield kept
+    finally:
+        for whys in kept.values():
+            log.warning("namespace %s: %s%s could not be deleted yet: %s", namespace, number(len(whys), noun), rest, whys[0])
 
 
 async def _records(cluster: Cluster, namespace: str) -> AsyncIterator[tuple[Job | Other, Kind[Any]]]:

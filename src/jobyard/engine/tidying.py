@@ -8,6 +8,7 @@ from collections.abc import Awaitable, Callable, Collection
 from datetime import timedelta
 
 from jobyard.contracts import Clock, Cluster
+from jobyard.engine import home
 from jobyard.engine.drivers import Drivers
 from jobyard.engine.places import Places
 from jobyard.engine.sight import Sight
@@ -39,8 +40,9 @@ class Tidying:
         release: Callable[[Run], Awaitable[None]],
         keeping: Keeping,
         triggers: Collection[str],
+        service: str,
     ) -> None:
-        """`triggers`: as in `Options`."""
+        """`triggers`, `service`: as in `Options`."""
         self._cluster = cluster
         self._clock = clock
         self._namespace = namespace
@@ -50,19 +52,23 @@ class Tidying:
         self._release = release
         self._keeping = keeping
         self._triggers = triggers
+        self._service = service
 
     async def run(self) -> None:
         """Goes on until cancelled."""
         count = 0
         while True:
             await self._try("released", self._release_kept())
-            await self._try("deleted", delete_stopped(self._cluster, self._clock, self._namespace))
+            await self._try("deleted", delete_stopped(self._cluster, self._clock, self._namespace, self._service))
             if count % SWEEP_EVERY == 0:
-                cared_for = {names.label_value(trigger) for trigger in self._triggers}
-                await self._try("swept", sweep(self._cluster, self._clock, self._namespace, self._keeping, cared_for=cared_for))
+                await self._try("swept", self._sweep())
                 await self._try("forgotten", self._places.delete_idle())
             count += 1
             await asyncio.sleep(EVERY.total_seconds())
+
+    async def _sweep(self) -> None:
+        cared_for = {names.label_value(trigger) for trigger in self._triggers}
+        await sweep(self._cluster, self._clock, self._namespace, self._keeping, cared_for=cared_for, service=self._service)
 
     async def release(self, run: Run) -> None:
         """Releases a run that has ended and has no source to wait for. Where that fails, the next look does it."""
@@ -74,6 +80,8 @@ class Tidying:
     async def _release_kept(self) -> None:
         """Releases the runs whose sources have let go, and that are counted no more; and those that could not be released at their end."""
         for seen in list(self._sight.runs.values()):
+            if home.is_anothers(seen.record, self._service):
+                continue
             until = moment(seen.record.metadata.annotations.get(names.KEPT_UNTIL))
             is_due = until is not None and until <= self._clock.now()
             driver = self._drivers.of(seen.uid)

@@ -37,8 +37,8 @@ class Audience(Protocol):
         """An object as it now is."""
         ...
 
-    def let_go(self, uid: str) -> None:
-        """What has this uid has left the watch."""
+    def let_go(self, uid: str, version: str) -> None:
+        """What has this uid has left the watch by this version."""
         ...
 
     def runs_with_jobs_of_their_own(self) -> Iterable[str]:
@@ -165,7 +165,7 @@ class Watches:
                     self.pods_heard = self._clock.now()
                 self._audience.take_in(change.object)
             case "GONE":
-                self._audience.let_go(change.uid)
+                self._audience.let_go(change.uid, change.version)
 
     def _see_config_maps(self) -> None:
         if "ConfigMaps" in self._missed and not self._config_maps_seen.is_set():

@@ -229,6 +229,18 @@ class NoAnswer(Unavailable):
     server: str = ""
 
 
+class InTheWay(Unavailable):
+    """Another object, or others' changes, were in the way of a call for longer than there was time for: that is no refusal."""
+
+    sentence = "it was not possible to {action} within {seconds:.0f} s: {message}; {remedy}"
+    server: str = ""
+    what: str = "has something else in the way"
+    action: str
+    message: str
+    seconds: float
+    remedy: str = "perhaps the old one is still being deleted (a finalizer may keep it), or others change it all the time. Try again later"
+
+
 class Unforeseen(Unavailable):
     """An answer that nothing in us foresaw, and broke over: the next may be another, so the call may be repeated."""
 
