@@ -98,7 +98,8 @@ class Restarts:
 
 
 class Supervised:
-    """Starts its trigger again whenever it fails or ends, and reports. Only a cancellation ends it."""
+    """Starts its trigger again whenever it fails or ends, and reports. Only a cancellation of who runs it ends it: one that comes out of the
+    trigger itself (something that it awaited was cancelled) is a failure like any other."""
 
     def __init__(self, trigger: Trigger, report: Report, clock: Clock, restarts: Restarts = Restarts()) -> None:
         self._trigger = trigger
@@ -109,6 +110,7 @@ class Supervised:
 
     async def run(self, engine: Engine) -> None:
         failures, told = 0, ""
+        this = asyncio.current_task()
         try:
             while True:
                 begun = self._clock.now()
@@ -117,11 +119,17 @@ class Supervised:
                 try:
                     await self._trigger.run(engine)
                     why = "it ended, which a trigger never should"
+                except asyncio.CancelledError:
+                    if this is None or this.cancelling():
+                        raise
+                    why = "something that it waited for was cancelled"
                 except Exception as error:
                     first = innermost(error)
                     why = str(first) or type(first).__name__
                     log.debug("trigger %s failed", self.name, exc_info=error)
-                failures = 1 if self._clock.now() - begun >= self._restarts.steady else failures + 1
+                if self._clock.now() - begun >= self._restarts.steady:
+                    failures, told = 0, ""  # it went well in between: the same failure is news again
+                failures += 1
                 wait = self._restarts.backoff.draw(failures, first)
                 if why != told:
                     log.warning("trigger %s failed: %s. It is started again, with back-off", self.name, why)

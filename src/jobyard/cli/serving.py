@@ -10,27 +10,27 @@ import signal
 import socket
 import uuid
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AsyncExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
-import rich_click as click
-
 from jobyard.engine.clock import SystemClock
 from jobyard.engine.signals import Signal
+from jobyard.service.about import about
 from jobyard.service.git import GitSource
 from jobyard.service.log import begin_logging
 from jobyard.service.metrics import Metrics
 from jobyard.service.obstacles import Obstacles
 from jobyard.service.options import TargetOptions
-from jobyard.service.service import Service, Source, is_same_service, open_service
+from jobyard.service.served import Source
+from jobyard.service.service import Service, is_same_service, open_service
 from jobyard.service.settings import Settings, TriggerSettings, read_settings, require
 from jobyard.service.target import open_target
 from jobyard.triggers.git import moves
 from jobyard.triggers.git.moves import Move
 from jobyard.web.app import Held, make_app
 from jobyard.web.hooks import add_webhooks
-from jobyard.web.server import listening
+from jobyard.web.server import PortTaken, listening
 
 log = logging.getLogger("jobyard.service")
 
@@ -44,6 +44,8 @@ LEAVE_WITHIN = 9.0
 class Told:
     """What the process was told by signals."""
 
+    process: asyncio.Task[None] | None
+    """What is cancelled by the first that asks for the end, wherever it is just then."""
     stop: bool = False
     read_again: bool = False
     news: Signal = field(default_factory=Signal)
@@ -53,7 +55,10 @@ class Told:
         if self.stop:
             os._exit(130)
         self.stop = True
-        self.news.set()
+        log.info("told to stop: nothing new is taken, the runs go on in the cluster")
+        if self.process is not None:
+            self.process.cancel()
+        asyncio.get_running_loop().call_later(LEAVE_WITHIN, os._exit, 0)
 
     def ask_to_read_again(self) -> None:
         self.read_again = True
@@ -66,23 +71,43 @@ async def serve_until_told(file: Path, options: TargetOptions) -> None:
     begin_logging(settings.log_level, settings.log_format)
     for finding in warnings:
         log.warning("%s", finding)
-    told, held, metrics = Told(), Held(), Metrics()
+    told = Told(process=asyncio.current_task())
+    try:
+        await _serve_all(file, settings, options, told)
+    except asyncio.CancelledError:
+        if not told.stop or told.process is None:
+            raise
+        told.process.uncancel()
+
+
+async def _serve_all(file: Path, settings: Settings, options: TargetOptions, told: Told) -> None:
+    """One service after the other, as the settings change."""
+    held, metrics = Held(), Metrics()
     metrics.service = lambda: held.service
     me = f"{socket.gethostname()}-{uuid.uuid4().hex[:6]}"
     app = make_app(held, metrics.registry)
     add_webhooks(app, held)
     with _signals(told):
-        following: Settings | None = settings
-        while following is not None:
-            settings = following
-            async with listening(app, settings.host, settings.port) as port:
-                following = await _serve(file, settings, options, told, held, metrics, me, port)
+        earlier: Settings | None = None
+        refused = ""
+        while True:
+            async with AsyncExitStack() as stack:
+                try:
+                    await stack.enter_async_context(listening(app, settings.host, settings.port))
+                except PortTaken as taken:
+                    if earlier is None:
+                        raise
+                    log.error("%s; the settings of before hold", taken)
+                    settings, earlier, refused = earlier, None, str(taken)
+                    continue
+                settings, earlier = await _serve(file, settings, options, told, held, metrics, me, refused), settings
+                refused = ""
 
 
 async def _serve(
-    file: Path, settings: Settings, options: TargetOptions, told: Told, held: Held, metrics: Metrics, me: str, port: int
-) -> Settings | None:
-    """One service, until it is to stop (None) or to be another (its settings)."""
+    file: Path, settings: Settings, options: TargetOptions, told: Told, held: Held, metrics: Metrics, me: str, refused: str
+) -> Settings:
+    """One service, until it is to be another: by these settings. `refused`: why later ones were not taken."""
     if options.local:
         await asyncio.to_thread(_start_local_cluster)
     async with open_target(options, wanted=settings.namespace) as target:
@@ -95,22 +120,19 @@ async def _serve(
         obstacles = Obstacles(lambda run: run.origin.get("file", run.name).rpartition("/")[2], log.warning, target)
         async with open_service(target.cluster, SystemClock(), namespace, settings, me, build, metrics, obstacles) as service:
             held.service = service
-            click.echo(
-                f"Serving {_named(settings)} in namespace {namespace}; health, metrics and webhooks at {settings.host}:{port}.", err=True
-            )
+            service.mistakes = refused
+            where = f"{settings.host}:{settings.port}"
+            log.info("serving %s in namespace %s; health, metrics and webhooks at %s", _named(settings), namespace, where)
             try:
                 return await _until_other(file, service, told)
             finally:
                 held.service = None
-                if told.stop:
-                    log.info("told to stop: nothing new is taken, the runs go on in the cluster")
-                    asyncio.get_running_loop().call_later(LEAVE_WITHIN, os._exit, 0)
 
 
-async def _until_other(file: Path, service: Service, told: Told) -> Settings | None:
-    """Takes what changes in the settings; returns when the service has to be another, or to stop."""
+async def _until_other(file: Path, service: Service, told: Told) -> Settings:
+    """Takes what changes in the settings; returns those with which the service has to be another."""
     seen = _stamp(file)
-    while not told.stop:
+    while True:
         stamp, asked = _stamp(file), told.read_again
         if asked or stamp != seen:
             seen, told.read_again = stamp, False
@@ -123,7 +145,6 @@ async def _until_other(file: Path, service: Service, told: Told) -> Settings | N
                 what = f"started again: {', '.join(touched)}" if touched else "every trigger is as before"
                 log.info("the settings in %s were read again; %s", file, what)
         await told.news.wait(LOOK_EVERY)
-    return None
 
 
 def _read_again(file: Path, service: Service) -> Settings | None:
@@ -161,7 +182,8 @@ def _stamp(file: Path) -> tuple[int, int, int] | None:
 
 
 def _say(move: Move) -> None:
-    log.info("%s", moves.words(move))
+    with about(run=move.run):
+        log.info("%s", moves.words(move))
 
 
 @contextmanager

@@ -33,6 +33,8 @@ class Terms:
     duration: float = 10.0
     look_every: float = 2.0
     give_up: float = 7.0
+    follow_every: float = 1.0
+    """How often who does not lead looks: a Lease that was given back is taken up within this."""
 
     @property
     def attempt(self) -> float:
@@ -107,7 +109,8 @@ class Leadership:
         try:
             while True:
                 await self.run_once()
-                await asyncio.sleep(self._terms.again.draw(self._failures) if self._failures else self._terms.look_every)
+                pause = self._terms.look_every if self.leads else min(self._terms.follow_every, self._terms.look_every)
+                await asyncio.sleep(self._terms.again.draw(self._failures) if self._failures else pause)
         finally:
             for attempt in self._trying:
                 attempt.cancel()
@@ -130,7 +133,7 @@ class Leadership:
         elif not (error := attempt.exception()):
             self._note_trouble("")
             self._hold(begun if attempt.result() else None)
-        elif isinstance(error, Conflict | NotFound):
+        elif isinstance(error, Conflict):
             self._note_trouble("")  # another was faster: the next look tells who
         elif isinstance(error, Unavailable | Rejected | InvalidKubeconfig):
             self._note_trouble(str(error))

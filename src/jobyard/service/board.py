@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import AsyncIterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Annotated, Any, TypeVar
 
@@ -16,7 +16,7 @@ import msgspec
 
 from jobyard.contracts import Cluster
 from jobyard.model import names
-from jobyard.model.errors import Conflict, NotFound, WrongInput
+from jobyard.model.errors import Conflict, Forbidden, JobyardError, NotFound, WrongInput
 from jobyard.model.finding import did_you_mean
 from jobyard.model.objects import CONFIG_MAPS, ConfigMap
 from jobyard.patience import patiently
@@ -28,35 +28,40 @@ ROLE = "triggers"
 ENTRY_LIMIT = 4000
 """Characters of an entry."""
 _STANDS, _PAUSED, _POKED = "stands", "paused", "poked"
+_SUFFIX = "-triggers"
+
+WORDS = 500
+"""Characters of a text in an entry that are kept: escaped, each may take six."""
 
 Word = Annotated[str, msgspec.Meta(max_length=1000)]
+Moment = Annotated[datetime, msgspec.Meta(tz=True)]
 
 
 class Standing(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """How a trigger stands, as its leader said last."""
 
     state: Word
-    since: datetime
-    said: datetime
+    since: Moment
+    said: Moment
     """When this was written."""
     by: Word = ""
     """The process that leads."""
     failures: int = 0
     error: Word = ""
-    until: datetime | None = None
+    until: Moment | None = None
 
 
 class Pause(msgspec.Struct, frozen=True, kw_only=True):
     """Somebody wants a trigger to take nothing new."""
 
     by: Word
-    at: datetime
+    at: Moment
 
 
 class Poke(msgspec.Struct, frozen=True, kw_only=True):
     """Somebody heard that a source has something new."""
 
-    at: datetime
+    at: Moment
     commit: Word = ""
 
 
@@ -71,6 +76,8 @@ class Notes:
     standings: Mapping[str, Standing] = field(default_factory=dict)
     pauses: Mapping[str, Pause] = field(default_factory=dict)
     pokes: Mapping[str, Poke] = field(default_factory=dict)
+    trouble: JobyardError | None = None
+    """Why nobody can say what stands there: it may not be seen, or something else has its name."""
 
     @property
     def triggers(self) -> list[str]:
@@ -95,17 +102,33 @@ class NoSuchService(WrongInput):
     remedy: str
 
 
+class NotOurBoard(JobyardError):
+    """Something that is no board has the name of one."""
+
+    sentence = (
+        f"ConfigMap {{name}} in namespace {{namespace}} is not Jobyard's (it lacks the label {names.ROLE}={ROLE}) and is left alone: "
+        "no trigger can be paused while it is there. Delete it, or give the service another name (`metadata.name` in its settings)"
+    )
+    exit_code = 3
+    name: str
+    namespace: str
+
+
 def board_name(service: str) -> str:
     """The name of a service's board."""
-    return f"{service}-triggers"
+    return f"{service}{_SUFFIX}"
 
 
-def read(found: ConfigMap | None) -> Notes:
+def is_board(found: ConfigMap) -> bool:
+    """Whether this is a board, by label and name."""
+    name = found.metadata.name
+    return found.metadata.labels.get(names.ROLE) == ROLE and name.endswith(_SUFFIX) and name != _SUFFIX
+
+
+def read(found: ConfigMap) -> Notes:
     """What a board says."""
-    if found is None or found.metadata.labels.get(names.ROLE) != ROLE:
-        return Notes()
     return Notes(
-        service=found.metadata.name.removesuffix("-triggers"),
+        service=found.metadata.name.removesuffix(_SUFFIX),
         standings=_entries(found, _STANDS, Standing),
         pauses=_entries(found, _PAUSED, Pause),
         pokes=_entries(found, _POKED, Poke),
@@ -143,30 +166,46 @@ class Board:
     async def look(self) -> Notes:
         """What stands there now."""
         try:
-            return read(await self._cluster.get(CONFIG_MAPS, self._namespace, self.name))
+            return self._read(await self._cluster.get(CONFIG_MAPS, self._namespace, self.name))
         except NotFound:
             return Notes(service=self._service)
 
+    def _read(self, found: ConfigMap) -> Notes:
+        if is_board(found):
+            return read(found)
+        return Notes(service=self._service, trouble=self._not_ours())
+
+    def _not_ours(self) -> NotOurBoard:
+        return NotOurBoard(name=self.name, namespace=self._namespace)
+
     async def watch(self) -> AsyncIterator[Notes]:
-        """What stands there, and again whenever that changes, until cancelled."""
+        """What stands there, and again whenever that changes, until cancelled. Also that nothing does; and that it may not be seen, as often as
+        that is answered."""
+        seen = Notes(service=self._service)
         async for change in self._cluster.watch(CONFIG_MAPS, self._namespace, fields=f"metadata.name={self.name}"):
-            if change.type == "SEEN":
-                yield read(change.object)
+            if change.type == "SEEN" and change.object is not None:
+                seen = self._read(change.object)
             elif change.type == "GONE":
-                yield Notes(service=self._service)
+                seen = Notes(service=self._service)
+            elif change.type == "LOST_TOUCH" and isinstance(change.error, Forbidden):
+                yield replace(seen, trouble=change.error)
+                continue
+            elif change.type == "LOST_TOUCH":
+                continue
+            yield seen
 
     async def tell(self, standings: Mapping[str, Standing | None]) -> None:
-        """How triggers stand; None for one that is not served any more: what was said of it goes."""
+        """How triggers stand; None for one that is not served any more: what was said of it goes. A pause of it stays: it is a person's."""
         change: dict[str, str | None] = {}
         for name, standing in standings.items():
             change[f"{_STANDS}.{name}"] = None if standing is None else _encode(standing)
             if standing is None:
-                change |= {f"{_PAUSED}.{name}": None, f"{_POKED}.{name}": None}
+                change[f"{_POKED}.{name}"] = None
         await self._write(change)
 
     async def pause(self, trigger: str, by: str, at: datetime) -> None:
         """Asks that a trigger takes nothing new until somebody resumes it."""
-        await self._write({f"{_PAUSED}.{trigger}": _encode(Pause(by=by[:1000], at=at))})
+        await self._write({f"{_PAUSED}.{trigger}": _encode(Pause(by=by[:WORDS], at=at))})
 
     async def resume(self, trigger: str) -> None:
         """Takes the pause away."""
@@ -174,13 +213,15 @@ class Board:
 
     async def poke(self, trigger: str, at: datetime, commit: str = "") -> None:
         """Hands on what a process heard that does not lead."""
-        await self._write({f"{_POKED}.{trigger}": _encode(Poke(at=at, commit=commit[:1000]))})
+        await self._write({f"{_POKED}.{trigger}": _encode(Poke(at=at, commit=commit[:WORDS]))})
 
     async def _write(self, data: Mapping[str, str | None]) -> None:
-        """Raises what the cluster answers."""
+        """Raises NotOurBoard, and what the cluster answers."""
 
         async def once() -> None:
             try:
+                if not is_board(await self._cluster.get(CONFIG_MAPS, self._namespace, self.name)):
+                    raise self._not_ours()
                 await self._cluster.patch(CONFIG_MAPS, self._namespace, self.name, {"data": dict(data)})
             except NotFound:
                 labels = {names.MANAGED_BY: names.JOBYARD, names.ROLE: ROLE}
@@ -195,7 +236,7 @@ class Board:
 async def find_board(cluster: Cluster, namespace: str, service: str | None) -> tuple[Board, Notes]:
     """The board of the service that is meant: the one of this name, or the only one. Raises NoSuchService."""
     found = await cluster.list(CONFIG_MAPS, namespace, labels=f"{names.SELECTOR},{names.ROLE}={ROLE}")
-    boards = {notes.service: notes for notes in map(read, found)}
+    boards = {notes.service: notes for notes in map(read, filter(is_board, found))}
     if service is not None and service in boards:
         return Board(cluster, namespace, service), boards[service]
     if service is not None or not boards:

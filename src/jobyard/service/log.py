@@ -13,6 +13,8 @@ from typing import Any
 
 import structlog
 
+from jobyard.service.about import fields
+
 REPEATS = 60.0
 """Seconds for which the same words are not said again."""
 REMEMBERED = 1000
@@ -51,14 +53,16 @@ class Repeats(logging.Filter):
 
 
 def _whose(logger: object, method: str, event: dict[str, Any]) -> dict[str, Any]:
-    """What the line is about, by the task that says it: tasks are named after the run or the trigger that they are at."""
+    """What the line is about, as who says it knows (`about`), or by the name of their task: tasks are named after the run that they are at."""
+    for known, value in fields().items():
+        event.setdefault(known, value)
     try:
         task = asyncio.current_task()
     except RuntimeError:
         return event
     kind, _, name = (task.get_name() if task else "").partition(" ")
-    if kind in ("run", "trigger") and name:
-        event.setdefault(kind, name)
+    if name and (field := {"run": "run", "follow": "run", "trigger": "trigger"}.get(kind)):
+        event.setdefault(field, name)
     return event
 
 
@@ -79,12 +83,15 @@ def begin_logging(level: str, form: str) -> None:
         renderer,
     ]
     handler.setFormatter(structlog.stdlib.ProcessorFormatter(foreign_pre_chain=shared, processors=tail))
-    logger = logging.getLogger("jobyard")
-    for old in list(logger.handlers):
-        logger.removeHandler(old)
-    logger.addHandler(handler)
-    logger.setLevel(level.upper())
-    logger.propagate = False
+    logging.captureWarnings(True)
+    # asyncio and Python's warnings speak up when something is wrong; their lines are lines of the same log.
+    for name, least in (("jobyard", level.upper()), ("asyncio", "WARNING"), ("py.warnings", "WARNING")):
+        logger = logging.getLogger(name)
+        for old in list(logger.handlers):
+            logger.removeHandler(old)
+        logger.addHandler(handler)
+        logger.setLevel(least)
+        logger.propagate = False
     # Each call to the cluster and to git is news for whoever looks for a fault, and noise for everybody else.
     for quiet in ("jobyard.cluster", "jobyard.git.command"):
         logging.getLogger(quiet).setLevel(logging.DEBUG if level == "debug" else logging.WARNING)

@@ -9,6 +9,7 @@ from contextlib import asynccontextmanager
 from jobyard.engine.engine import ClusterEngine
 from jobyard.engine.signals import Signal
 from jobyard.model.run import Run, RunView
+from jobyard.service.about import about
 from jobyard.service.reasons import as_text, discreet, held_up
 from jobyard.service.target import Target
 
@@ -47,8 +48,9 @@ class Obstacles:
                 if view is None or view.state.is_end:
                     self._said.pop(run.id, None)
                     continue
-                for line in self._lines(run, view):
-                    self._say(line)
+                with about(trigger=run.trigger, run=run.name):
+                    for line in self._lines(run, view):
+                        self._say(line)
             await asyncio.sleep(1.0)  # a large run changes many times a second, and nobody is in that hurry
 
     def _lines(self, run: Run, view: RunView) -> list[str]:

@@ -11,93 +11,41 @@ import functools
 import logging
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field, replace
-from typing import Protocol
+from dataclasses import replace
+from typing import Any
 
 from msgspec import structs
 
-from jobyard.access import lacking, to
+from jobyard.access import RECORDS, lacking
 from jobyard.cluster.client import HttpCluster
-from jobyard.cluster.lease import Leadership, open_leadership
-from jobyard.contracts import Clock, Engine, Trigger
+from jobyard.contracts import Clock
 from jobyard.engine.engine import ClusterEngine, open_engine
 from jobyard.engine.limit_settings import set_limit
 from jobyard.engine.namespace import Options
-from jobyard.engine.signals import Signal
-from jobyard.model.errors import JobyardError
-from jobyard.model.objects import LEASES
-from jobyard.model.run import Outcome, Run
-from jobyard.service.board import Board, Notes, Standing
+from jobyard.engine.signals import Once, Signal
+from jobyard.model.errors import Forbidden, InvalidKubeconfig, JobyardError, NoAnswer, innermost, place_of
+from jobyard.model.run import Outcome, Run, State
+from jobyard.patience import Backoff
+from jobyard.service.about import about
+from jobyard.service.board import WORDS, Board, Notes, NotOurBoard, Standing
+from jobyard.service.election import Election
 from jobyard.service.obstacles import Obstacles
+from jobyard.service.served import Build, Measures, Served
 from jobyard.service.settings import Settings, TriggerSettings
-from jobyard.supervise import FailureBudget, Gate, LeaderOnly, Paused, Report, Stage, Supervised, Switch
+from jobyard.supervise import FailureBudget, LeaderOnly, Paused, Report, Stage, Supervised
 
 log = logging.getLogger("jobyard.service")
 
-LEASE = to(LEASES, "create", "get", "patch", why="one of several replicas leads")
 TELL_EVERY = 10.0
 """Seconds between two writes to the board at least."""
 TRY_AGAIN = 10.0
 """Seconds until something about the board or the limits that failed is tried again."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Source:
-    """What is served under a trigger's name: the trigger itself, and what can be told to it."""
-
-    trigger: Trigger
-    wake: Callable[[str], None]
-    """There is news; the commit where it is known."""
-    branch: Callable[[], str]
-    """What news may be about; '' while that is not known."""
-
-
-Build = Callable[[TriggerSettings, str], Source]
-"""Makes the trigger of settings; the second is the namespace in which its Jobs run."""
-
-
-@dataclass(eq=False, kw_only=True)
-class Served:
-    """A trigger as it is served here."""
-
-    settings: TriggerSettings
-    source: Source
-    report: Report
-    switch: Switch = field(default_factory=Switch)
-    worker: asyncio.Task[None] | None = None
-    paused_by: str = ""
-
-
-class Measures(Protocol):
-    """Who counts what happens in a moment."""
-
-    def note_end(self, run: Run, outcome: Outcome) -> None: ...
-
-    def note_decision(self, seconds: float) -> None: ...
-
-    def engine(self, engine: Engine, trigger: str) -> Engine:
-        """An engine for this trigger, whose submits are measured."""
-        ...
-
-
-class Always:
-    """A Gate that is open: where there is one replica, it leads."""
-
-    async def opened(self) -> None:
-        return
-
-    async def closed(self) -> None:
-        await asyncio.get_running_loop().create_future()
-
-
-class Never:
-    """A Gate that stays shut: we can't know whether another leads."""
-
-    async def opened(self) -> None:
-        await asyncio.get_running_loop().create_future()
-
-    async def closed(self) -> None:
-        return
+HEAR_WITHIN = 5.0
+"""Seconds in which a standby hands on what it heard: forges don't wait for long."""
+END_WITHIN = 10.0
+"""Seconds for which a trigger with new settings waits for the one with the old to end."""
+BOARD = "the board"
+AGAIN = Backoff(first=1.0, longest=30.0)
 
 
 class Service:
@@ -124,21 +72,20 @@ class Service:
         self.mistakes = ""
         """Why the settings file, as it is now, was not taken; empty while it was."""
         self.engine: ClusterEngine | None = None
-        self.leadership: Leadership | None = None
+        self.election = Election(cluster, clock, namespace, settings.name, me, is_alone=settings.replicas == 1)
         self.served: dict[str, Served] = {}
         self.trouble: dict[str, str] = {}
         """By what was tried: why it does not work just now, for a person."""
         self.board = Board(cluster, namespace, settings.name)
-        self.notes = Notes(service=settings.name)
+        self.notes: Notes | None = None
+        """What the board says; None until we know: nothing is taken before, for a pause may stand there."""
         self.obstacles = obstacles
         self._build = build
         self._leads = False
         self._news = Signal()
         """How a trigger stands has changed, or who leads."""
-        self._opened: asyncio.Future[ClusterEngine] = asyncio.get_running_loop().create_future()
-        self._gate: asyncio.Future[Gate] = asyncio.get_running_loop().create_future()
+        self._opened: Once[ClusterEngine] = Once()
         self._limits_wanted = Signal()
-        self._told: dict[str, Standing] = {}
         self._tasks: asyncio.TaskGroup | None = None
 
     @property
@@ -153,97 +100,116 @@ class Service:
         try:
             async with asyncio.TaskGroup() as tasks:
                 self._tasks = tasks
-                for work in (
-                    self._keep_engine(),
-                    self._keep_electing(),
-                    self._keep_leading(),
-                    self._keep_listening(),
-                    self._keep_telling(),
-                    self._keep_limits(),
+                tasks.create_task(self._keep_engine())
+                for what, work in (
+                    ("take part in the election", self._keep_electing),
+                    ("drive the runs", self._keep_leading),
+                    ("read the board", self._keep_listening),
+                    ("write the board", self._keep_telling),
+                    ("keep the limits", self._keep_limits),
                 ):
-                    tasks.create_task(work)
+                    tasks.create_task(self._keep(what, work))
                 self.apply(self.settings)
         finally:
             self._tasks = None
+
+    async def _keep(self, what: str, work: Callable[[], Awaitable[None]], before: Once[Any] | None = None) -> None:
+        """Does one part of it. What breaks over it is told, and ends no other: it is begun again, where that does not have to be `before`
+        something has come. Raises InvalidKubeconfig."""
+        failures = 0
+        while True:
+            try:
+                await work()
+            except Exception as error:
+                first = innermost(error)
+                if isinstance(first, InvalidKubeconfig) or (before is not None and before.is_there):
+                    raise first from error
+                failures += 1
+                is_ours = isinstance(first, JobyardError)
+                self.trouble[what] = str(first) if is_ours else f"it broke ({place_of(first)}), which is a mistake of Jobyard's"
+                log.warning("can't %s: %s", what, self.trouble[what], exc_info=None if is_ours else error)
+                await asyncio.sleep(AGAIN.draw(failures, first))
+                del self.trouble[what]
+            else:
+                return
 
     def apply(self, settings: Settings) -> list[str]:
         """Takes new settings: triggers that are other than before are started anew, those that are gone end; says which. The others do not
         notice. (What is about the service itself is for whoever runs it: `is_same_service`.)"""
         wanted = {each.name: each for each in settings.triggers}
         touched = [name for name, served in self.served.items() if wanted.get(name) != served.settings]
+        ending: dict[str, asyncio.Task[None]] = {}
         for name in touched:
             worker = self.served.pop(name).worker
             if worker is not None:
                 worker.cancel()
+                ending[name] = worker
         for name, each in wanted.items():
             if name not in self.served:
                 touched.append(name)
-                self._serve(each)
-        if settings.limits != self.settings.limits:
-            self._limits_wanted.set()
+                self._serve(each, ending.get(name))
         self.settings = settings
         self._limits_wanted.set()
         self._heed()
         self._news.set()
         return list(dict.fromkeys(touched))
 
-    def _serve(self, settings: TriggerSettings) -> None:
+    def _serve(self, settings: TriggerSettings, before: asyncio.Task[None] | None) -> None:
         report = Report(settings.name, self.clock, self._news.set)
         served = Served(settings=settings, source=self._build(settings, self.namespace), report=report)
         self.served[settings.name] = served
         if self._tasks is not None:
-            served.worker = self._tasks.create_task(self._work(served), name=f"trigger {settings.name}")
+            served.worker = self._tasks.create_task(self._work(served, before), name=f"trigger {settings.name}")
 
-    async def _work(self, served: Served) -> None:
-        """One trigger, stacked. It is cancelled alone, and its end is nobody else's."""
+    async def _work(self, served: Served, before: asyncio.Task[None] | None) -> None:
+        """One trigger, stacked. It is cancelled alone, and its end is nobody else's. `before`: who served it with the settings of before."""
         report, trigger = served.report, served.source.trigger
-        opened, gate = await self._opened, await self._gate
-        engine = self._measures.engine(opened, trigger.name)
-        if served.settings.budget is not None:
-            trigger = FailureBudget(trigger, served.settings.budget, report, self.clock)
-        paused = Paused(trigger, served.switch, report)
-        await Supervised(LeaderOnly(paused, gate, report), report, self.clock).run(engine)
+        if before is not None:
+            await asyncio.wait([before], timeout=END_WITHIN)
+        with about(trigger=trigger.name):
+            engine = self._measures.engine(await self._opened.get(), trigger.name)
+            if served.settings.budget is not None:
+                trigger = FailureBudget(trigger, served.settings.budget, report, self.clock)
+            paused = Paused(trigger, served.switch, report)
+            await Supervised(LeaderOnly(paused, self.election, report), report, self.clock).run(engine)
 
     async def _keep_engine(self) -> None:
+        """Opens the engine; one that does not open is tried again, and one that broke afterwards is the end of all."""
+        await self._keep("see the cluster", self._open_engine, self._opened)
+
+    async def _open_engine(self) -> None:
         options = Options(
             retention=self.settings.retention,
             retention_failed=self.settings.retention_failed,
             triggers=self.served.keys(),
             service=self.settings.name,
             told=self.obstacles.note,
-            ended=self._measures.note_end,
+            ended=self._note_end,
             looked=self._measures.note_decision,
+            namespaces=100 + len(self.settings.namespaces),
         )
         async with open_engine(self.cluster, self.clock, self.namespace, options) as engine:
             self.engine = engine
-            self._opened.set_result(engine)
+            self._opened.set(engine)
             async with asyncio.TaskGroup() as tasks, self.obstacles.said(engine):
-                for name in self.settings.namespaces:
-                    tasks.create_task(_open(engine, name))  # one that can't be opened just now keeps nobody waiting
-                await asyncio.get_running_loop().create_future()
+                for name in self.settings.namespaces:  # one that can't be opened just now keeps nobody waiting
+                    tasks.create_task(self._keep(f"see namespace {name}", functools.partial(_open, engine, name)))
+                await asyncio.Event().wait()
+
+    def _note_end(self, run: Run, outcome: Outcome) -> None:
+        self._measures.note_end(run, outcome)
+        failed = next((step for step in outcome.view.steps if step.state in (State.FAILED, State.LOST)), None)
+        why = f": {failed.reason or outcome.reason}" if failed else ""
+        with about(trigger=run.trigger, run=run.name, job=failed.job or "" if failed else ""):
+            log.info("run %s has ended: %s%s", run.name, outcome.state, why)
 
     async def _keep_electing(self) -> None:
-        if self.settings.replicas == 1:
-            self._gate.set_result(Always())
-            return
-        await self._opened  # the cluster answers
-        missing = await lacking(self.cluster, self.namespace, [LEASE])
-        if missing:
-            self.trouble["lease"] = (
-                f"we may not {', '.join(missing)} in namespace {self.namespace}, so nobody knows who leads: "
-                "give us the right (`jobyard manifests --rbac`), or say `replicas: 1` in the settings"
-            )
-            log.warning("%s", self.trouble["lease"])
-            self._gate.set_result(Never())
-            return
-        async with open_leadership(self.cluster, self.clock, self.namespace, self.settings.name, self.me) as leadership:
-            self.leadership = leadership
-            self._gate.set_result(leadership)
-            await asyncio.get_running_loop().create_future()
+        await self._opened.get()  # the cluster answers
+        await self.election.run()
 
     async def _keep_leading(self) -> None:
         """Drives every open run while this process leads."""
-        gate, engine = await self._gate, await self._opened
+        gate, engine = self.election, await self._opened.get()
         while True:
             await gate.opened()
             self._leads = True
@@ -258,7 +224,6 @@ class Service:
                     adopting.result()
             finally:
                 self._leads = False
-                self._told.clear()
                 for each in (adopting, closing):
                     each.cancel()
                 await asyncio.gather(adopting, closing, return_exceptions=True)
@@ -268,40 +233,62 @@ class Service:
 
     async def _keep_listening(self) -> None:
         async for notes in self.board.watch():
+            self._note_board(notes.trouble)
+            if notes.trouble is not None and (self.notes is not None or not await self._may_never_see(notes.trouble)):
+                continue  # what was said there last holds
             old, self.notes = self.notes, notes
             self._heed()
-            if self._leads:
+            self._news.set()  # who leads sees to it that what stands there is true
+            if self._leads and old is not None:
                 for name, poke in notes.pokes.items():
                     if name in self.served and poke != old.pokes.get(name):
                         self.served[name].source.wake(poke.commit)
 
+    def _note_board(self, error: JobyardError | None) -> None:
+        """Says once that the board can't be seen."""
+        if error is None:
+            self.trouble.pop(BOARD, None)
+        elif self.trouble.get(BOARD) != (why := f"{error}; no trigger can be paused, and a standby can't hand on webhooks"):
+            self.trouble[BOARD] = why
+            log.warning("%s: %s", BOARD, why)
+
+    async def _may_never_see(self, error: JobyardError) -> bool:
+        """Whether the board is hidden for as long as our rights stay as they are: then we do without. A Role that is gone for a moment comes back."""
+        if not isinstance(error, Forbidden):
+            return True
+        await self._opened.get()
+        return await lacking(self.cluster, self.namespace, [RECORDS]) != []
+
     def _heed(self) -> None:
-        """Does what the board says about pauses."""
+        """Does what the board says about pauses; nothing is taken while we don't know that."""
         for name, served in self.served.items():
-            pause = self.notes.pauses.get(name)
+            pause = self.notes.pauses.get(name) if self.notes else None
             served.paused_by = pause.by if pause else ""
-            if pause is not None:
+            if pause is not None or self.notes is None:
                 served.switch.close()
             else:
                 served.switch.open()
 
     async def _keep_telling(self) -> None:
-        """The leader writes how its triggers stand when that changes."""
-        await self._opened
+        """The leader writes how its triggers stand when that is not what the board says, whoever wrote that."""
         while True:
             await self._news.wait()
-            if not self._leads:
+            if not self._leads or self.notes is None or isinstance(self.notes.trouble, NotOurBoard):
                 continue
             standings = self.standings()
-            gone = [name for name in self.notes.triggers if name not in standings]
+            gone = [name for name in self.notes.standings if name not in standings]
             changed: dict[str, Standing | None] = {
-                name: standing for name, standing in standings.items() if not _is_same(standing, self._told.get(name))
+                name: standing for name, standing in standings.items() if not _is_same(standing, self.notes.standings.get(name))
             }
             changed |= dict.fromkeys(gone)
             if not changed:
                 continue
+            for name in gone:
+                log.warning(
+                    "trigger %s is served no more: its name is not in the settings. If it has another now, its source is read from the beginning under that",
+                    name,
+                )
             if await self._try("tell how the triggers stand", functools.partial(self.board.tell, changed)):
-                self._told = dict(standings)
                 await asyncio.sleep(TELL_EVERY)
             else:
                 await asyncio.sleep(TRY_AGAIN)
@@ -315,13 +302,19 @@ class Service:
             health = served.report.health
             why = f"paused by {served.paused_by}" if served.paused_by and health.stage is Stage.PAUSED else health.error
             found[name] = Standing(
-                state=health.stage, since=health.since, said=now, by=self.me, failures=health.failures, error=why[:1000], until=health.until
+                state=health.stage,
+                since=health.since,
+                said=now,
+                by=self.me,
+                failures=health.failures,
+                error=why[:WORDS],
+                until=health.until,
             )
         return found
 
     async def _keep_limits(self) -> None:
         """The leader sets the limits that the settings name: they win over what people set."""
-        await self._opened
+        await self._opened.get()
         while True:
             await self._limits_wanted.wait()
             if self._leads and self.settings.limits and not await self._try("set the limits", self._set_limits):
@@ -348,11 +341,18 @@ class Service:
     # --- what is told to it ---
 
     async def hear(self, trigger: str, commit: str) -> None:
-        """A source has news: whoever leads is told. Raises what the cluster answers a standby."""
+        """A source has news: whoever leads is told. Raises what the cluster answers a standby, NoAnswer where that takes too long."""
+        served = self.served.get(trigger)
+        if served is None:  # new settings have come in the meantime
+            return
         if self._leads:
-            self.served[trigger].source.wake(commit)
-        else:
-            await self.board.poke(trigger, self.clock.now(), commit)
+            served.source.wake(commit)
+            return
+        try:
+            async with asyncio.timeout(HEAR_WITHIN):
+                await self.board.poke(trigger, self.clock.now(), commit)
+        except TimeoutError:
+            raise NoAnswer(what="the cluster did not answer", remedy="try again later") from None
 
 
 async def _open(engine: ClusterEngine, namespace: str) -> None:

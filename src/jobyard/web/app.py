@@ -14,7 +14,8 @@ from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, generate_l
 from starlette.exceptions import HTTPException
 
 from jobyard import __version__
-from jobyard.service.service import Served, Service
+from jobyard.service.served import Served
+from jobyard.service.service import Service
 from jobyard.supervise import Stage
 
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
@@ -87,8 +88,10 @@ def ready(service: Service | None) -> dict[str, Any]:
         "namespaces": {name: away.get(name, "in sight") for name in (service.namespace, *service.settings.namespaces)},
         "triggers": {name: standing(served) for name, served in service.served.items()},
     }
-    if service.leadership is not None:
-        told["lease"] = service.leadership.trouble or f"held by {service.leadership.holder or 'nobody'}"
+    if service.election.trouble:
+        told["lease"] = service.election.trouble
+    elif (lease := service.election.leadership) is not None:
+        told["lease"] = lease.trouble or f"held by {lease.holder or 'nobody'}"
     if service.trouble:
         told["trouble"] = dict(service.trouble)
     if service.mistakes:

@@ -7,7 +7,8 @@ from fastapi.responses import PlainTextResponse, Response
 from starlette.exceptions import HTTPException
 
 from jobyard.model.errors import JobyardError
-from jobyard.service.service import Served, Service
+from jobyard.service.served import Served
+from jobyard.service.service import Service
 from jobyard.triggers.git import webhooks
 from jobyard.web.app import Held
 
