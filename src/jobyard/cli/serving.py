@@ -16,6 +16,7 @@ from pathlib import Path
 
 from jobyard.engine.clock import SystemClock
 from jobyard.engine.signals import Signal
+from jobyard.model.errors import InvalidKubeconfig, NoCluster, WrongInput
 from jobyard.service.about import about
 from jobyard.service.git import GitSource
 from jobyard.service.log import begin_logging
@@ -65,8 +66,15 @@ class Told:
         self.news.set()
 
 
+class NotServable(WrongInput):
+    """What was named is no cluster: no waiting mends that."""
+
+    sentence = "{why}"
+    why: str
+
+
 async def serve_until_told(file: Path, options: TargetOptions) -> None:
-    """Serves until SIGTERM or SIGINT. Raises InvalidFiles, NoCluster, InvalidKubeconfig, PortTaken: what no waiting mends."""
+    """Serves until SIGTERM or SIGINT. Raises InvalidFiles, NotServable, PortTaken: what no waiting mends."""
     settings, warnings = require(file, os.environ)
     begin_logging(settings.log_level, settings.log_format)
     for finding in warnings:
@@ -74,6 +82,8 @@ async def serve_until_told(file: Path, options: TargetOptions) -> None:
     told = Told(process=asyncio.current_task())
     try:
         await _serve_all(file, settings, options, told)
+    except (NoCluster, InvalidKubeconfig) as error:
+        raise NotServable(why=str(error)) from error
     except asyncio.CancelledError:
         if not told.stop or told.process is None:
             raise
