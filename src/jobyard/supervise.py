@@ -300,7 +300,7 @@ class _Budgeted(Through):
         self._clock = clock
 
     async def submit(self, request: RunRequest) -> Run:
-        while (until := self._budget.rest(await self._failed(request.namespace), self._clock.now())) is not None:
+        while not await self._is_there(request) and (until := await self._rest(request.namespace)) is not None:
             why = f"{self._budget.failures} of its runs failed within {self._budget.within}"
             self._report.set(Stage.PAUSED, error=why, until=until)
             await asyncio.sleep((until - self._clock.now()).total_seconds())
@@ -313,6 +313,13 @@ class _Budgeted(Through):
         )
         counts = failed + self._budget.within if failed is not None else None
         await super().release(run, max(filter(None, (until, counts)), default=None))
+
+    async def _is_there(self, request: RunRequest) -> bool:
+        """Whether its run is there already: who asks for one again (after a restart) asks for nothing new."""
+        return any(run.id == request.run_id for run in await self.runs(self._trigger, request.namespace))
+
+    async def _rest(self, namespace: str) -> datetime | None:
+        return self._budget.rest(await self._failed(namespace), self._clock.now())
 
     async def _failed(self, namespace: str) -> list[datetime]:
         """When runs failed, in all namespaces that are open and in this one, which after a restart may not be yet."""
