@@ -15,8 +15,7 @@ from jobyard import external
 from jobyard.cluster.client import open_cluster
 from jobyard.cluster.kubeconfig import connect
 from jobyard.engine import act, home
-from jobyard.engine.clock import SystemClock
-from jobyard.engine.engine import ClusterEngine, open_engine
+from jobyard.engine.engine import ClusterEngine
 from jobyard.model import names
 from jobyard.model.job import render
 from jobyard.model.objects import Manifest
@@ -75,11 +74,9 @@ def break_on_purpose(how: str, source: Path) -> None:
 
 
 async def serve(scenario: str, kubeconfig: str, namespace: str, source: Path, process: int) -> None:
-    async with (
-        open_cluster(connect(kubeconfig=kubeconfig)) as cluster,
-        open_engine(cluster, SystemClock(), namespace) as engine,
-    ):
-        await SCENARIOS[scenario].serve(Place(engine=engine, cluster=cluster, namespace=namespace, folder=source, process=process))
+    wanted = SCENARIOS[scenario]
+    async with open_cluster(connect(kubeconfig=kubeconfig)) as cluster, wanted.opened(cluster, namespace, source, process) as engine:
+        await wanted.serve(Place(engine=engine, cluster=cluster, namespace=namespace, folder=source, process=process))
 
 
 def main(told: Mapping[str, Any], out: Path) -> None:

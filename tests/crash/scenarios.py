@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import random
 from collections.abc import Awaitable, Callable, Mapping
+from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -13,12 +14,13 @@ import msgspec
 from jobyard.cluster.client import HttpCluster
 from jobyard.engine import limits
 from jobyard.engine.clock import SystemClock
+from jobyard.engine.engine import ClusterEngine, open_engine
 from jobyard.engine.limit_settings import set_limit
 from jobyard.model import names
 from jobyard.model.objects import CONFIG_MAPS, JOBS, PODS
 from jobyard.model.run import Role, RunRequest
 from jobyard.service.reading import read_file
-from tests.crash import git
+from tests.crash import git, service
 from tests.crash.place import Place
 from tests.flows import read
 from tests.manifests import Tree, job, step, workflow
@@ -53,6 +55,11 @@ def look_at_units(folder: Path) -> tuple[list[str], dict[str, str]]:
     return [], {file.name: "done" for file in (folder / "done").glob("*")}
 
 
+def just_an_engine(cluster: HttpCluster, namespace: str, folder: Path, process: int) -> AbstractAsyncContextManager[ClusterEngine]:
+    """What most need."""
+    return open_engine(cluster, SystemClock(), namespace)
+
+
 @dataclass(frozen=True, kw_only=True)
 class Scenario:
     """A source with something in it, what serves it, and what must have become of it, wherever it was killed."""
@@ -73,6 +80,10 @@ class Scenario:
     """How many Jobs may be active at once, where something limits them."""
     keeps: bool = False
     """Its source keeps runs that have ended, for a time or until there are newer ones."""
+    opened: Callable[[HttpCluster, str, Path, int], AbstractAsyncContextManager[ClusterEngine]] = just_an_engine
+    """What each process opens first: an engine, or what has one. Is told the cluster, the namespace, the source's folder and which process it is."""
+    sample: int = 1
+    """In the suite, of so many points that would be tried of another one is: each takes longer."""
 
 
 async def folder(place: Place) -> None:
@@ -263,6 +274,17 @@ SCENARIOS: dict[str, Scenario] = {
         jobs=2,
         serve=folder,
         meanwhile=vandal,
+    ),
+    "service": Scenario(
+        files={"good.json": job("good"), "bad.json": job("bad", "exit 1")},
+        ends={"good.json": SUCCEEDED, "bad.json": FAILED, service.BEGUN: SUCCEEDED},
+        jobs=4,
+        serve=service.serve,
+        source=Source(fill=git.fill, look=service.look),
+        meanwhile=service.person,
+        opened=service.opened,
+        processes=2,
+        sample=3,
     ),
     "two": Scenario(
         files={"a.json": DIAMOND, "b.json": DIAMOND}, ends={"a.json": SUCCEEDED, "b.json": SUCCEEDED}, jobs=8, serve=folder, processes=2
