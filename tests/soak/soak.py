@@ -193,20 +193,17 @@ class Soak:
 
     async def _settle(self) -> None:
         """Returns when all that was committed is over, or it takes too long."""
-        async with asyncio.timeout(SETTLES):
-            try:
-                while any((await asyncio.to_thread(look, self._folder / name))[0] for name in TRIGGERS):
+        left: list[str] = []
+        try:
+            async with asyncio.timeout(SETTLES):
+                while left := [*await asyncio.to_thread(self._left), *await self._unreleased()]:
                     await asyncio.sleep(0.5)
-                while unreleased := await self._unreleased():
-                    await asyncio.sleep(0.5)
-            except asyncio.CancelledError:
-                left = {name: look(self._folder / name)[0] for name in TRIGGERS}
-                self.verdict.wrong.append(
-                    f"not over in {SETTLES:.0f} s: {left}, {await self._unreleased() if not any(left.values()) else ''}"
-                )
-                self.verdict.wrong += [replica.said.text[-3000:] for replica in self._replicas]
-                raise
-        assert not unreleased
+        except TimeoutError:
+            self.verdict.wrong.append(f"not over in {SETTLES:.0f} s: {', '.join(left)}")
+            self.verdict.wrong += [replica.said.text[-3000:] for replica in self._replicas]
+
+    def _left(self) -> list[str]:
+        return [f"{name}/{each}" for name in TRIGGERS for each in look(self._folder / name)[0]]
 
     async def _unreleased(self) -> list[str]:
         return [
@@ -240,16 +237,16 @@ def _median(samples: list[tuple[float, int]], of: Callable[[tuple[float, int]], 
 
 def _push(folder: Path, name: str, text: str) -> None:
     """Commits a file to queued/, whoever else pushes meanwhile."""
-    (folder / "queued").mkdir(exist_ok=True)
-    (folder / "queued" / f"{name}.yaml").write_text(text)
-    git(folder, "add", "-A")
-    git(folder, "commit", "--quiet", "-m", f"queue {name}")
     while True:
         if git(folder, "ls-remote", "origin", "main"):
-            git(folder, "pull", "--quiet", "--rebase", "origin", "main")
-        if "main" in git(folder, "push", "--porcelain", "origin", "HEAD:main", check=False).replace("[rejected]", "") and not git(
-            folder, "log", "--format=%H", "origin/main..HEAD", check=False
-        ):
+            git(folder, "fetch", "--quiet", "origin", "main")
+            git(folder, "reset", "--quiet", "--hard", "origin/main")
+        (folder / "queued").mkdir(exist_ok=True)
+        (folder / "queued" / f"{name}.yaml").write_text(text)
+        git(folder, "add", "-A")
+        git(folder, "commit", "--quiet", "-m", f"queue {name}")
+        git(folder, "push", "--quiet", "origin", "HEAD:main", check=False)
+        if not git(folder, "log", "--format=%H", "origin/main..HEAD"):
             return
 
 

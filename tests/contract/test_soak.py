@@ -1,0 +1,28 @@
+"""A minute in the life of a service; `scripts/soak` gives it ten."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.conftest import LOCAL, ClusterUnderTest
+from tests.soak.plan import Deed, plan
+from tests.soak.soak import soak
+
+
+@pytest.mark.timeout(400)
+async def test_a_minute_of_commits_kills_outages_reloads_and_pauses_costs_nothing(under_test: ClusterUnderTest, namespace: str) -> None:
+    if under_test.name != LOCAL:
+        pytest.skip("the crash harness and the tests of the command try the service there")
+    found = await soak(under_test.kubeconfig, namespace, 60.0, seed=1)
+    assert found.wrong == []
+    assert found.deeds.keys() == set(Deed)
+    assert found.memory[1] - found.memory[0] < 20, "MiB; how flat it is in the long run, ten minutes tell"
+
+
+def test_ten_minutes_hold_many_of_each_deed() -> None:
+    moments = plan(1, 600)
+    assert moments == plan(1, 600)
+    for deed in Deed:
+        ours = [each for each in moments if each.deed is deed]
+        assert len(ours) >= 8
+        assert all(one.at + one.lasts < other.at for one, other in zip(ours, ours[1:], strict=False)), "one at a time"
