@@ -13,6 +13,10 @@ from typing import Any, TypeVar
 Result = TypeVar("Result")
 
 
+_LEAST = 1e-6
+"""Seconds that pass at least: of less, nothing might be left by the sum, and who looks at how long there is to wait would look for ever."""
+
+
 class _Skipping(selectors.DefaultSelector):
     """Waits for nothing: puts the loop's time forward instead."""
 
@@ -21,7 +25,7 @@ class _Skipping(selectors.DefaultSelector):
     def select(self, timeout: float | None = None) -> list[tuple[selectors.SelectorKey, int]]:
         ready = super().select(0 if timeout is not None else None)
         if not ready and timeout:
-            self.passed += timeout
+            self.passed += max(timeout, _LEAST)
         return ready
 
 

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
 from tests.conftest import LOCAL, ClusterUnderTest
+from tests.faketime import in_fake_time
+from tests.soak.fake_hour import hour
 from tests.soak.plan import Deed, plan
 from tests.soak.soak import soak
 
@@ -17,6 +21,18 @@ async def test_a_minute_of_commits_kills_outages_reloads_and_pauses_costs_nothin
     assert found.wrong == []
     assert found.deeds.keys() == set(Deed)
     assert found.memory[1] - found.memory[0] < 20, "MiB; how flat it is in the long run, ten minutes tell"
+
+
+@pytest.mark.parametrize("seed", [1])
+@pytest.mark.timeout(240)
+def test_an_hour_in_a_time_of_its_own_costs_nothing(seed: int, tmp_path: Path) -> None:
+    """Kills, stops, outages for both and for one, reloads, pauses, a used-up budget: every file's run once, one leader at most at any moment."""
+    found = in_fake_time(hour(tmp_path, 3600.0, seed))
+    assert found.wrong == []
+    assert found.files > 300
+    assert min(found.deeds[each] for each in ("kill", "stop", "outage", "lonely", "reload", "pause")) >= 3
+    assert found.leaderless < 15, "seconds, outside of outages"
+    assert found.tasks[1] <= found.tasks[0] + 20, "nothing grows with what is over"
 
 
 def test_ten_minutes_hold_many_of_each_deed() -> None:
