@@ -13,34 +13,31 @@ from typing import Any, TypeVar
 Result = TypeVar("Result")
 
 
-_LEAST = 1e-6
-"""Seconds that pass at least: of less, nothing might be left by the sum, and who looks at how long there is to wait would look for ever."""
-
-
 class _Skipping(selectors.DefaultSelector):
     """Waits for nothing: puts the loop's time forward instead."""
 
     passed = 0.0
+    turn = 0.0
 
     def select(self, timeout: float | None = None) -> list[tuple[selectors.SelectorKey, int]]:
         ready = super().select(0 if timeout is not None else None)
-        if not ready and timeout:
-            self.passed += max(timeout, _LEAST)
+        self.passed += self.turn if ready or not timeout else max(timeout, self.turn)
         return ready
 
 
 class FakeTimeLoop(asyncio.SelectorEventLoop):
-    """Begins at time 1000."""
+    """Begins at time 1000. `turn`: seconds that each turn takes; with none, who waits for less than the clock's resolution waits for ever."""
 
-    def __init__(self) -> None:
+    def __init__(self, turn: float = 0.0) -> None:
         self._skipping = _Skipping()
+        self._skipping.turn = turn
         super().__init__(self._skipping)
 
     def time(self) -> float:
         return 1000.0 + self._skipping.passed
 
 
-def in_fake_time(test: Coroutine[Any, Any, Result]) -> Result:
-    """Runs a coroutine to its end in a time of its own."""
-    with asyncio.Runner(loop_factory=FakeTimeLoop) as runner:
+def in_fake_time(test: Coroutine[Any, Any, Result], turn: float = 0.0) -> Result:
+    """Runs a coroutine to its end in a time of its own; `turn`: as of the loop."""
+    with asyncio.Runner(loop_factory=lambda: FakeTimeLoop(turn)) as runner:
         return runner.run(test)

@@ -27,7 +27,7 @@ async def test_a_minute_of_commits_kills_outages_reloads_and_pauses_costs_nothin
 @pytest.mark.timeout(240)
 def test_an_hour_in_a_time_of_its_own_costs_nothing(seed: int, tmp_path: Path) -> None:
     """Kills, stops, outages for both and for one, reloads, pauses, a used-up budget: every file's run once, one leader at most at any moment."""
-    found = in_fake_time(hour(tmp_path, 3600.0, seed))
+    found = in_fake_time(hour(tmp_path, 3600.0, seed), turn=1e-9)
     assert found.wrong == []
     assert found.files > 300
     assert min(found.deeds[each] for each in ("kill", "stop", "outage", "lonely", "reload", "pause")) >= 3

@@ -460,6 +460,7 @@ def the_time_of_the_loop() -> Iterator[None]:
 
 async def hour(folder: Path, seconds: float, seed: int) -> Told:
     """An hour, or so many seconds; to be run in a fake time."""
+    random.seed(seed)  # jitter is by lot
     with the_time_of_the_loop():
         async with cluster(folder) as (api, objects):
             at_work = Hour(api, objects, folder, seed)
