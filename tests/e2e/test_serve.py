@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import socket
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -220,15 +221,19 @@ def test_what_no_waiting_mends_ends_it_with_code_2(start: Start, credentials: Pa
     wrong.said.until('a second trigger named "a"')
 
 
-def test_a_cluster_that_is_away_is_told_and_tried_again(start: Start, credentials: Path, tmp_path: Path) -> None:
-    config = yaml.safe_load(credentials.read_text())
-    for each in config["clusters"]:
-        each["cluster"]["server"] = "http://127.0.0.1:1"
-        each["cluster"].pop("certificate-authority-data", None)
-    elsewhere = tmp_path / "away"
-    elsewhere.write_text(yaml.safe_dump(config))
-    one = start(git_trigger("ops", tmp_path), cluster=("--kubeconfig", str(elsewhere)))
-    told = one.until(lambda told: "namespaces" in told)
-    assert told["ready"] is False
-    one.process.send_signal(signal.SIGTERM)
-    assert one.process.wait(timeout=10) == 0
+def test_a_cluster_that_is_away_or_never_answers_is_told_and_left_at_once(start: Start, credentials: Path, tmp_path: Path) -> None:
+    with socket.socket() as silent:
+        silent.bind(("127.0.0.1", 0))
+        silent.listen()
+        for name, port in (("away", 1), ("silent", silent.getsockname()[1])):
+            config = yaml.safe_load(credentials.read_text())
+            for each in config["clusters"]:
+                each["cluster"] = {"server": f"http://127.0.0.1:{port}"}
+            (tmp_path / name).write_text(yaml.safe_dump(config))
+            one = start(git_trigger("ops", tmp_path), cluster=("--kubeconfig", str(tmp_path / name)))
+            told = one.until(lambda told: "namespaces" in told)
+            assert told["ready"] is False
+            assert one.ask("/healthz")[0] == 200
+            assert one.ask("/readyz")[0] == 503
+            one.process.send_signal(signal.SIGTERM)
+            assert one.process.wait(timeout=10) == 0

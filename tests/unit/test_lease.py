@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
+from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -212,3 +213,33 @@ def test_two_never_act_at_once() -> None:
     for tenth in range(60):
         told = {what: at for at, what in in_fake_time(main(tenth / 10))}
         assert told["first ends"] <= told["second begins"], told
+
+
+def test_a_namespace_that_is_not_there_is_told() -> None:
+    """Nothing can be created in it: that is no lease that another was faster to take."""
+    server = Server(refuses=404)
+
+    async def main() -> str:
+        part = leadership(server)
+        assert not await part.run_once()
+        return part.trouble
+
+    assert "not found: the RoleBinding is gone" in in_fake_time(main())
+
+
+def test_a_lease_that_was_given_back_is_taken_up_within_a_second() -> None:
+    server = Server()
+
+    async def main() -> float:
+        async with AsyncExitStack() as stack:
+            first = await stack.enter_async_context(open_leadership(cluster(server), SystemClock(), "n", "l", "first", TERMS))
+            await first.opened()
+            async with open_leadership(cluster(server), SystemClock(), "n", "l", "heir", TERMS) as heir:
+                await asyncio.sleep(10.3)
+                assert not heir.leads
+                begun = now()
+                await stack.aclose()
+                await heir.opened()
+                return now() - begun
+
+    assert in_fake_time(main()) <= TERMS.follow_every

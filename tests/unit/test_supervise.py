@@ -250,3 +250,68 @@ async def test_a_used_up_budget_lets_submit_wait_and_says_so() -> None:
     assert report.health.until is not None
     task.cancel()
     await asyncio.gather(task, return_exceptions=True)
+
+
+async def test_a_failure_is_news_again_after_it_went_well_in_between(caplog: pytest.LogCaptureFixture) -> None:
+    restarts = Restarts(backoff=QUICK.backoff, steady=timedelta(hours=1))
+    now = NOW
+
+    class Clock:
+        def now(self) -> datetime:
+            return now
+
+    class Ages(Script):
+        async def run(self, engine: Engine) -> None:
+            nonlocal now
+            now += timedelta(hours=2 if self.starts == 2 else 0)
+            await super().run(engine)
+
+    script = Ages(*(ValueError("the source is gone") for _ in range(4)))
+    report = Report("script", Clock())
+    with caplog.at_level("WARNING"):
+        task = asyncio.create_task(Supervised(script, report, Clock(), restarts).run(Ended()))
+        await until(report, script.waiting.is_set)
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+    assert [record.getMessage() for record in caplog.records if "the source is gone" in record.getMessage()] == [
+        "trigger script failed: the source is gone. It is started again, with back-off"
+    ] * 2
+    assert report.health.failures == 2
+
+
+async def test_a_cancellation_that_comes_out_of_a_trigger_is_a_failure() -> None:
+    script = Script(asyncio.CancelledError())  # type: ignore[arg-type]
+    report = Report("script", CLOCK)
+    task = asyncio.create_task(Supervised(script, report, CLOCK, QUICK).run(Ended()))
+    await until(report, script.waiting.is_set)
+    assert report.restarts == 1
+    assert report.health.error == "something that it waited for was cancelled"
+    task.cancel()
+    await asyncio.gather(task, return_exceptions=True)
+
+
+async def test_a_budget_that_is_used_up_keeps_nobody_from_a_run_that_is_there() -> None:
+    class Known(Ended):
+        async def runs(self, trigger: str, namespace: str = "") -> list[Run]:
+            return [replace(run, id=request("one").run_id) for run in await super().runs(trigger, namespace)]
+
+    def request(key: str) -> RunRequest:
+        return RunRequest(trigger="t", key=key, workflow=Workflow(name="w", steps=()))
+
+    engine, begun = Known(State.FAILED), list[str]()
+
+    class Twice:
+        name = "t"
+
+        async def run(self, engine: Engine) -> None:
+            for key in ("one", "one", "two"):
+                await engine.submit(request(key))
+                begun.append(key)
+
+    report = Report("t", CLOCK)
+    budget = Budget(failures=1, within=timedelta(hours=1))
+    task = asyncio.create_task(FailureBudget(Twice(), budget, report, CLOCK).run(engine))
+    await until(report, lambda: report.health.stage is Stage.PAUSED)
+    assert begun == ["one", "one"]
+    task.cancel()
+    await asyncio.gather(task, return_exceptions=True)
