@@ -76,9 +76,8 @@ async def test_a_real_prometheus_reads_all_that_is_promised(cluster: HttpCluster
         await holds(lambda: len(done) == 1)
         before = series(metrics.registry)
         await holds(lambda: len(done) == 2 and toys["bad"].starts > 1)
-        other = await found.engine.submit(_stranger(tmp_path)) if found.engine else None
-        assert other is not None and found.engine is not None
-        await found.engine.outcome(other)
+        assert found.engine is not None
+        await found.engine.outcome(await found.engine.submit(_stranger(tmp_path)))
         await holds(lambda: 'jobyard_runs_ended_total{state="succeeded",trigger="other"}' in series(metrics.registry))
 
         url = f"http://127.0.0.1:{port}/metrics"

@@ -34,7 +34,7 @@ def _short(monkeypatch: pytest.MonkeyPatch, own_configuration: None) -> None:
     monkeypatch.setattr(server, "TAKEN_FOR", 0.3)
     monkeypatch.setattr(server, "TRY_EVERY", 0.05)
     monkeypatch.setattr(serving, "LOOK_EVERY", 0.05)
-    monkeypatch.setattr(serving, "begin_logging", lambda level, form: None)
+    monkeypatch.setattr(serving, "begin_logging", lambda _level, _form: None)
 
 
 @pytest.fixture
@@ -112,7 +112,7 @@ async def test_the_limits_of_the_settings_are_set_and_set_again_when_they_change
 ) -> None:
     async def limit(number: int) -> None:
         async with asyncio.timeout(60):
-            while ("namespace", number) not in [(name, found) for name, found, _ in await list_limits(cluster, SystemClock(), namespace)]:
+            while ("namespace", number) not in [(name, found) for name, found, _ in await list_limits(cluster, SystemClock(), namespace)]:  # noqa: ASYNC110
                 await asyncio.sleep(0.05)
 
     port = free_port()
@@ -129,7 +129,7 @@ async def test_a_stop_ends_it_wherever_it_is(
 ) -> None:
     """Also while it waits for its port, and while a remote does not answer."""
     ended: list[int] = []
-    monkeypatch.setattr(serving.os, "_exit", ended.append)
+    monkeypatch.setattr(os, "_exit", ended.append)
     with taken() as other, taken() as silent:
         server.TAKEN_FOR = 30.0
         async with start(settings(port=other.getsockname()[1], replicas=1)) as work:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from pathlib import Path
 
 import pytest
@@ -41,4 +42,4 @@ def test_ten_minutes_hold_many_of_each_deed() -> None:
     for deed in Deed:
         ours = [each for each in moments if each.deed is deed]
         assert len(ours) >= 8
-        assert all(one.at + one.lasts < other.at for one, other in zip(ours, ours[1:], strict=False)), "one at a time"
+        assert all(one.at + one.lasts < other.at for one, other in itertools.pairwise(ours)), "one at a time"

@@ -55,7 +55,7 @@ async def opened(cluster: HttpCluster, namespace: str, folder: Path, process: in
     obstacles = Obstacles(lambda run: run.name, lambda _: None, target)
     me = f"{process}-{os.getpid()}"
     async with open_service(cluster, SystemClock(), namespace, settings, me, build, Metrics(), obstacles) as service:
-        while service.engine is None:
+        while service.engine is None:  # noqa: ASYNC110
             await asyncio.sleep(LOOK_EVERY)
         yield service.engine
 

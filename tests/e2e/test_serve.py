@@ -32,7 +32,7 @@ def start(credentials: Path, space: str, tmp_path: Path) -> Iterator[Start]:
     def begin(*triggers: dict[str, Any], name: str = "", folder: Path | None = None, cluster: tuple[str, ...] = (), **spec: Any) -> Replica:
         home = folder or tmp_path / (name or f"replica-{len(started)}")
         home.mkdir(exist_ok=True)
-        words = list(cluster or ("--kubeconfig", str(credentials))) + ["-n", space]
+        words = [*(cluster or ("--kubeconfig", str(credentials))), "-n", space]
         started.append(Replica(home, words, list(triggers), os.environ, **spec))
         return started[-1]
 

@@ -426,7 +426,7 @@ class Hour:
     async def _settle(self) -> None:
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(1800):
-                while self._left() or self._unreleased():
+                while self._left() or self._unreleased():  # noqa: ASYNC110
                     await asyncio.sleep(5)
 
     def _unreleased(self) -> list[str]:

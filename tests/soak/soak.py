@@ -198,7 +198,7 @@ class Soak:
         left: list[str] = []
         try:
             async with asyncio.timeout(SETTLES):
-                while left := [*await asyncio.to_thread(self._left), *await self._unreleased()]:
+                while left := [*await asyncio.to_thread(self._left), *await self._unreleased()]:  # noqa: ASYNC110
                     await asyncio.sleep(0.5)
         except TimeoutError:
             self.verdict.wrong.append(f"not over in {SETTLES:.0f} s: {', '.join(left)}")
