@@ -1,5 +1,5 @@
-"""The webhooks' listener as a process of its own: `python -m tests.listener FOLDER [NAME=SECONDS...]` prints its port, and serves until its
-input ends. What is told of a push is printed as `look`."""
+"""The service's port with a trigger that nobody runs, as a process of its own: `python -m tests.listener FOLDER [NAME=SECONDS...]` prints
+its port, and serves until its input ends. What is told of a push is printed as `look`."""
 
 from __future__ import annotations
 
@@ -14,12 +14,21 @@ from pathlib import Path
 from subprocess import PIPE, Popen
 from typing import Any
 
-from jobyard.port import MIB, Bounds, Contained, listening
-from jobyard.triggers.git.listen import Webhooks
+from prometheus_client import CollectorRegistry
+
+from jobyard.engine.clock import SystemClock
+from jobyard.port import MIB, App, Bounds, Contained, listening
+from jobyard.service.git import source_of
+from jobyard.service.options import GitOptions, ServeOptions
+from jobyard.service.served import Served
+from jobyard.service.settings import GitSettings, TriggerSettings
+from jobyard.supervise import Report
 from jobyard.triggers.git.policy import Policy
 from jobyard.triggers.git.repository import Repository, Source
 from jobyard.triggers.git.settings import Settings
 from jobyard.triggers.git.trigger import GitTrigger
+from jobyard.web.app import Held, make_app
+from jobyard.web.hooks import add_webhooks
 
 _ROOT = Path(__file__).parents[1]
 SECRET = "webhook-s3cret"
@@ -29,6 +38,27 @@ def make_trigger(folder: Path) -> GitTrigger:
     """A trigger that nobody runs: it is only told of pushes."""
     source = Source(folder=folder, branch="main", remote="origin")
     return GitTrigger(Repository(source), Settings(policy=Policy(default_namespace="default")), "https://example.com/jobs.git")
+
+
+class Leader:
+    """Hands what it hears to its triggers, as a service does that leads."""
+
+    def __init__(self, secret: str, *triggers: GitTrigger) -> None:
+        self.served: dict[str, Served] = {}
+        for trigger in triggers:
+            source = GitSettings(git=GitOptions(), serve=ServeOptions(), poll=trigger.settings.poll, webhook_secret=secret)
+            settings = TriggerSettings(name=trigger.name, source=source)
+            self.served[trigger.name] = Served(settings=settings, source=source_of(trigger), report=Report(trigger.name, SystemClock()))
+
+    async def hear(self, trigger: str, commit: str) -> None:
+        self.served[trigger].source.wake(commit)
+
+
+def application(limit: int, secret: str, *triggers: GitTrigger) -> App:
+    """The service's application, which hears for these triggers alone."""
+    app, leader = make_app(Held(), CollectorRegistry()), Leader(secret, *triggers)
+    add_webhooks(app, lambda: leader)
+    return Contained(app, limit)
 
 
 async def serve(folder: Path, bounds: Bounds) -> None:
@@ -47,7 +77,7 @@ async def serve(folder: Path, bounds: Bounds) -> None:
             print("look", flush=True)
 
     threading.Thread(target=read, daemon=True).start()
-    async with listening(Contained(Webhooks(trigger, SECRET), MIB), "127.0.0.1", 0, bounds) as port:
+    async with listening(application(MIB, SECRET, trigger), "127.0.0.1", 0, bounds) as port:
         print(port, flush=True)
         telling = asyncio.create_task(tell())
         await ended.wait()

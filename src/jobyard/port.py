@@ -238,23 +238,26 @@ class Contained:
             message = await receive()
             size += len(message.get("body", b""))
             if size > self._limit:
-                raise _TooLong
+                raise TooLong(self._limit)
             return message
 
         try:
             if _length(scope) > self._limit:
-                raise _TooLong
+                raise TooLong(self._limit)
             await self._app(scope, limited, answer)
-        except _TooLong:
-            await answer.plainly(413, f"Payload Too Large: at most {self._limit:,} bytes")
+        except TooLong as error:
+            await answer.plainly(413, str(error))
         except Exception as error:
             log.warning("a request for %.100r broke: %s: %s", scope.get("path"), type(error).__name__, error)
             log.debug("how it broke", exc_info=error)
             await answer.plainly(500, "Internal Server Error")
 
 
-class _TooLong(Exception):
-    pass
+class TooLong(Exception):
+    """A request's body goes beyond the limit. An application lets it through, or answers it itself."""
+
+    def __init__(self, limit: int) -> None:
+        super().__init__(f"Payload Too Large: at most {limit:,} bytes")
 
 
 class _Answer:

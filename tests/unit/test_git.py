@@ -21,7 +21,6 @@ from jobyard.triggers.git.clone import FolderNotOurs, is_in, own_folder
 from jobyard.triggers.git.command import PIECE
 from jobyard.triggers.git.credentials import NOBODY, Login, read_address
 from jobyard.triggers.git.layout import Entry, Place, QueueFile
-from jobyard.triggers.git.listen import Webhooks
 from jobyard.triggers.git.manifests import hide, secrets
 from jobyard.triggers.git.materials import Text, named
 from jobyard.triggers.git.moves import Move
@@ -30,6 +29,7 @@ from jobyard.triggers.git.policy import Policy
 from jobyard.triggers.git.repository import Repository, Source
 from jobyard.triggers.git.settings import Settings
 from jobyard.triggers.git.trigger import TRIED, GitTrigger, choose
+from tests.listener import application
 
 SECRET = "s3cret"
 
@@ -356,7 +356,7 @@ class Caller:
         source = Source(folder=folder, branch="main", remote="origin")
         settings = Settings(policy=Policy(default_namespace="default"))
         self.trigger = GitTrigger(Repository(source), settings, "https://example.com/jobs.git")
-        self.app = Contained(Webhooks(self.trigger, SECRET), LIMIT)
+        self.app = application(LIMIT, SECRET, self.trigger)
 
     async def __call__(self, method: str, path: str, body: bytes = b"", headers: dict[str, str] | None = None) -> tuple[int, str]:
         sent: list[Message] = []
@@ -370,7 +370,7 @@ class Caller:
             sent.append(message)
 
         raw = [(name.lower().encode(), value.encode()) for name, value in (headers or {}).items()]
-        await self.app({"type": "http", "path": path, "method": method, "headers": raw}, receive, send)
+        await self.app({"type": "http", "path": path, "method": method, "headers": raw, "query_string": b""}, receive, send)
         return sent[0]["status"], sent[1]["body"].decode()
 
     async def push(self, commit: str, branch: str = "main") -> bool:

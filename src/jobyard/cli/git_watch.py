@@ -1,4 +1,4 @@
-"""`jobyard git watch`: the trigger under its supervisor, and the webhooks' server beside it, until somebody ends it."""
+"""`jobyard git watch`: a service with one trigger, told on a terminal, until somebody ends it."""
 
 from __future__ import annotations
 
@@ -11,7 +11,6 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import Any
 
 from jobyard.cli.git_live import live_files
 from jobyard.cli.git_moves import print_move, print_move_json, warn
@@ -19,12 +18,13 @@ from jobyard.cli.hints import say
 from jobyard.contracts import Clock
 from jobyard.engine.clock import SystemClock
 from jobyard.model import duration
-from jobyard.model.errors import WrongInput
-from jobyard.port import MIB, Contained, listening
-from jobyard.service.git import open_trigger
+from jobyard.port import MIB
+from jobyard.service.git import open_watch
+from jobyard.service.metrics import Metrics
 from jobyard.service.options import GitOptions, ServeOptions, TargetOptions
-from jobyard.supervise import Report, Stage, Supervised
-from jobyard.triggers.git.listen import Webhooks
+from jobyard.service.service import Service
+from jobyard.service.settings import GitSettings
+from jobyard.supervise import Report, Stage
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,33 +45,24 @@ class WatchOptions:
     """How transitions are told; with JSON, all else goes to standard error."""
 
 
-class PortTaken(WrongInput):
-    """The address to listen at can't be had."""
-
-    sentence = "can't listen on {host}:{port} ({why}); --listen names another place"
-    host: str
-    port: int
-    why: str
-
-
 async def keep_watching(git: GitOptions, serve: ServeOptions, options: TargetOptions, watch: WatchOptions) -> None:
-    """Serves the repository until interrupted or terminated. The runs go on."""
+    """Serves the repository until interrupted or terminated. The runs go on. Raises what `open_watch` does, PortTaken."""
     clock, is_json = SystemClock(), watch.output == "json"
-    more: dict[str, Any] = {"poll": watch.poll, "drop_duplicates": watch.drop_duplicates}
     live = None if is_json else live_files(clock)
     move = live.move if live else print_move_json if is_json else print_move
     tell, warn_ = (live.say, live.say) if live else (functools.partial(say, err=is_json), warn)
-    more["told"] = live.note if live else lambda _: None
-    async with (
-        open_trigger(git, serve, options, move, warn_, in_cluster=watch.in_cluster, **more) as (trigger, engine),
-        AsyncExitStack() as stack,
-    ):
-        report, namespace = Report(trigger.name, clock), trigger.settings.policy.default_namespace
-        every = duration.show(watch.poll)
-        secret = watch.secret or os.environ.get("JOBYARD_WEBHOOK_SECRET") or os.environ.get("GITHUB_WEBHOOK_SECRET", "")
+    secret = watch.secret or os.environ.get("JOBYARD_WEBHOOK_SECRET") or os.environ.get("GITHUB_WEBHOOK_SECRET", "")
+    source = GitSettings(git=git, serve=serve, poll=watch.poll, webhook_secret=secret, drop_duplicates=watch.drop_duplicates)
+    metrics = Metrics()
+    async with AsyncExitStack() as stack:
+        service, trigger = await stack.enter_async_context(
+            open_watch(source, options, metrics, move, warn_, told=live.note if live else lambda _: None, in_cluster=watch.in_cluster)
+        )
+        metrics.service = lambda: service
+        port = await stack.enter_async_context(_listen(service, metrics, watch)) if secret or watch.always_listen else 0
+        engine = await service.opened()
+        namespace, every = trigger.settings.policy.default_namespace, duration.show(watch.poll)
         tell(f"Watching branch {trigger.repository.source.branch} of {trigger.url}; Jobs run in namespace {namespace}.")
-        if secret or watch.always_listen:
-            port = await stack.enter_async_context(_listen(Webhooks(trigger, secret), watch))
         if secret:
             tell(f"Webhooks are received on {watch.host}:{port}; the branch is also looked at every {every}.")
         else:
@@ -80,23 +71,26 @@ async def keep_watching(git: GitOptions, serve: ServeOptions, options: TargetOpt
         if live is not None:
             await stack.enter_async_context(live.drawn(engine, trigger))
         async with asyncio.TaskGroup() as tasks:
-            parts = [tasks.create_task(Supervised(trigger, report, clock).run(engine)), tasks.create_task(_tell(report, clock, warn_))]
+            telling = tasks.create_task(_tell(service.served[trigger.name].report, clock, warn_))
             try:
                 await ended.wait()
             except asyncio.CancelledError:
                 tell("Interrupted. Runs that have begun go on; their files are moved when somebody looks again.")
                 raise
-            for part in parts:
-                part.cancel()
+            telling.cancel()
 
 
 @asynccontextmanager
-async def _listen(app: Webhooks, watch: WatchOptions) -> AsyncIterator[int]:
-    try:
-        async with listening(Contained(app, watch.largest * MIB), watch.host, watch.port) as port:
-            yield port
-    except OSError as error:
-        raise PortTaken(host=watch.host, port=watch.port, why=error.strerror or str(error)) from None
+async def _listen(service: Service, metrics: Metrics, watch: WatchOptions) -> AsyncIterator[int]:
+    from jobyard.web.app import Held, make_app
+    from jobyard.web.hooks import add_webhooks
+    from jobyard.web.server import listening
+
+    app = make_app(Held(service), metrics.registry)
+    add_webhooks(app, lambda: service)
+    remedy = "--listen names another place"
+    async with listening(app, watch.host, watch.port, body_limit=watch.largest * MIB, taken_for=0.0, remedy=remedy) as port:
+        yield port
 
 
 async def _tell(report: Report, clock: Clock, tell: Callable[[str], None]) -> None:

@@ -96,7 +96,7 @@ async def _serve_all(file: Path, settings: Settings, options: TargetOptions, tol
     metrics.service = lambda: held.service
     me = f"{socket.gethostname()}-{uuid.uuid4().hex[:6]}"
     app = make_app(held, metrics.registry)
-    add_webhooks(app, held)
+    add_webhooks(app, lambda: held.service)
     with _signals(told):
         earlier: Settings | None = None
         refused = ""
@@ -127,7 +127,7 @@ async def _serve(
             source = GitSource(trigger, where, settings.namespaces, _say, log.warning)
             return Source(trigger=source, wake=source.wake, branch=lambda: source.branch)
 
-        obstacles = Obstacles(lambda run: run.origin.get("file", run.name).rpartition("/")[2], log.warning, target)
+        obstacles = Obstacles(log.warning, target)
         async with open_service(target.cluster, SystemClock(), namespace, settings, me, build, metrics, obstacles) as service:
             held.service = service
             service.mistakes = refused

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import contextlib
+import os
+import socket
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import replace
@@ -17,8 +19,11 @@ from jobyard.model.errors import Unauthorized, Unavailable
 from jobyard.model.run import Run
 from jobyard.service.obstacles import Obstacles
 from jobyard.service.options import GitOptions, ServeOptions, TargetOptions
-from jobyard.service.settings import TriggerSettings
-from jobyard.service.target import open_target
+from jobyard.service.served import Measures, Source
+from jobyard.service.service import Service, open_service
+from jobyard.service.settings import GitSettings, TriggerSettings
+from jobyard.service.settings import Settings as ServiceSettings
+from jobyard.service.target import Target, open_target
 from jobyard.triggers.git.clone import Clone, open_here, open_url
 from jobyard.triggers.git.moves import Move
 from jobyard.triggers.git.policy import KINDS, Policy
@@ -43,29 +48,66 @@ async def open_trigger(
     *,
     told: Callable[[Run], None] = lambda _: None,
     in_cluster: bool | None = None,
-    **more: Any,
+    drop_duplicates: bool = False,
 ) -> AsyncIterator[tuple[GitTrigger, ClusterEngine]]:
-    """A trigger and the engine to run it with; `more` are further settings. Every namespace that is named is open: what was left there
-    is seen to as well. `say` is told each transition, `warn` in words what keeps a run from running, `told` each run that may have changed.
+    """A trigger and the engine to run it with. Every namespace that is named is open: what was left there is seen to as well.
+    `say` is told each transition, `warn` in words what keeps a run from running, `told` each run that may have changed.
     Raises NoRepository, GitFailed, NoCluster, NoSuchNamespace, HiddenNamespace."""
     found = await open_repository(git)
     async with AsyncExitStack() as stack:
-        target = await stack.enter_async_context(open_target(options, in_cluster=in_cluster))
-        with contextlib.suppress(Unavailable, Unauthorized):  # that passes
-            await target.require_namespace()
-        obstacles = Obstacles(lambda run: run.origin.get("file", run.name).rpartition("/")[2], warn, target)
-
-        def note(run: Run) -> None:
-            obstacles.note(run)
-            told(run)
-
-        how = Options(told=note, namespaces=100 + len(serve.namespaces))
+        target = await stack.enter_async_context(_open_target(options, in_cluster))
+        obstacles = Obstacles(warn, target, told)
+        how = Options(told=obstacles.note, namespaces=100 + len(serve.namespaces))
         engine = await stack.enter_async_context(open_engine(target.cluster, SystemClock(), target.namespace, how))
         await stack.enter_async_context(obstacles.said(engine))
-        settings = _settings(git, serve, target.namespace, **more)
+        settings = _settings(git, serve, target.namespace, drop_duplicates=drop_duplicates)
         for name in settings.policy.namespaces or ():
             await engine.of(name)
         yield GitTrigger(found.repository, settings, found.url, say, warn), engine
+
+
+@asynccontextmanager
+async def open_watch(
+    source: GitSettings,
+    options: TargetOptions,
+    measures: Measures,
+    say: Callable[[Move], None],
+    warn: Callable[[str], None],
+    *,
+    told: Callable[[Run], None] = lambda _: None,
+    in_cluster: bool | None = None,
+) -> AsyncIterator[tuple[Service, GitTrigger]]:
+    """A service with one trigger and nothing else: several may serve the same branch, and no lease is asked for, since of several that push
+    one wins. A repository that can't be opened ends it, other than that of a service that goes on without. Else as `open_trigger`."""
+    found = await open_repository(source.git, withheld=(source.webhook_secret,))
+    async with _open_target(options, in_cluster) as target:
+        more = {"poll": source.poll, "drop_duplicates": source.drop_duplicates}
+        trigger = GitTrigger(found.repository, _settings(source.git, source.serve, target.namespace, **more), found.url, say, warn)
+        settings = ServiceSettings(
+            name=trigger.name,
+            namespaces=tuple(name for name in source.serve.namespaces if name != "*"),
+            triggers=(TriggerSettings(name=trigger.name, source=source),),
+            only_triggers=True,
+        )
+        me = f"{socket.gethostname()}-{os.getpid()}"
+        obstacles = Obstacles(warn, target, told)
+        async with open_service(
+            target.cluster, SystemClock(), target.namespace, settings, me, lambda *_: source_of(trigger), measures, obstacles
+        ) as service:
+            yield service, trigger
+
+
+@asynccontextmanager
+async def _open_target(options: TargetOptions, in_cluster: bool | None) -> AsyncIterator[Target]:
+    async with open_target(options, in_cluster=in_cluster) as target:
+        with contextlib.suppress(Unavailable, Unauthorized):  # that passes
+            await target.require_namespace()
+        yield target
+
+
+def source_of(trigger: GitTrigger) -> Source:
+    """A repository that is open already, as it is served."""
+    return Source(trigger=trigger, wake=trigger.hear, branch=lambda: trigger.repository.source.branch)
 
 
 class GitSource:
@@ -89,9 +131,9 @@ class GitSource:
         return self._trigger.repository.source.branch if self._trigger else self._source.git.branch or ""
 
     def wake(self, commit: str) -> None:
-        """Somebody pushed, perhaps we."""
-        if self._trigger is not None and not (commit and commit == self._trigger.pushed):
-            self._trigger.wanted.set()
+        """Somebody pushed, perhaps we. While nothing is served, nobody need be told: the first look finds it."""
+        if self._trigger is not None:
+            self._trigger.hear(commit)
 
     async def run(self, engine: Engine) -> None:
         source = self._source

@@ -72,12 +72,13 @@ class Service:
         self.mistakes = ""
         """Why the settings file, as it is now, was not taken; empty while it was."""
         self.engine: ClusterEngine | None = None
-        self.election = Election(cluster, clock, namespace, settings.name, me, is_alone=settings.replicas == 1)
+        is_alone = settings.replicas == 1 or settings.only_triggers
+        self.election = Election(cluster, clock, namespace, settings.name, me, is_alone=is_alone)
         self.served: dict[str, Served] = {}
         self.trouble: dict[str, str] = {}
         """By what was tried: why it does not work just now, for a person."""
         self.board = Board(cluster, namespace, settings.name)
-        self.notes: Notes | None = None
+        self.notes: Notes | None = Notes(service=settings.name) if settings.only_triggers else None
         """What the board says; None until we know: nothing is taken before, for a pause may stand there."""
         self.obstacles = obstacles
         self._build = build
@@ -101,13 +102,14 @@ class Service:
             async with asyncio.TaskGroup() as tasks:
                 self._tasks = tasks
                 tasks.create_task(self._keep_engine())
-                for what, work in (
-                    ("take part in the election", self._keep_electing),
-                    ("drive the runs", self._keep_leading),
-                    ("read the board", self._keep_listening),
-                    ("write the board", self._keep_telling),
-                    ("keep the limits", self._keep_limits),
-                ):
+                works = [("take part in the election", self._keep_electing), ("drive the runs", self._keep_leading)]
+                if not self.settings.only_triggers:
+                    works += [
+                        ("read the board", self._keep_listening),
+                        ("write the board", self._keep_telling),
+                        ("keep the limits", self._keep_limits),
+                    ]
+                for what, work in works:
                     tasks.create_task(self._keep(what, work))
                 self.apply(self.settings)
         finally:
@@ -132,6 +134,10 @@ class Service:
                 del self.trouble[what]
             else:
                 return
+
+    async def opened(self) -> ClusterEngine:
+        """The engine, once its namespace is in sight: from then on triggers are served."""
+        return await self._opened.get()
 
     def apply(self, settings: Settings) -> list[str]:
         """Takes new settings: triggers that are other than before are started anew, those that are gone end; says which. The others do not
@@ -182,7 +188,7 @@ class Service:
             retention=self.settings.retention,
             retention_failed=self.settings.retention_failed,
             triggers=self.served.keys(),
-            service=self.settings.name,
+            service="" if self.settings.only_triggers else self.settings.name,
             told=self.obstacles.note,
             ended=self._note_end,
             looked=self._measures.note_decision,
@@ -216,7 +222,7 @@ class Service:
             self._limits_wanted.set()
             self._news.set()
             log.info("process %s leads", self.me)
-            adopting = asyncio.create_task(engine.adopt(), name="adoption")
+            adopting = asyncio.create_task(asyncio.Event().wait() if self.settings.only_triggers else engine.adopt(), name="adoption")
             closing = asyncio.create_task(gate.closed(), name="end of leadership")
             try:
                 await asyncio.wait([adopting, closing], return_when=asyncio.FIRST_COMPLETED)

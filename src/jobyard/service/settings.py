@@ -63,6 +63,9 @@ class Settings:
     replicas: int = 2
     log_level: str = "info"
     log_format: str = "auto"
+    only_triggers: bool = False
+    """It serves its triggers and nothing else: drives no other run, leads nobody, and leaves nothing of its own in the namespace. No file
+    says so; `jobyard git watch` does."""
 
 
 def recognises(tree: Any) -> bool:

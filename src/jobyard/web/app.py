@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import re
 import uuid
-from collections.abc import Awaitable, Callable
 from datetime import datetime
 from typing import Any
 
 from fastapi import FastAPI, Request
 from fastapi.responses import JSONResponse, PlainTextResponse, Response
 from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, generate_latest
+from starlette.datastructures import MutableHeaders
 from starlette.exceptions import HTTPException
 
 from jobyard import __version__
+from jobyard.port import App, Message, Receive, Send, TooLong
 from jobyard.service.served import Served
 from jobyard.service.service import Service
 from jobyard.supervise import Stage
@@ -26,33 +27,55 @@ NOT_READY = {"Retry-After": "5"}
 class Held:
     """The service that is at work just now: a reload may put another in its place."""
 
-    def __init__(self) -> None:
-        self.service: Service | None = None
+    def __init__(self, service: Service | None = None) -> None:
+        self.service = service
+
+
+class Named:
+    """An application whose every answer bears the id of its request: the caller's, where that is one."""
+
+    def __init__(self, app: App) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Message, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        given = next((value.decode("latin-1") for name, value in scope["headers"] if name == b"x-request-id"), "")
+        id_ = given if _REQUEST_ID.fullmatch(given) else uuid.uuid4().hex
+        scope.setdefault("state", {})["id"] = id_
+
+        async def named(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                MutableHeaders(scope=message)["X-Request-Id"] = id_
+            await send(message)
+
+        await self._app(scope, receive, named)
 
 
 def make_app(held: Held, registry: CollectorRegistry) -> FastAPI:
     """The application."""
-    app = FastAPI(title="Jobyard", version=__version__, docs_url=None, redoc_url=None, openapi_url=None)
-
-    @app.middleware("http")
-    async def name_request(request: Request, call_next: Callable[[Request], Awaitable[Response]]) -> Response:
-        """Each answer bears the id of its request: the caller's, where it is one."""
-        given = request.headers.get("x-request-id", "")
-        request.state.id = given if _REQUEST_ID.fullmatch(given) else uuid.uuid4().hex
-        answer = await call_next(request)
-        answer.headers["X-Request-Id"] = request.state.id
-        return answer
+    app = FastAPI(title="Jobyard", version=__version__, docs_url=None, redoc_url=None, openapi_url=None, redirect_slashes=False)
+    app.add_middleware(Named)
 
     @app.exception_handler(HTTPException)
     async def explain(request: Request, error: HTTPException) -> Response:
         return problem(request, error.status_code, str(error.detail), error.headers)
 
+    @app.exception_handler(TooLong)
+    async def refuse(request: Request, error: TooLong) -> Response:
+        return problem(request, 413, str(error))
+
+    @app.exception_handler(Exception)
+    async def own_up(request: Request, error: Exception) -> Response:
+        return problem(request, 500, "Internal Server Error", {"X-Request-Id": request.state.id})
+
     @app.get("/healthz")
     async def healthz() -> Response:
-        """The event loop turns, or nobody would answer."""
+        # The event loop turns, or nobody would answer.
         return PlainTextResponse("ok\n")
 
-    @app.get("/health")
+    @app.api_route("/health", methods=["GET", "HEAD"])
     async def health() -> Response:
         return PlainTextResponse("OK!")
 

@@ -2,56 +2,76 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
+from typing import Protocol
+
 from fastapi import FastAPI, Request
 from fastapi.responses import PlainTextResponse, Response
 from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect
 
 from jobyard.model.errors import JobyardError
 from jobyard.service.served import Served
-from jobyard.service.service import Service
 from jobyard.triggers.git import webhooks
-from jobyard.web.app import Held
 
 READ = 64 * 1024
 """Bytes of a delivery that is read."""
 
 
-def add_webhooks(app: FastAPI, held: Held) -> None:
-    """Has the application take what forges tell."""
+class Listener(Protocol):
+    """Whom webhooks are told to: a Service."""
+
+    @property
+    def served(self) -> Mapping[str, Served]: ...
+
+    async def hear(self, trigger: str, commit: str) -> None:
+        """A trigger's source has news; the commit where it is known. Raises what the cluster answers whoever can't hand it on."""
+        ...
+
+
+def add_webhooks(app: FastAPI, listener: Callable[[], Listener | None]) -> None:
+    """Has the application take what forges tell. `listener`: who is told just now; None while there is nobody."""
+
+    def there() -> Listener:
+        found = listener()
+        if found is None:
+            raise HTTPException(503, "the service begins; try again", {"Retry-After": "5"})
+        return found
 
     @app.post("/webhooks/{trigger}/{forge}")
+    @app.post("/webhooks/{trigger}/{forge}/")
     async def named(trigger: str, forge: str, request: Request) -> Response:
-        service = _service(held)
-        served = service.served.get(trigger)
+        found = there()
+        served = found.served.get(trigger)
         if served is None:
-            raise HTTPException(404, f"no trigger {trigger}; there are: {', '.join(service.served) or 'none'}")
-        return await _take(service, served, forge, request)
+            raise HTTPException(404, f"no trigger {trigger}; there are: {', '.join(found.served) or 'none'}")
+        return await _take(found, served, forge, request)
 
     @app.post("/webhooks/{forge}")
+    @app.post("/webhooks/{forge}/")
     async def only(forge: str, request: Request) -> Response:
-        service = _service(held)
-        if len(service.served) != 1:
-            raise HTTPException(404, f"say which trigger: /webhooks/TRIGGER/{forge}, one of {', '.join(service.served) or 'none'}")
-        return await _take(service, next(iter(service.served.values())), forge, request)
+        try:
+            found = there()
+            if len(found.served) != 1:
+                raise HTTPException(404, f"say which trigger: /webhooks/TRIGGER/{forge}, one of: {', '.join(found.served) or 'none'}")
+            return await _take(found, next(iter(found.served.values())), forge, request)
+        except HTTPException as error:  # goji and `git watch` have always answered in a sentence here
+            return PlainTextResponse(error.detail, error.status_code, error.headers)
 
 
-def _service(held: Held) -> Service:
-    if held.service is None:
-        raise HTTPException(503, "the service begins; try again", {"Retry-After": "5"})
-    return held.service
-
-
-async def _take(service: Service, served: Served, forge: str, request: Request) -> Response:
+async def _take(listener: Listener, served: Served, forge: str, request: Request) -> Response:
     try:
         delivery = await _hear(forge, request, served.settings.source.webhook_secret)
     except webhooks.Refused as refused:
         raise HTTPException(refused.status, refused.message) from None
+    except ClientDisconnect:  # nobody is there to be answered
+        raise HTTPException(400, "Bad Request") from None
     branch = served.source.branch()
     told = {"": ""} if delivery is None else delivery.branches
     commits = [commit for name, commit in told.items() if delivery is None or not branch or name == branch]
     for commit in commits:
         try:
-            await service.hear(served.settings.name, commit)
+            await listener.hear(served.settings.name, commit)
         except JobyardError as error:  # a standby can't hand it on just now: the forge comes again
             raise HTTPException(503, str(error), {"Retry-After": "10"}) from None
     return PlainTextResponse("OK")

@@ -20,24 +20,28 @@ BODY_LIMIT = MIB
 class PortTaken(WrongInput):
     """The address to listen at can't be had."""
 
-    sentence = "can't listen at {host}:{port} ({why}); name another place in the settings (`listen`)"
+    sentence = "can't listen at {host}:{port} ({why}); {remedy}"
     host: str
     port: int
     why: str
+    remedy: str = "name another place in the settings (`listen`)"
 
 
 @asynccontextmanager
-async def listening(app: App, host: str, port: int) -> AsyncIterator[int]:
-    """Serves an application; yields the port. Raises PortTaken where it stays taken."""
+async def listening(
+    app: App, host: str, port: int, *, body_limit: int = BODY_LIMIT, taken_for: float = TAKEN_FOR, remedy: str = PortTaken.remedy
+) -> AsyncIterator[int]:
+    """Serves an application; yields the port. `body_limit`: bytes; `taken_for`: seconds. Raises PortTaken, with the remedy, where it stays
+    taken."""
     loop = asyncio.get_running_loop()
-    until = loop.time() + TAKEN_FOR
+    until = loop.time() + taken_for
     async with AsyncExitStack() as stack:
         while True:
             try:
-                got = await stack.enter_async_context(ports.listening(Contained(app, BODY_LIMIT), host, port))
+                got = await stack.enter_async_context(ports.listening(Contained(app, body_limit), host, port))
                 break
             except OSError as error:
                 if loop.time() >= until:
-                    raise PortTaken(host=host, port=port, why=error.strerror or str(error)) from None
+                    raise PortTaken(host=host, port=port, why=error.strerror or str(error), remedy=remedy) from None
             await asyncio.sleep(TRY_EVERY)
         yield got

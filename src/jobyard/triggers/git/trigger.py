@@ -46,6 +46,8 @@ TRIED, TRIED_BYTES = 500, 64 * 1024 * 1024
 """How many queued files, of how many bytes together, are prepared before what came of them is pushed."""
 TOLD_TOGETHER = 250
 """Of how many files one commit tells."""
+REMEMBERED = 1000
+"""How many pushes that we were told of are remembered, so that one that is told of twice is looked at once."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -92,10 +94,21 @@ class GitTrigger:
         """Somebody wants us to look."""
         self.seen = Pass()
         """What the last look came to, while somebody goes on looking."""
+        self._heard: dict[str, None] = {}
         branch = repository.source.branch
         self.name = (
             name or f"git-{names.slug(url.rstrip('/').rsplit('/', 1)[-1].removesuffix('.git'), 30)}-{names.digest('git', url, branch)}"
         )
+
+    def hear(self, commit: str) -> None:
+        """Somebody says that the branch has moved, to this commit where they know. Our own pushes are no news, nor what was told before."""
+        if commit and (commit == self.pushed or commit in self._heard):
+            return
+        if is_oid(commit):
+            self._heard[commit] = None
+        while len(self._heard) > REMEMBERED:
+            del self._heard[next(iter(self._heard))]
+        self.wanted.set()
 
     async def run(self, engine: Engine) -> None:
         """Raises what keeps files waiting where nothing goes on, GitFailed."""
@@ -157,18 +170,26 @@ class _Serving:
         """From key to the run that is held for it, or why there can be none."""
         self._tries: Counter[str] = Counter()
         """From key to how often it was tried in vain to make a run of it."""
-        self._before: list[Run] | None = None
-        """The runs that somebody cared for before our first look at the branch: read before it, or we might forget what another is just
+        self._before: list[Run] = []
+        """The runs that somebody cared for before we looked at the branch: read before that look, or we might forget what another is just
         about to claim."""
+        self._found: list[Run] = []
+        """The same, of namespaces that were opened since."""
+        self._tasks = tasks
+        self._openings: list[asyncio.Task[None]] | None = None
 
     def close(self) -> None:
         self._following.close()
+        for opening in self._openings or ():
+            opening.cancel()
 
     async def run_once(self, quiet: timedelta) -> Pass:
         """Looks, decides, pushes, acts, until every file that is queued was tried; anew when somebody else was faster. Raises what files
         wait for where nothing else goes on."""
-        if self._before is None:
+        if self._openings is None:
             self._before = await self._engine.runs(self._trigger.name)
+            named = sorted(self._settings.policy.namespaces or ())
+            self._openings = [self._tasks.create_task(self._open(name), name=f"opening {name}") for name in named]
         done = await against_rivals(lambda: self._try_once(quiet))
         while done.untried:
             done = done.and_then(await against_rivals(lambda: self._try_once(quiet)))
@@ -176,7 +197,16 @@ class _Serving:
             raise done.trouble
         return done
 
+    async def _open(self, namespace: str) -> None:
+        """Has what was left in a namespace seen to. One that can't be seen just now keeps nobody waiting."""
+        with contextlib.suppress(JobyardError):
+            found = await self._engine.runs(self._trigger.name, namespace)
+            self._found += found
+            if found:
+                self._trigger.wanted.set()
+
     async def _try_once(self, quiet: timedelta) -> Pass:
+        self._before, self._found = self._before + self._found, []
         tip, look = await self._repository.look(self._settings.base)
         started, keys, troubles = await self._queued(tip, look)
         untried = sum(key not in self._prepared and not self._tries[key] for key in keys)
@@ -316,7 +346,7 @@ class _Serving:
                 )
         if self._before:
             await self._tidy(tip, [run for run in self._before if not await self._is_served_apart(tip, look, run)], in_use, keys)
-            self._before = []
+            self._before.clear()
 
     async def _tidy(self, tip: str, before: Iterable[Run], in_use: set[str], keys: set[str]) -> None:
         """After a restart: runs that were held for a push that never came are forgotten, others that no file stands for are seen off.
