@@ -35,7 +35,7 @@ from tests.git import remotes
 from tests.git.remotes import Person, git, subjects, tree
 from tests.git.serving import IDENTITY, of, text, trigger, until_idle
 from tests.manifests import Tree, job, step, workflow
-from tests.waiting import BOUND
+from tests.waiting import BOUND, until_gone
 
 pytestmark = pytest.mark.usefixtures("own_configuration")
 
@@ -525,6 +525,21 @@ async def test_two_that_serve_one_branch_make_one_job_each(
     assert len(made) == len({each.metadata.name for each in made}) == 5
     told = [each for text_ in git(remote, "log", "--format=%B%x00", "main").split("\0") for each in moves.read(text_)]
     assert len(told) == 10, "each file moved twice, whoever moved it"
+
+
+async def test_what_was_left_in_a_namespace_that_is_opened_late_is_seen_to(
+    engine: ClusterEngine, cluster: HttpCluster, namespace: str, remote: Path, person: Person, tmp_path: Path
+) -> None:
+    """A service opens its namespaces one by one, and serves meanwhile."""
+    person.write("queued/.gitkeep", "")
+    person.push()
+    serving = await trigger(remote, "default", policy=Policy(default_namespace="default", namespaces=frozenset([namespace])))
+    flow = read(workflow("left", step("a")), tmp_path)
+    left = await engine.submit(RunRequest(trigger=serving.name, key="never pushed", workflow=flow, namespace=namespace, held=True))
+    async with open_engine(cluster, SystemClock(), "default") as another:
+        looking = asyncio.create_task(serving.run(another))
+        await until_gone(cluster, CONFIG_MAPS, namespace, left.name)
+        looking.cancel()
 
 
 @pytest.fixture(scope="session")

@@ -174,6 +174,11 @@ def test_watch_hears_of_pushes_and_follows_runs(serve: Serve, remote: Path, tmp_
     watching.until("Webhooks are received")
     with urllib.request.urlopen(f"http://127.0.0.1:{port}/health", timeout=60) as answer:
         assert answer.read() == b"OK!"
+    with urllib.request.urlopen(f"http://127.0.0.1:{port}/readyz", timeout=60) as answer:
+        ready = json.load(answer)
+    assert (ready["ready"], [each["state"] for each in ready["triggers"].values()]) == (True, ["running"])
+    with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics", timeout=60) as answer:
+        assert f'jobyard_trigger_up{{trigger="{next(iter(ready["triggers"]))}"}} 1.0' in answer.read().decode()
     hook = f"http://127.0.0.1:{port}/webhooks/github"
 
     def tell(commit: str, ref: str = "refs/heads/main", secret: str = SECRET) -> tuple[int, str]:
