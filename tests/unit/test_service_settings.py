@@ -6,12 +6,18 @@ import json
 from datetime import timedelta
 from pathlib import Path
 
+import jsonschema_rs
 import pytest
+import yaml
 
+from jobyard.model import duration
+from jobyard.model.errors import InvalidFiles
 from jobyard.service import service_schema
+from jobyard.service.reading import files_of, read_file
 from jobyard.service.service import is_same_service
-from jobyard.service.settings import Settings, read_settings
+from jobyard.service.settings import Settings, read_settings, recognises
 from jobyard.supervise import Budget
+from tests.manifests import step, workflow
 
 WHOLE = """\
 apiVersion: jobyard.dev/v1
@@ -82,8 +88,10 @@ spec:
         'jobyard.yaml:4:11: the text "everywhere" as spec.listen, expected HOST:PORT, for instance 0.0.0.0:8080',
         'jobyard.yaml:5:3: unknown key "trigers" in spec; did you mean "triggers"?',
         'jobyard.yaml:7:40: unknown key "pol" in spec.triggers[0].git; did you mean "poll"?',
+        'jobyard.yaml:8:14: a second trigger named "ops", expected a name of its own; the first is in line 7',
         'jobyard.yaml:8:46: the text "soon" as spec.triggers[1].git.poll, expected a duration such as "30s", "15m" or "1h30m"',
         "jobyard.yaml:8:79: the number 0 as spec.triggers[1].failureBudget.failures, expected at least 1",
+        "jobyard.yaml:9:7: trigger Ops has no source, expected one of: git",
         'jobyard.yaml:9:14: the text "Ops" as spec.triggers[2].name, expected lower-case letters, digits and -, a letter or digit first and last',
         'jobyard.yaml:10:17: the text "jsn" as spec.log.format, expected auto, text or json; did you mean "json"?',
         'jobyard.yaml:11:13: the text "many" as spec.replicas, expected a whole number',
@@ -136,6 +144,131 @@ spec:
     assert settings is not None
     assert [(each.position.column, each.is_error) for each in findings] == [(35, False), (86, False)]
     assert "hush" not in "".join(map(str, findings))
+
+
+def test_a_value_from_outside_is_never_told_wherever_it_was_put(tmp_path: Path) -> None:
+    text = """\
+apiVersion: jobyard.dev/v1
+kind: Service
+metadata: {name: {env: HUSH}}
+spec:
+  listen: {env: HUSH}
+  triggers:
+    - {name: {env: HUSH}, git: {repository: r, poll: {env: HUSH}, pods: {env: HUSH}, finalizers: {env: HUSH}, author: {env: HUSH}}}
+  replicas: {env: HUSH}
+  log: {level: {env: HUSH}}
+"""
+    told = mistakes(tmp_path, text, HUSH="Hush hush!")
+    assert len(told) == 9
+    assert "Hush" not in "".join(told)
+    assert told[1] == "jobyard.yaml:5:11: what stands outside as spec.listen, expected HOST:PORT, for instance 0.0.0.0:8080"
+
+
+def test_a_trigger_s_name_and_source_are_looked_at_whatever_else_is_wrong(tmp_path: Path) -> None:
+    text = """\
+apiVersion: jobyard.dev/v1
+kind: Service
+spec:
+  triggers:
+    - {name: a, git: {repository: r}}
+    - {name: a, git: {repository: r, poll: soon}}
+    - {name: c}
+    - {name: d, gti: {repository: r}}
+    - a
+"""
+    assert mistakes(tmp_path, text) == [
+        'jobyard.yaml:6:14: a second trigger named "a", expected a name of its own; the first is in line 5',
+        'jobyard.yaml:6:44: the text "soon" as spec.triggers[1].git.poll, expected a duration such as "30s", "15m" or "1h30m"',
+        "jobyard.yaml:7:7: trigger c has no source, expected one of: git",
+        'jobyard.yaml:8:17: unknown key "gti" in spec.triggers[3]; did you mean "git"?',
+        'jobyard.yaml:9:7: the text "a" as spec.triggers[4], expected a mapping',
+    ]
+
+
+def test_who_checks_the_file_elsewhere_is_warned_of_what_is_not_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    written(tmp_path, WHOLE.replace("branch: main", "branch: {file: /etc/nosuch}"))
+    found = read_file(Path("jobyard.yaml"))
+    assert found.errors == []
+    assert [str(each) for each in found.findings] == [
+        "jobyard.yaml:10:72: warning: /etc/nosuch can't be read (No such file or directory), expected a file that holds the value",
+        "jobyard.yaml:10:107: warning: the environment has no variable HOOK; set it where the service is started",
+        "jobyard.yaml:11:39: warning: the environment has no variable FAILURES; set it where the service is started",
+    ]
+    with pytest.raises(InvalidFiles) as wrong:
+        found.require()
+    assert [str(each) for each in wrong.value.findings] == [
+        "jobyard.yaml:2:7: a service's settings, expected something to run; `jobyard serve jobyard.yaml` serves them"
+    ]
+    written(tmp_path, WHOLE.replace("kind: Service", "kind: Servise").replace("replicas: 1", "replicas: 0"))
+    assert [str(each) for each in read_file(Path("jobyard.yaml")).errors] == [
+        'jobyard.yaml:2:7: the text "Servise" as kind, expected Service; did you mean "Service"?',
+        "jobyard.yaml:15:13: the number 0 as spec.replicas, expected at least 1",
+    ]
+
+
+def test_a_folder_with_settings_in_it_still_stands_for_its_workflow(tmp_path: Path) -> None:
+    written(tmp_path, WHOLE)
+    (tmp_path / "etl.yaml").write_text(json.dumps(workflow("etl", step("a"))))
+    assert read_file(tmp_path).require().name == "etl"
+    assert files_of(tmp_path) == [tmp_path / "jobyard.yaml", tmp_path / "etl.yaml"]
+    beside = {"apiVersion": "v1", "kind": "Service", "metadata": {"name": "x"}, "spec": {"ports": [{"port": 80}]}}
+    assert not recognises(beside)
+
+
+OUTSIDE = """\
+apiVersion: jobyard.dev/v1
+kind: Service
+metadata: {name: {env: NAME}}
+spec:
+  namespace: {env: NAME}
+  namespaces: [{env: NAME}]
+  listen: {env: LISTEN}
+  triggers:
+    - name: {env: NAME}
+      git:
+        repository: {env: TEXT}
+        branch: {env: TEXT}
+        folder: {env: TEXT}
+        webhookSecret: {env: TEXT}
+        poll: {env: DURATION}
+        author: {env: AUTHOR}
+        namespaces: [{env: NAME}]
+        kinds: {env: ANY}
+        pods: {env: PODS}
+        serviceAccounts: [{env: TEXT}]
+        finalizers: {env: FLAG}
+        startTimeout: {env: DURATION}
+        commitEach: {env: FLAG}
+      failureBudget: {failures: {env: NUMBER}, within: {env: DURATION}}
+  retention: {runs: {env: DURATION}, failed: {env: DURATION}}
+  limits: {namespace: {env: NUMBER}}
+  replicas: {env: NUMBER}
+  log: {level: {env: LEVEL}, format: {env: FORMAT}}
+"""
+ENV = {"NAME": "n", "LISTEN": ":1", "TEXT": "t", "DURATION": "2m", "AUTHOR": "A <a@b>", "ANY": "*", "PODS": "any", "FLAG": "true"}
+ENV |= {"NUMBER": "7", "LEVEL": "error", "FORMAT": "text"}
+
+
+def test_any_value_may_stand_outside_for_the_service_and_for_editors(tmp_path: Path) -> None:
+    found = accepted(tmp_path, OUTSIDE, **ENV)
+    (trigger,) = found.triggers
+    assert (found.name, found.replicas, found.limits, found.log_level) == ("n", 7, {"namespace": 7}, "error")
+    assert (trigger.source.serve.finalizers, trigger.source.serve.kinds, trigger.source.serve.namespaces) == (True, ("*",), ("n",))
+    editor = jsonschema_rs.validator_for(service_schema.json_schema())
+    for text in (OUTSIDE, WHOLE):
+        assert [str(each) for each in editor.iter_errors(yaml.safe_load(text))] == []
+    for wrong in ("replicas: 0", "replicas: {evn: X}", "listen: 5", "triggers: [{name: A}]", "trigers: []", "limits: {a: -1}"):
+        assert not editor.is_valid(yaml.safe_load(f"apiVersion: jobyard.dev/v1\nkind: Service\nspec: {{{wrong}}}")), wrong
+    every = {f"{name}.{key}" for name, model in service_schema.json_schema()["$defs"].items() for key in model.get("properties", {})}
+    assert {each for each in every if f" {each.split('.')[1]}:" not in OUTSIDE.replace("{", "{ ")} == set(), "what OUTSIDE leaves out"
+
+
+def test_the_schema_s_defaults_can_be_written_as_they_stand() -> None:
+    defaults = service_schema.json_schema()["$defs"]["Git"]["properties"]
+    assert (defaults["poll"]["default"], defaults["startTimeout"]["default"]) == ("1m", "1h")
+    for text in ("1m", "90s", "1h", "2d", "36500d", "0s", "250ms", "61s"):
+        assert duration.write(duration.parse(text)) == text
 
 
 @pytest.mark.parametrize("text", ["", "a: b\n---\nc: d\n", "[]", "kind: Service", "- " * 50, '{"apiVersion": "jobyard.dev/v1", "kind": 5}'])

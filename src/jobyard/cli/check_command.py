@@ -20,7 +20,7 @@ from jobyard.service.options import TargetOptions
 @cluster_options
 @output_option
 def check(files: tuple[Path, ...], target: TargetOptions, output: str) -> None:
-    """Find every mistake in workflows, models and manifests.
+    """Find every mistake in workflows, models, manifests, and a service's settings.
 
     Checks against Kubernetes' schema and rules without a cluster; with one, asks it too (a strict dry run of each Job).
     Exit code 2 when anything is wrong.
@@ -35,8 +35,10 @@ def check(files: tuple[Path, ...], target: TargetOptions, output: str) -> None:
     findings: list[Finding] = []
     seen: dict[str, None] = {}
     asked: dict[str, None] = {}
+    runnable = False
     for file in (each for path in files for each in files_of(path)):
         reading = read_file(file)
+        runnable |= reading.instead is None
         seen.update(dict.fromkeys([show(file)] if not file.is_dir() else (placed.document.file for placed in reading.placed)))
         findings += [*reading.findings, *reading.advice]
         findings += without_command(reading.jobs)
@@ -52,16 +54,17 @@ def check(files: tuple[Path, ...], target: TargetOptions, output: str) -> None:
     else:
         for finding in findings:
             say(str(finding), err=False)
-        for line in summary(wrong, list(seen), [who for who in asked if who]):
+        for line in summary(wrong, list(seen), [who for who in asked if who], runnable=runnable):
             say(line, err=bool(wrong))
     if wrong:
         raise Exit(2)
 
 
-def summary(wrong: Sequence[str], seen: Sequence[str], asked: Sequence[str]) -> list[str]:
+def summary(wrong: Sequence[str], seen: Sequence[str], asked: Sequence[str], *, runnable: bool = True) -> list[str]:
     """Which files are good, by what that is known, and how much is wrong. Pure.
 
-    `wrong`: the file of each mistake; `seen`: the files that were read; `asked`: the clusters that were asked, in words."""
+    `wrong`: the file of each mistake; `seen`: the files that were read; `asked`: the clusters that were asked, in words; `runnable`: whether
+    there was anything among them for Kubernetes."""
     from jobyard import schema
     from jobyard.model.errors import number
 
@@ -75,16 +78,19 @@ def summary(wrong: Sequence[str], seen: Sequence[str], asked: Sequence[str]) -> 
     by = f"asked: {'; '.join(asked)}" if asked else "no cluster was asked"
     return [
         *(f"{file}: good" for file in good if len(every) > 1),
-        f"Checked against the schema of Kubernetes {schema.version()}; {by}.",
+        *([f"Checked against the schema of Kubernetes {schema.version()}; {by}."] if runnable else []),
         told,
     ]
 
 
 @click.command()
-def schema() -> None:
-    """Print the JSON Schema of workflow files and run files, for editors."""
+@click.argument("kind", default="workflow", type=click.Choice(["workflow", "service"]))
+def schema(kind: str) -> None:
+    """Print the JSON Schema of workflow files and run files, or of a service's settings, for editors."""
     import json
 
-    from jobyard.files.workflow_schema import json_schema
+    from jobyard.files import workflow_schema
+    from jobyard.service import service_schema
 
-    click.echo(json.dumps(json_schema(), indent=2))
+    module = workflow_schema if kind == "workflow" else service_schema
+    click.echo(json.dumps(module.json_schema(), indent=2))

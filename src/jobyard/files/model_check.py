@@ -24,10 +24,15 @@ _WORDS = (
 
 
 def explain(
-    inspection: Inspection, error: ValidationError, model: type[BaseModel], whole: str, was_told: Callable[[object], bool] = lambda _: False
+    inspection: Inspection,
+    error: ValidationError,
+    model: type[BaseModel],
+    whole: str,
+    was_told: Callable[[object], bool] = lambda _: False,
+    word: Callable[[object], str] = word,
 ) -> None:
     """Each of pydantic's findings, at its place and in our words. `whole`: what the document as a whole is called. `was_told`: says of a
-    value that its mistake was told already."""
+    value that its mistake was told already. `word`: what a value is called, for those that nobody may read."""
     said: set[tuple[TreePath, str]] = set()
     for each in error.errors(include_url=False):
         path: TreePath = tuple(part for part in each["loc"] if not _is_union_tag(part))
@@ -55,7 +60,7 @@ def explain(
             case "value_error":
                 inspection.error(path, f"{word(found)} as {spell(path)}", str(each["msg"]).split(" is not ")[-1])
             case _:
-                expected = str(each["msg"]).removeprefix("Input should be ")
+                expected = str(each["msg"]).removeprefix("Input should be ").split(" or instance of ")[0]
                 for theirs, ours in _WORDS:
                     expected = expected.replace(theirs, ours)
                 inspection.error(path, f"{word(found)} as {spell(path) or whole}", expected)

@@ -48,6 +48,8 @@ class Reading:
     """The values of parameters that the file gives: a run file's."""
     in_cluster: bool | None = None
     quiet_tls: bool = False
+    instead: Finding | None = None
+    """What the file is, that can be checked but not run."""
 
     @property
     def errors(self) -> list[Finding]:
@@ -60,6 +62,8 @@ class Reading:
 
     def require(self) -> Workflow:
         """The workflow. Raises InvalidFiles when anything is wrong with it."""
+        if self.instead is not None:
+            raise InvalidFiles([self.instead])
         if self.errors or self.workflow is None:
             raise InvalidFiles(self.findings)
         return self.workflow
@@ -74,6 +78,8 @@ class Reader:
     marks: tuple[bytes, ...] = ()
     """What a file of this kind can't be without: a folder is searched for these before anything in it is parsed. None of a kind that a folder
     never stands for."""
+    runs: bool = True
+    """Whether files of this kind can be run. A folder never stands for one that can't, whatever its name."""
 
 
 DEFAULT_NAMES = ("jobermodel.yaml", "workflow.yaml", "workflow.yml", "jobyard.yaml", "jobyard.yml")
@@ -114,13 +120,23 @@ def read(path: Path, readers: Sequence[Reader], plain: Callable[[Folder, Path], 
 
 def workflows(path: Path, readers: Sequence[Reader]) -> list[Path]:
     """The workflow or model that a folder stands for; or those that lie in it, where none has a name that says so. Below may lie what is theirs."""
-    named = [path / name for name in DEFAULT_NAMES if (path / name).is_file()]
+    named = [path / name for name in DEFAULT_NAMES if (path / name).is_file() and not is_for_checks(path / name, readers)]
     if named:
         return named[:1]
-    readers = [reader for reader in readers if reader.marks]
+    every, readers = readers, [reader for reader in readers if reader.marks]
     marks = [mark for reader in readers for mark in reader.marks]
     files = sorted(file for file in path.iterdir() if file.suffix in SUFFIXES and not file.name.startswith(".") and file.is_file())
-    return [file for file in files if _is_workflow(file, readers, marks)]
+    found = [file for file in files if _is_workflow(file, readers, marks)]
+    return [file for file in found if len(found) == 1 or not is_for_checks(file, every)]
+
+
+def is_for_checks(file: Path, readers: Sequence[Reader]) -> bool:
+    """Whether a file is of a kind that can be checked but not run."""
+    try:
+        documents = Folder(file.parent).documents(file)
+    except TooMuch:
+        return False  # whoever reads it is told
+    return any(reader.recognises(document.tree) for document in documents[:1] for reader in readers if not reader.runs)
 
 
 def _is_workflow(file: Path, readers: Sequence[Reader], marks: Sequence[bytes]) -> bool:

@@ -6,7 +6,7 @@ from datetime import timedelta
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, TypeAdapter, ValidationError, WithJsonSchema
-from pydantic.json_schema import models_json_schema
+from pydantic.json_schema import GenerateJsonSchema, models_json_schema
 
 from jobyard.model import duration
 
@@ -149,9 +149,17 @@ def is_limit_name(name: str) -> bool:
     return True
 
 
+class JsonSchema(GenerateJsonSchema):
+    """A JSON Schema whose defaults are what a person would write."""
+
+    def encode_default(self, dft: Any) -> Any:
+        return duration.write(dft) if isinstance(dft, timedelta) else super().encode_default(dft)
+
+
 def json_schema() -> dict[str, Any]:
     """The JSON Schema of both kinds of file, for editors: `kind` says which it is."""
-    named, schema = models_json_schema([(RunFile, "validation"), (WorkflowFile, "validation")], title="A file of Jobyard's own")
+    kinds: list[tuple[type[BaseModel], Literal["validation"]]] = [(RunFile, "validation"), (WorkflowFile, "validation")]
+    named, schema = models_json_schema(kinds, title="A file of Jobyard's own", schema_generator=JsonSchema)
     return {
         "$schema": "https://json-schema.org/draft/2020-12/schema",
         "$id": "https://jobyard.dev/schema/workflow-v1.json",

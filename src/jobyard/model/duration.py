@@ -24,6 +24,17 @@ def parse(text: str) -> timedelta:
     return timedelta(seconds=seconds)
 
 
+def write(duration: timedelta) -> str:
+    """`duration` as one would write it, in the largest unit that says all of it."""
+    whole = round(duration.total_seconds())
+    if whole != duration.total_seconds():
+        return f"{duration / timedelta(milliseconds=1):.0f}ms"
+    length, unit = next(
+        (length, unit) for unit in "dhms" for length in [int(_UNITS[unit])] if whole % length == 0 and (whole or unit == "s")
+    )
+    return f"{whole // length}{unit}"
+
+
 def show(duration: timedelta) -> str:
     """`duration` in the two units that matter: `0.4s`, `12s`, `3m05s`, `2h10m`, `3d4h`."""
     seconds = max(duration.total_seconds(), 0.0)

@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, WithJsonSchema
 
-from jobyard.files.workflow_schema import Duration, Name
+from jobyard.files.workflow_schema import Duration, JsonSchema, Name
 from jobyard.service.options import IDENTITY
 from jobyard.service.sources import FromOutside
 
@@ -41,8 +41,12 @@ def _author(value: object) -> object:
     return str(value)
 
 
+def _flag(value: object) -> object:
+    return {"true": True, "false": False}.get(value, value) if isinstance(value, FromOutside) else value
+
+
 Text = Annotated[str, BeforeValidator(_text)]
-Whole = Annotated[int, BeforeValidator(_number)]
+Flag = Annotated[bool, BeforeValidator(_flag)]
 Secret = Annotated[str, BeforeValidator(_text), WithJsonSchema({"type": "string", "description": "A secret: {env: NAME} or {file: PATH}."})]
 """A value that nothing may show."""
 Any_ = Literal["*"]
@@ -72,19 +76,19 @@ class Git(_Part):
     serviceAccounts: Annotated[  # noqa: N815
         list[str] | Any_, Field(description="Service accounts that pods may name beside the namespace's own `default`; * for any.")
     ] = []
-    finalizers: Annotated[bool, Field(description="Whether manifests may name finalizers, which keep objects from being deleted.")] = False
+    finalizers: Annotated[Flag, Field(description="Whether manifests may name finalizers, which keep objects from being deleted.")] = False
     startTimeout: Annotated[  # noqa: N815
         Duration, Field(description="How long a Job of a plain manifest may wait until a pod of it runs; 0s for ever.")
     ] = timedelta(hours=1)
     commitEach: Annotated[  # noqa: N815
-        bool, Field(description="One commit a transition, instead of one for all that happened at once.")
+        Flag, Field(description="One commit a transition, instead of one for all that happened at once.")
     ] = False
 
 
 class FailureBudget(_Part):
     """How many runs of a trigger may fail within a time before it takes a rest."""
 
-    failures: Annotated[Whole, Field(ge=1, le=1_000_000, description="How many.")]
+    failures: Annotated[int, Field(ge=1, le=1_000_000, description="How many."), BeforeValidator(_number)]
     within: Annotated[Duration, Field(description="Within what time.")]
 
 
@@ -128,13 +132,15 @@ class Spec(_Part):
     triggers: Annotated[list[Trigger], Field(description="The sources.")] = []
     retention: Annotated[Retention, Field(description="How long runs are kept.")] = Retention()
     limits: Annotated[
-        dict[Name, Annotated[Whole, Field(ge=0, le=1_000_000)]],
+        dict[Name, Annotated[int, Field(ge=0, le=1_000_000), BeforeValidator(_number)]],
         Field(
             description="How many runs, or Jobs, may be active at once; the name `namespace` counts all runs. They win over `jobyard limits set`."
         ),
     ] = {}
     replicas: Annotated[
-        Whole, Field(ge=1, le=100, description="How many processes serve these settings; with 1, none asks for a lease.")
+        int,
+        Field(ge=1, le=100, description="How many processes serve these settings; with 1, none asks for a lease."),
+        BeforeValidator(_number),
     ] = 2
     log: Annotated[Log, Field(description="What the log says, and how.")] = Log()
 
@@ -156,21 +162,44 @@ class ServiceFile(_Part):
     spec: Annotated[Spec, Field(description="What to serve, and how.")] = Spec()
 
 
+_OUTSIDE = {"$ref": "#/$defs/FromOutside"}
+
+
 def json_schema() -> dict[str, Any]:
-    """The JSON Schema of a settings file, for editors. Any value may be `{env: NAME}` or `{file: PATH}` instead."""
-    schema = ServiceFile.model_json_schema()
-    outside = {
+    """The JSON Schema of a settings file, for editors. Any text, number or flag in it may be `{env: NAME}` or `{file: PATH}` instead."""
+    schema = ServiceFile.model_json_schema(schema_generator=JsonSchema)
+    defs = {
+        name: {**model, "properties": {key: _or_outside(value) for key, value in model["properties"].items()}}
+        for name, model in schema.pop("$defs").items()
+    }
+    defs["FromOutside"] = {
         "description": "A value from the environment, or a file's text.",
         "oneOf": [
             {"type": "object", "properties": {key: {"type": "string"}}, "required": [key], "additionalProperties": False}
             for key in ("env", "file")
         ],
     }
-    for model in schema.get("$defs", {}).values():
-        for name, value in model.get("properties", {}).items():
-            if value.get("type") in ("string", "integer", "boolean"):
-                described = {"description": value.pop("description")} if "description" in value else {}
-                default = {"default": value.pop("default")} if "default" in value else {}
-                model["properties"][name] = {"anyOf": [value, {"$ref": "#/$defs/FromOutside"}], **described, **default}
-    schema["$defs"]["FromOutside"] = outside
-    return {"$schema": "https://json-schema.org/draft/2020-12/schema", "$id": "https://jobyard.dev/schema/service-v1.json", **schema}
+    return {
+        "$schema": "https://json-schema.org/draft/2020-12/schema",
+        "$id": "https://jobyard.dev/schema/service-v1.json",
+        **schema,
+        "$defs": defs,
+    }
+
+
+def _or_outside(value: dict[str, Any]) -> dict[str, Any]:
+    """What may stand there, or where it stands instead."""
+    told: dict[str, Any] = {key: value[key] for key in ("description", "default", "title") if key in value}
+    bare = {key: each for key, each in value.items() if key not in told}
+    if "anyOf" in bare:
+        choices = [_or_outside(each) for each in bare["anyOf"]]
+        flat = [each for choice in choices for each in choice.get("anyOf", [choice]) if each != _OUTSIDE]
+        return {"anyOf": [*flat, _OUTSIDE] if any("anyOf" in each for each in choices) else flat, **told}
+    if bare.get("type") in ("string", "integer", "boolean"):
+        return {"anyOf": [bare, _OUTSIDE], **told}
+    for key in ("items", "additionalProperties"):
+        if isinstance(bare.get(key), dict):
+            bare[key] = _or_outside(bare[key])
+    if "patternProperties" in bare:
+        bare["patternProperties"] = {key: _or_outside(each) for key, each in bare["patternProperties"].items()}
+    return {**bare, **told}

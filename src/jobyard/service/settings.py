@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import timedelta
 from pathlib import Path
@@ -18,8 +18,10 @@ from jobyard.files.model_check import explain
 from jobyard.model.errors import InvalidFiles
 from jobyard.model.finding import Finding, Position
 from jobyard.model.pod_level import PodLevel
+from jobyard.model.template import Path as TreePath
 from jobyard.service import service_schema, sources
 from jobyard.service.options import GitOptions, ServeOptions
+from jobyard.service.sources import Missing, Outside
 from jobyard.supervise import Budget as FailureBudget
 from jobyard.supervise import BudgetWrong
 
@@ -69,8 +71,12 @@ class Settings:
 
 
 def recognises(tree: Any) -> bool:
-    """Whether a document is, or was meant to be, a service's settings."""
-    return isinstance(tree, dict) and tree.get("kind") == "Service" and str(tree.get("apiVersion", "")).startswith("jobyard.dev/")
+    """Whether a document is, or was meant to be, a service's settings. (Kubernetes has a kind Service too.)"""
+    if not isinstance(tree, dict):
+        return False
+    spec, version = tree.get("spec"), str(tree.get("apiVersion"))
+    marks = [version.startswith("jobyard.dev/"), tree.get("kind") == "Service", isinstance(spec, dict) and "triggers" in spec]
+    return sum(map(bool, marks)) >= 2
 
 
 def read_settings(path: Path, env: Mapping[str, str]) -> tuple[Settings | None, list[Finding]]:
@@ -89,22 +95,22 @@ def read_settings(path: Path, env: Mapping[str, str]) -> tuple[Settings | None, 
     if len(documents) != 1:
         position = documents[1].at() if documents else Position(file=name)
         return None, [Finding(position=position, what=f"{len(documents)} documents", expected="one, of kind Service")]
-    return read_document(documents[0], env, path.parent)
+    return read_document(documents[0], Outside(env=env, folder=path.parent), Budget())
 
 
-def read_document(document: Document, env: Mapping[str, str], folder: Path) -> tuple[Settings | None, list[Finding]]:
-    """The settings of a document. `folder`: what paths of `{file: ...}` start from."""
-    inspection = Inspection(document, Budget())
-    tree = sources.fill(inspection, document.tree, env, folder)
+def read_document(document: Document, outside: Outside, budget: Budget) -> tuple[Settings | None, list[Finding]]:
+    """The settings of a document, and all that was found; None where something was wrong, or is not there."""
+    inspection = Inspection(document, budget)
+    tree = outside.fill(inspection, document.tree)
     found: Settings | None = None
     try:
         file = service_schema.ServiceFile.model_validate(tree)
     except ValidationError as error:
-        explain(inspection, error, service_schema.ServiceFile, "the settings", lambda value: isinstance(value, sources.Missing))
+        explain(inspection, error, service_schema.ServiceFile, "the settings", lambda value: isinstance(value, Missing), sources.called)
     else:
         triggers = tuple(_trigger(inspection, index, each) for index, each in enumerate(file.spec.triggers))
-        _apart(inspection, [each.name for each in file.spec.triggers])
         found = _settings(file, [each for each in triggers if each is not None])
+    _apart(inspection, document.tree)
     _warn_of_secrets(inspection, document.tree)
     inspection.findings.sort(key=lambda each: (each.position.line, each.position.column))
     return (None if any(each.is_error for each in inspection.findings) else found), inspection.findings
@@ -140,8 +146,7 @@ def _settings(file: service_schema.ServiceFile, triggers: Iterable[TriggerSettin
 def _trigger(inspection: Inspection, index: int, given: service_schema.Trigger) -> TriggerSettings | None:
     path = ("spec", "triggers", index)
     if given.git is None:
-        inspection.error(path, f"trigger {given.name} has no source", "one of: git")
-        return None
+        return None  # which was told
     budget: FailureBudget | None = None
     if given.failureBudget is not None:
         try:
@@ -169,29 +174,42 @@ def _trigger(inspection: Inspection, index: int, given: service_schema.Trigger) 
     )
 
 
-def _apart(inspection: Inspection, names: list[str]) -> None:
-    for index, name in enumerate(names):
-        first = names.index(name)
-        if first < index:
-            line = inspection.document.at(("spec", "triggers", first, "name")).line
-            where = ("spec", "triggers", index, "name")
-            inspection.error(where, f'a second trigger named "{name}"', "a name of its own", f"the first is in line {line}")
+def _triggers(tree: Any) -> Iterator[tuple[TreePath, dict[str, Any]]]:
+    """What stands in the file for each trigger, whatever else is wrong with it."""
+    spec = tree.get("spec") if isinstance(tree, dict) else None
+    triggers = spec.get("triggers") if isinstance(spec, dict) else None
+    for index, trigger in enumerate(triggers if isinstance(triggers, list) else []):
+        if isinstance(trigger, dict):
+            yield ("spec", "triggers", index), trigger
+
+
+def _apart(inspection: Inspection, tree: Any) -> None:
+    """A name stands for one trigger, and a trigger has a source."""
+    first: dict[str, TreePath] = {}
+    for path, trigger in _triggers(tree):
+        name = trigger.get("name")
+        if trigger.get("git") is None and not trigger.keys() - service_schema.Trigger.model_fields.keys():
+            inspection.error(
+                path, f"trigger {name} has no source" if isinstance(name, str) else "a trigger without a source", "one of: git"
+            )
+        if not isinstance(name, str):
+            continue
+        if first.setdefault(name, path) is not path:
+            line = inspection.document.at((*first[name], "name")).line
+            inspection.error((*path, "name"), f'a second trigger named "{name}"', "a name of its own", f"the first is in line {line}")
 
 
 def _warn_of_secrets(inspection: Inspection, tree: Any) -> None:
     """Passwords that stand in the file themselves: whoever may read the file has them."""
-    spec = tree.get("spec") if isinstance(tree, dict) else None
-    triggers = spec.get("triggers") if isinstance(spec, dict) else None
-    for index, trigger in enumerate(triggers if isinstance(triggers, list) else []):
-        git = trigger.get("git") if isinstance(trigger, dict) else None
+    for path, trigger in _triggers(tree):
+        git = trigger.get("git")
         if not isinstance(git, dict):
             continue
-        path = ("spec", "triggers", index, "git")
         remedy = "put it into the environment or a file, and {env: NAME} or {file: PATH} here"
         if isinstance(git.get("webhookSecret"), str):
-            inspection.warn((*path, "webhookSecret"), "a secret in plain", "", remedy)
+            inspection.warn((*path, "git", "webhookSecret"), "a secret in plain", "", remedy)
         if isinstance(git.get("repository"), str) and _has_password(git["repository"]):
-            inspection.warn((*path, "repository"), "an address with a password in plain", "", remedy)
+            inspection.warn((*path, "git", "repository"), "an address with a password in plain", "", remedy)
 
 
 def _has_password(url: str) -> bool:
