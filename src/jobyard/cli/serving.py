@@ -21,7 +21,7 @@ from jobyard.service.about import about
 from jobyard.service.git import GitSource
 from jobyard.service.log import begin_logging
 from jobyard.service.metrics import Metrics
-from jobyard.service.obstacles import Obstacles
+from jobyard.service.obstacles import Obstacles, by_file
 from jobyard.service.options import TargetOptions
 from jobyard.service.served import Source
 from jobyard.service.service import Service, is_same_service, open_service
@@ -127,7 +127,7 @@ async def _serve(
             source = GitSource(trigger, where, settings.namespaces, _say, log.warning)
             return Source(trigger=source, wake=source.wake, branch=lambda: source.branch)
 
-        obstacles = Obstacles(log.warning, target)
+        obstacles = Obstacles(by_file, log.warning, target)
         async with open_service(target.cluster, SystemClock(), namespace, settings, me, build, metrics, obstacles) as service:
             held.service = service
             service.mistakes = refused

@@ -17,7 +17,7 @@ from jobyard.engine.engine import ClusterEngine, open_engine
 from jobyard.engine.namespace import Options
 from jobyard.model.errors import Unauthorized, Unavailable
 from jobyard.model.run import Run
-from jobyard.service.obstacles import Obstacles
+from jobyard.service.obstacles import Obstacles, by_file
 from jobyard.service.options import GitOptions, ServeOptions, TargetOptions
 from jobyard.service.served import Measures, Source
 from jobyard.service.service import Service, open_service
@@ -56,7 +56,7 @@ async def open_trigger(
     found = await open_repository(git)
     async with AsyncExitStack() as stack:
         target = await stack.enter_async_context(_open_target(options, in_cluster))
-        obstacles = Obstacles(warn, target, told)
+        obstacles = Obstacles(by_file, warn, target, told)
         how = Options(told=obstacles.note, namespaces=100 + len(serve.namespaces))
         engine = await stack.enter_async_context(open_engine(target.cluster, SystemClock(), target.namespace, how))
         await stack.enter_async_context(obstacles.said(engine))
@@ -90,7 +90,7 @@ async def open_watch(
             only_triggers=True,
         )
         me = f"{socket.gethostname()}-{os.getpid()}"
-        obstacles = Obstacles(warn, target, told)
+        obstacles = Obstacles(by_file, warn, target, told)
         async with open_service(
             target.cluster, SystemClock(), target.namespace, settings, me, lambda *_: source_of(trigger), measures, obstacles
         ) as service:

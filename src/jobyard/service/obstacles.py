@@ -17,9 +17,12 @@ from jobyard.service.target import Target
 class Obstacles:
     """Is told of runs that changed, and says each obstacle of each run once."""
 
-    def __init__(self, say: Callable[[str], None], target: Target, told: Callable[[Run], None] = lambda _: None) -> None:
-        """`say` is called with each line; `target`: where the commands that are named must lead; `told`: is told of each such run, too."""
-        self._say, self._target, self._told = say, target, told
+    def __init__(
+        self, title: Callable[[Run], str], say: Callable[[str], None], target: Target, told: Callable[[Run], None] = lambda _: None
+    ) -> None:
+        """`title`: how a person knows the run; `say` is called with each line; `target`: where the commands that are named must lead;
+        `told`: is told of each run that changed, too."""
+        self._title, self._say, self._target, self._told = title, say, target, told
         self._news = Signal()
         self._changed: dict[str, Run] = {}
         self._said: dict[str, set[tuple[str, str]]] = {}
@@ -62,12 +65,12 @@ class Obstacles:
             if known not in said:
                 said.add(known)
                 first, *more = as_text(discreet(answer))
-                lines += [f"{title(run)}: {first}", *more]
+                lines += [f"{self._title(run)}: {first}", *more]
                 if answer.has_log:
                     lines.append(f"  its log: {self._target.logs_command(run.name, answer.step, run.namespace)}")
         return lines
 
 
-def title(run: Run) -> str:
+def by_file(run: Run) -> str:
     """How a person knows a run: by its file, where it came from one."""
     return run.origin.get("file", run.name).rpartition("/")[2]
