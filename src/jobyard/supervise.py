@@ -17,6 +17,7 @@ from enum import StrEnum
 from typing import Protocol
 
 from jobyard.contracts import Clock, Engine, Trigger
+from jobyard.model import duration
 from jobyard.model.errors import WrongInput, innermost
 from jobyard.model.run import Outcome, Run, RunRequest, State, StepView
 from jobyard.patience import Backoff
@@ -301,7 +302,7 @@ class _Budgeted(Through):
 
     async def submit(self, request: RunRequest) -> Run:
         while not await self._is_there(request) and (until := await self._rest(request.namespace)) is not None:
-            why = f"{self._budget.failures} of its runs failed within {self._budget.within}"
+            why = f"{self._budget.failures} of its runs failed within {duration.write(self._budget.within)}"
             self._report.set(Stage.PAUSED, error=why, until=until)
             await asyncio.sleep((until - self._clock.now()).total_seconds())
             self._report.set(Stage.RUNNING)

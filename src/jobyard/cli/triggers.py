@@ -3,91 +3,123 @@
 from __future__ import annotations
 
 import getpass
+import os
 import socket
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from datetime import datetime
 
-import rich_click as click
-
 from jobyard.cli.hints import say
 from jobyard.cli.printing import print_json, print_table
-from jobyard.cluster.client import HttpCluster
 from jobyard.engine.clock import SystemClock
 from jobyard.model.duration import show
-from jobyard.service.board import Board, Notes, Standing, find_board, find_trigger
+from jobyard.service.board import Board, NoSuchService, Notes, Standing, find_board, find_trigger
+from jobyard.service.in_sight import leader
 from jobyard.service.options import TargetOptions
-from jobyard.service.target import open_target
+from jobyard.service.shapes import NOT_SERVED, trigger_json
+from jobyard.service.target import Target, open_target
+from jobyard.supervise import Stage
 
 
 @asynccontextmanager
-async def _opened(service: str | None, options: TargetOptions) -> AsyncIterator[tuple[HttpCluster, Board, Notes]]:
+async def _opened(service: str | None, options: TargetOptions) -> AsyncIterator[tuple[Target, Board, Notes]]:
     async with open_target(options) as target:
-        board, notes = await find_board(target.cluster, target.namespace, service)
-        yield target.cluster, board, notes
+        try:
+            board, notes = await find_board(target.cluster, target.namespace, service)
+        except NoSuchService:
+            await target.require_namespace()
+            raise
+        yield target, board, notes
 
 
 async def print_triggers(service: str | None, options: TargetOptions, output: str) -> None:
     """The triggers, a line each. Raises NoSuchService."""
-    async with _opened(service, options) as (_, _, notes):
-        now = SystemClock().now()
-        if output == "json":
-            for name in notes.triggers:
-                print_json(as_json(name, notes))
-            return
-        rows = [(name, *words(notes.standings.get(name), notes, name, now)) for name in notes.triggers]
-        if not rows:
-            say(f"Service {notes.service} has no triggers.")
-            return
+    async with _opened(service, options) as (target, _, notes):
+        is_alone = any(standing.alone for standing in notes.standings.values())
+        leads = None if is_alone else await leader(target.cluster, SystemClock(), target.namespace, notes.service)
+    now = SystemClock().now()
+    if output == "json":
+        for name in notes.triggers:
+            print_json(trigger_json(name, notes, leads))
+        return
+    rows = [(name, *words(notes.standings.get(name), notes, name, now)) for name in notes.triggers]
+    if rows:
         print_table(("TRIGGER", "STATE", "SINCE", "WHY"), rows, goes_first=("SINCE",))
+    else:
+        say(f"Service {notes.service} has no triggers: its settings name none.")
+    if line := caveat(notes, leads, now):
+        say(line)
 
 
 def words(standing: Standing | None, notes: Notes, name: str, now: datetime) -> tuple[str, str, str]:
-    """State, since when, and why."""
+    """State, since when, and why. Pure."""
     pause = notes.pauses.get(name)
+    by = f"by {pause.by}, {_ago(pause.at, now)}" if pause is not None else ""
     if standing is None:
-        return "not served", "", f"paused by {pause.by}" if pause else ""
-    why = standing.error if standing.state != "running" else ""
-    if standing.until is not None and standing.until > now:
-        why = f"{why}{'; ' if why else ''}goes on in {show(standing.until - now)}"
-    if pause is not None and standing.state != "paused":
-        why = f"{pause.by} has asked for a pause"
-    return standing.state, f"{show(now - standing.since)} ago", why
-
-
-def as_json(name: str, notes: Notes) -> dict[str, object]:
-    """One trigger for programs."""
-    standing, pause = notes.standings.get(name), notes.pauses.get(name)
-    told: dict[str, object] = {"trigger": name, "service": notes.service, "state": standing.state if standing else "not served"}
-    if standing is not None:
-        told |= {"since": standing.since.isoformat(), "process": standing.by, "failures": standing.failures}
-        if standing.error and standing.state != "running":
-            told["why"] = standing.error
-        if standing.until is not None:
-            told["until"] = standing.until.isoformat()
+        return NOT_SERVED, "", f"the settings name no such trigger; paused {by}"
+    since = _ago(standing.since, now)
     if pause is not None:
-        told["paused"] = {"by": pause.by, "at": pause.at.isoformat()}
-    return told
+        return standing.state, since, by if standing.state == Stage.PAUSED else f"a pause was asked for {by}"
+    if standing.state == Stage.RUNNING:
+        return standing.state, since, ""
+    why = [standing.error] if standing.error else []
+    if standing.failures > 1:
+        why.append(f"failed {standing.failures} times in a row")
+    if standing.until is not None and standing.until > now:
+        why.append(f"goes on in {show(standing.until - now)}")
+    return standing.state, since, "; ".join(why)
+
+
+def caveat(notes: Notes, leads: str | None, now: datetime) -> str:
+    """What is to be known of who said all this: '' where it is who leads. Pure. `leads`: as `in_sight.leader` has it."""
+    said = max((standing.said for standing in notes.standings.values()), default=None)
+    by = next((standing.by for standing in notes.standings.values() if standing.said == said), "")
+    last = f" This was said {_ago(said, now)}, by process {by}." if said is not None and by else ""
+    if leads == "":
+        return f"Nobody leads service {notes.service} just now: no trigger takes anything.{last}"
+    return f"No lease tells whether service {notes.service} still runs.{last}" if leads is None and last else ""
+
+
+def _ago(moment: datetime, now: datetime) -> str:
+    return f"{show(now - moment)} ago"
 
 
 async def pause_trigger(name: str, service: str | None, options: TargetOptions) -> None:
-    """Raises NoSuchService, NoSuchTrigger."""
+    """Raises NoSuchService, NoSuchTrigger, NotOurBoard."""
     async with _opened(service, options) as (_, board, notes):
         find_trigger(notes, name)
-        earlier = notes.pauses.get(name)
+        earlier, now = notes.pauses.get(name), SystemClock().now()
         if earlier is not None:
-            say(f"Trigger {name} was paused by {earlier.by} at {earlier.at.isoformat(timespec='seconds')} already.", err=False)
+            say(f"Trigger {name} is paused already, by {earlier.by}, {_ago(earlier.at, now)}.", err=False)
             return
-        await board.pause(name, f"{getpass.getuser()}@{socket.gethostname()}", SystemClock().now())
-        say(f"Trigger {name} is paused: it takes nothing new until `jobyard triggers resume {name}`.", err=False)
+        await board.pause(name, _me(), now)
+        say(
+            f"Trigger {name} is paused: it takes nothing new until `jobyard triggers resume {name}`. Runs that have begun go on.", err=False
+        )
 
 
 async def resume_trigger(name: str, service: str | None, options: TargetOptions) -> None:
-    """Raises NoSuchService, NoSuchTrigger."""
+    """Raises NoSuchService, NoSuchTrigger, NotOurBoard."""
     async with _opened(service, options) as (_, board, notes):
         find_trigger(notes, name)
-        if name not in notes.pauses:
-            click.echo(f"Trigger {name} is not paused.")
+        if name in notes.pauses:
+            await board.resume(name)
+            say(f"Trigger {name} goes on.", err=False)
             return
-        await board.resume(name)
-        click.echo(f"Trigger {name} goes on.")
+        standing, now = notes.standings.get(name), SystemClock().now()
+        rests = standing is not None and standing.state == Stage.PAUSED and standing.until is not None and standing.until > now
+        why = (
+            f": it rests, since {standing.error}, and goes on in {show(standing.until - now)}"
+            if standing and standing.until and rests
+            else ""
+        )
+        say(f"Nobody has paused trigger {name}{why}.", err=False)
+
+
+def _me() -> str:
+    """Who asks, for others to read."""
+    try:
+        who = getpass.getuser()
+    except (KeyError, OSError):  # in a container, a user may have no name
+        who = f"user {os.getuid()}"
+    return f"{who}@{socket.gethostname()}"

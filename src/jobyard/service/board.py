@@ -46,6 +46,8 @@ class Standing(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """When this was written."""
     by: Word = ""
     """The process that leads."""
+    alone: bool = False
+    """It is the only replica, and takes no lease: none tells whether it still runs."""
     failures: int = 0
     error: Word = ""
     until: Moment | None = None

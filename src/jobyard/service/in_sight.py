@@ -21,9 +21,15 @@ def is_held(lease: Lease, now: datetime) -> bool:
     return bool(lease.spec.holder_identity) and renewed is not None and abs(now - renewed) < _FRESH
 
 
+async def leader(cluster: Cluster, clock: Clock, namespace: str, lease: str = LEASE) -> str | None:
+    """Who leads a service; '' where nobody does. None where no Lease tells: there is one replica, which takes none, or we may not see it."""
+    try:
+        found = await cluster.get(LEASES, namespace, lease)
+    except (NotFound, Forbidden):
+        return None
+    return found.spec.holder_identity or "" if is_held(found, clock.now()) else ""
+
+
 async def drives(cluster: Cluster, clock: Clock, namespace: str, lease: str = LEASE) -> bool:
     """Whether an engine that drives every run is in sight in a namespace."""
-    try:
-        return is_held(await cluster.get(LEASES, namespace, lease), clock.now())
-    except (NotFound, Forbidden):
-        return False
+    return bool(await leader(cluster, clock, namespace, lease))

@@ -312,6 +312,7 @@ class Service:
                 since=health.since,
                 said=now,
                 by=self.me,
+                alone=self.settings.replicas == 1,
                 failures=health.failures,
                 error=why[:WORDS],
                 until=health.until,

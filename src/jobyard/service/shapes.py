@@ -16,14 +16,18 @@ from jobyard.model.finding import Finding
 from jobyard.model.objects import Job
 from jobyard.model.run import Role, Run, RunView, StepView
 from jobyard.service.reasons import Answer, reason_of
+from jobyard.supervise import Stage
 
 if TYPE_CHECKING:
     from jobyard.files.objects import SideObject
     from jobyard.model.workflow import Workflow
+    from jobyard.service.board import Notes
     from jobyard.triggers.git.history import Standing, Transition
     from jobyard.triggers.git.moves import Move
 
 Shape = dict[str, Any]
+NOT_SERVED = "not served"
+"""The state of a trigger that somebody paused and that the service's settings don't name (any more)."""
 
 
 def time(moment: datetime | None) -> str | None:
@@ -34,6 +38,24 @@ def time(moment: datetime | None) -> str | None:
 def shape(**facts: Any) -> Shape:
     """An object of these facts, with null for what is empty."""
     return {name: None if fact == "" else time(fact) if isinstance(fact, datetime) else fact for name, fact in facts.items()}
+
+
+def trigger_json(name: str, notes: Notes, leader: str | None) -> Shape:
+    """A service's trigger, as its leader said last. `leader`: who leads just now, as far as a Lease tells."""
+    standing, pause = notes.standings.get(name), notes.pauses.get(name)
+    return shape(
+        trigger=name,
+        service=notes.service,
+        state=standing.state if standing else NOT_SERVED,
+        since=standing.since if standing else None,
+        why=standing.error if standing and standing.state != Stage.RUNNING else None,
+        until=standing.until if standing else None,
+        failures=standing.failures if standing else 0,
+        paused=shape(by=pause.by, at=pause.at) if pause else None,
+        process=standing.by if standing else None,
+        said=standing.said if standing else None,
+        led=None if leader is None else bool(leader),
+    )
 
 
 def listed_json(run: Run) -> Shape:
