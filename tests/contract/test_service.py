@@ -225,7 +225,7 @@ async def test_a_budget_that_is_used_up_outlives_the_service(cluster: HttpCluste
     settings = asked(trigger("a", budget=budget))
     async with service(cluster, namespace, settings, toys):
         notes = await said(cluster, namespace, lambda notes: notes.standings.get("a") and notes.standings["a"].until is not None)
-        assert (notes.standings["a"].state, notes.standings["a"].error) == ("paused", "1 of its runs failed within 0:10:00")
+        assert (notes.standings["a"].state, notes.standings["a"].error) == ("paused", "1 of its runs failed within 10m")
         assert begun == ["one"]
     async with service(cluster, namespace, settings, toys, "later") as found:
         await holds(lambda: toys["a"].starts == 2)

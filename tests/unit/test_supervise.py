@@ -246,7 +246,7 @@ async def test_a_used_up_budget_lets_submit_wait_and_says_so() -> None:
     task = asyncio.create_task(FailureBudget(Feeder(), budget, report, CLOCK).run(engine))
     await until(report, lambda: report.health.stage is Stage.PAUSED)
     assert engine.submitted == ["0", "1", "2"]
-    assert "3 of its runs failed within 1:00:00" in report.health.error
+    assert "3 of its runs failed within 1h" in report.health.error
     assert report.health.until is not None
     task.cancel()
     await asyncio.gather(task, return_exceptions=True)

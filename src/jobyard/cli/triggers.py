@@ -13,7 +13,7 @@ from jobyard.cli.hints import say
 from jobyard.cli.printing import print_json, print_table
 from jobyard.engine.clock import SystemClock
 from jobyard.model.duration import show
-from jobyard.service.board import Board, NoSuchService, Notes, Standing, find_board, find_trigger
+from jobyard.service.board import Board, NoSuchService, Notes, find_board, find_trigger
 from jobyard.service.in_sight import leader
 from jobyard.service.options import TargetOptions
 from jobyard.service.shapes import NOT_SERVED, trigger_json
@@ -42,7 +42,7 @@ async def print_triggers(service: str | None, options: TargetOptions, output: st
         for name in notes.triggers:
             print_json(trigger_json(name, notes, leads))
         return
-    rows = [(name, *words(notes.standings.get(name), notes, name, now)) for name in notes.triggers]
+    rows = [(name, *words(notes, name, now)) for name in notes.triggers]
     if rows:
         print_table(("TRIGGER", "STATE", "SINCE", "WHY"), rows, goes_first=("SINCE",))
     else:
@@ -51,15 +51,15 @@ async def print_triggers(service: str | None, options: TargetOptions, output: st
         say(line)
 
 
-def words(standing: Standing | None, notes: Notes, name: str, now: datetime) -> tuple[str, str, str]:
+def words(notes: Notes, name: str, now: datetime) -> tuple[str, str, str]:
     """State, since when, and why. Pure."""
-    pause = notes.pauses.get(name)
-    by = f"by {pause.by}, {_ago(pause.at, now)}" if pause is not None else ""
+    standing, pause = notes.standing(name), notes.pauses.get(name)
     if standing is None:
-        return NOT_SERVED, "", f"the settings name no such trigger; paused {by}"
+        by = f"; paused by {pause.by}, {_ago(pause.at, now)}" if pause is not None else ""
+        return NOT_SERVED, "", f"the settings name no such trigger{by}"
     since = _ago(standing.since, now)
     if pause is not None:
-        return standing.state, since, by if standing.state == Stage.PAUSED else f"a pause was asked for {by}"
+        return standing.state, since, f"by {pause.by}"
     if standing.state == Stage.RUNNING:
         return standing.state, since, ""
     why = [standing.error] if standing.error else []

@@ -13,6 +13,7 @@ from datetime import datetime
 from typing import Annotated, Any, TypeVar
 
 import msgspec
+from msgspec import structs
 
 from jobyard.contracts import Cluster
 from jobyard.model import names
@@ -20,6 +21,7 @@ from jobyard.model.errors import Conflict, Forbidden, JobyardError, NotFound, Wr
 from jobyard.model.finding import did_you_mean
 from jobyard.model.objects import CONFIG_MAPS, ConfigMap
 from jobyard.patience import patiently
+from jobyard.supervise import Stage
 
 log = logging.getLogger("jobyard.service")
 
@@ -84,6 +86,15 @@ class Notes:
     @property
     def triggers(self) -> list[str]:
         return sorted({*self.standings, *self.pauses})
+
+    def standing(self, trigger: str) -> Standing | None:
+        """How a trigger stands, by what its leader said last and what people have asked for since: that is heeded at once, and told later."""
+        said, pause = self.standings.get(trigger), self.pauses.get(trigger)
+        if said is not None and pause is not None:
+            return structs.replace(said, state=Stage.PAUSED, since=pause.at, error=f"paused by {pause.by}", until=None)
+        if said is not None and said.state == Stage.PAUSED and said.until is None:
+            return structs.replace(said, state=Stage.STARTING, error="")
+        return said
 
 
 class NoSuchTrigger(WrongInput):
@@ -241,8 +252,13 @@ async def find_board(cluster: Cluster, namespace: str, service: str | None) -> t
     boards = {notes.service: notes for notes in map(read, filter(is_board, found))}
     if service is not None and service in boards:
         return Board(cluster, namespace, service), boards[service]
-    if service is not None or not boards:
-        what = f"no service {service} has said anything" if service else "no service has said anything"
+    if service is not None and boards:
+        there = f"those that have: {', '.join(sorted(boards))}"
+        raise NoSuchService(
+            what=f"no service {service} has said anything", namespace=namespace, remedy=did_you_mean(service, boards) or there
+        )
+    if not boards:
+        what = f"no service{f' {service}' if service else ''} has said anything"
         raise NoSuchService(what=what, namespace=namespace, remedy="`jobyard serve` runs one, and -n names its namespace")
     if len(boards) > 1:
         raise NoSuchService(

@@ -71,7 +71,7 @@ def begin_logging(level: str, form: str) -> None:
     is_text = form == "text" or (form == "auto" and sys.stderr.isatty())
     shared: list[Any] = [
         structlog.stdlib.add_log_level,
-        structlog.processors.TimeStamper(fmt="iso", utc=True, key="time"),
+        structlog.processors.TimeStamper(fmt="%H:%M:%S" if is_text else "iso", utc=not is_text, key="time"),
         _whose,
     ]
     renderer: Any = structlog.dev.ConsoleRenderer(timestamp_key="time", colors=sys.stderr.isatty()) if is_text else _json

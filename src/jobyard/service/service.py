@@ -269,7 +269,12 @@ class Service:
         """Does what the board says about pauses; nothing is taken while we don't know that."""
         for name, served in self.served.items():
             pause = self.notes.pauses.get(name) if self.notes else None
-            served.paused_by = pause.by if pause else ""
+            by = pause.by if pause else ""
+            if by and by != served.paused_by:
+                log.info("trigger %s is paused by %s: it takes nothing new", name, by)
+            elif served.paused_by and not by:
+                log.info("trigger %s goes on", name)
+            served.paused_by = by
             if pause is not None or self.notes is None:
                 served.switch.close()
             else:

@@ -42,7 +42,7 @@ def shape(**facts: Any) -> Shape:
 
 def trigger_json(name: str, notes: Notes, leader: str | None) -> Shape:
     """A service's trigger, as its leader said last. `leader`: who leads just now, as far as a Lease tells."""
-    standing, pause = notes.standings.get(name), notes.pauses.get(name)
+    standing, pause = notes.standing(name), notes.pauses.get(name)
     return shape(
         trigger=name,
         service=notes.service,

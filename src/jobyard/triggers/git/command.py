@@ -17,7 +17,7 @@ from jobyard.model.errors import GitFailed, NoRepository
 from jobyard.triggers.git import credentials
 from jobyard.triggers.git.credentials import NOBODY, Login
 
-log = logging.getLogger("jobyard.git")
+log = logging.getLogger("jobyard.git.command")
 
 TIMEOUT = 300.0
 """Seconds that one git command may take; a first clone may be long."""
