@@ -51,6 +51,7 @@ def test_what_people_ask_for_shows_before_the_leader_has_told_of_it() -> None:
 
 def test_what_was_said_long_ago_is_not_taken_for_how_it_is() -> None:
     there = notes(stands("running"))
+    assert words(there, "ops", NOW, is_led=False) == ("was running", "3m00s ago", "")
     assert caveat(there, "web-1", NOW) == ""
     assert caveat(there, "", NOW) == (
         "Nobody leads service yard just now: no trigger takes anything. This was said 2m00s ago, by process web-1."

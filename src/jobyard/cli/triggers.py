@@ -42,7 +42,7 @@ async def print_triggers(service: str | None, options: TargetOptions, output: st
         for name in notes.triggers:
             print_json(trigger_json(name, notes, leads))
         return
-    rows = [(name, *words(notes, name, now)) for name in notes.triggers]
+    rows = [(name, *words(notes, name, now, is_led=leads != "")) for name in notes.triggers]
     if rows:
         print_table(("TRIGGER", "STATE", "SINCE", "WHY"), rows, goes_first=("SINCE",))
     else:
@@ -51,8 +51,8 @@ async def print_triggers(service: str | None, options: TargetOptions, output: st
         say(line)
 
 
-def words(notes: Notes, name: str, now: datetime) -> tuple[str, str, str]:
-    """State, since when, and why. Pure."""
+def words(notes: Notes, name: str, now: datetime, *, is_led: bool = True) -> tuple[str, str, str]:
+    """State, since when, and why. Pure. `is_led`: whether somebody leads the service, as far as we know."""
     standing, pause = notes.standing(name), notes.pauses.get(name)
     if standing is None:
         by = f"; paused by {pause.by}, {_ago(pause.at, now)}" if pause is not None else ""
@@ -60,14 +60,15 @@ def words(notes: Notes, name: str, now: datetime) -> tuple[str, str, str]:
     since = _ago(standing.since, now)
     if pause is not None:
         return standing.state, since, f"by {pause.by}"
+    state = standing.state if is_led else f"was {standing.state}"
     if standing.state == Stage.RUNNING:
-        return standing.state, since, ""
+        return state, since, ""
     why = [standing.error] if standing.error else []
     if standing.failures > 1:
         why.append(f"failed {standing.failures} times in a row")
     if standing.until is not None and standing.until > now:
         why.append(f"goes on in {show(standing.until - now)}")
-    return standing.state, since, "; ".join(why)
+    return state, since, "; ".join(why)
 
 
 def caveat(notes: Notes, leads: str | None, now: datetime) -> str:

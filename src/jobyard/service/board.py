@@ -259,7 +259,7 @@ async def find_board(cluster: Cluster, namespace: str, service: str | None) -> t
         )
     if not boards:
         what = f"no service{f' {service}' if service else ''} has said anything"
-        raise NoSuchService(what=what, namespace=namespace, remedy="`jobyard serve` runs one, and -n names its namespace")
+        raise NoSuchService(what=what, namespace=namespace, remedy="start one with `jobyard serve`, or name its namespace with -n")
     if len(boards) > 1:
         raise NoSuchService(
             what=f"{len(boards)} services", namespace=namespace, remedy=f"--service names one of {', '.join(sorted(boards))}"
