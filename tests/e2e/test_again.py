@@ -2,13 +2,22 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import subprocess
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from datetime import UTC, datetime
 from pathlib import Path
 
 import yaml
 
+from jobyard.cluster.client import open_cluster
+from jobyard.cluster.kubeconfig import connect
+from jobyard.engine.limit_settings import keep_limits
+from jobyard.model.errors import Conflict
+from jobyard.model.objects import LEASES
+from tests.conftest import ClusterUnderTest
 from tests.e2e.conftest import Jobyard
 from tests.manifests import job, step, workflow
 
@@ -68,10 +77,52 @@ def test_limits_are_listed_set_kept_and_removed(jobyard: Jobyard, begin: Callabl
     assert waiting.wait(100) == 0
     assert jobyard("run", write(tmp_path, workflow("flow", step("a"), limits=["database"]))).code == 0
     (row,) = [json.loads(line) for line in jobyard("limits", "list", "-o", "json").out.splitlines()]
-    assert row == {"limit": "database", "places": 1, "holders": []}
+    assert row == {"limit": "database", "places": 1, "holders": [], "service": None}
     assert jobyard("limits", "unset", "database").code == 0
     assert "No limits in namespace" in jobyard("limits", "list").err
     assert jobyard("limits", "set", "Not A Name", "1").code == 2
+
+
+def test_a_service_s_settings_win_over_a_limit_that_is_set_by_hand(jobyard: Jobyard, under_test: ClusterUnderTest, space: str) -> None:
+    def keep(held_by: str | None = None, **numbers: int) -> None:
+        asyncio.run(_keep(under_test, space, held_by, numbers))
+
+    keep(database=2, gpu=1)
+    refused = jobyard("limits", "set", "database", "7")
+    assert refused.code == 2
+    assert f"limit database in namespace {space} is set by service yard, whose settings win" in refused.err
+    assert "if that service is gone, `jobyard limits unset database" in refused.err
+    assert jobyard("limits", "set", "disk", "7").code == 0
+    rows = [json.loads(line) for line in jobyard("limits", "list", "-o", "json").out.splitlines()]
+    assert [(row["limit"], row["places"], row["service"]) for row in rows] == [
+        ("database", 2, "yard"),
+        ("disk", 7, None),
+        ("gpu", 1, "yard"),
+    ]
+    assert jobyard("limits", "list").out.splitlines()[1].split() == ["database", "2", "0", "service", "yard"]
+
+    assert jobyard("limits", "unset", "database").code == 0
+    assert jobyard("limits", "set", "database", "7").code == 0
+    keep("yard-1", database=2)
+    for words in (("set", "database", "7"), ("unset", "database")):
+        refused = jobyard("limits", *words)
+        assert (refused.code, "gone" in refused.err) == (2, False)
+    assert "gpu" not in jobyard("limits", "list").out, "what the settings name no more is set no more"
+    keep("", database=2)
+    assert "Nobody leads service yard just now" in jobyard("limits", "set", "database", "7").err
+
+
+async def _keep(under_test: ClusterUnderTest, space: str, held_by: str | None, numbers: Mapping[str, int]) -> None:
+    """As a service does that has these limits in its settings. `held_by`: who holds its Lease, if there is one."""
+    async with open_cluster(connect(kubeconfig=str(under_test.kubeconfig))) as cluster:
+        await keep_limits(cluster, space, "yard", numbers)
+        if held_by is None:
+            return
+        spec = {"holderIdentity": held_by, "renewTime": datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")}
+        with suppress(Conflict):
+            manifest = {"apiVersion": "coordination.k8s.io/v1", "kind": "Lease", "metadata": {"name": "yard"}, "spec": spec}
+            await cluster.create(LEASES, space, manifest)
+        await cluster.patch(LEASES, space, "yard", {"spec": spec})
 
 
 def test_clean_deletes_what_retention_says_and_no_more(jobyard: Jobyard, tmp_path: Path) -> None:

@@ -101,7 +101,7 @@ def test_every_answer_in_json_has_one_shape(
     assert {key: failed[key] for key in listed[failed["name"]]} == listed[failed["name"]], "a run in a list is the same without its steps"
     ask("cancel", whole["name"])
     ask("limits", "set", "database", "2")
-    assert ask("limits", "list") == [{"limit": "database", "places": 2, "holders": []}]
+    assert ask("limits", "list") == [{"limit": "database", "places": 2, "holders": [], "service": None}]
     ask("limits", "unset", "database")
     ask("check", good, bad, cluster=False)
     ask("graph", flow, cluster=False)

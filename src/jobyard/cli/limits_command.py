@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from typing import TYPE_CHECKING
 
 import rich_click as click
 
@@ -11,8 +12,11 @@ from jobyard.cli.options import cluster_options, output_option
 from jobyard.cli.printing import print_json, print_table
 from jobyard.service.options import TargetOptions
 
-Row = tuple[str, int | None, list[str]]
-"""A limit: its name, its places where they are set, who holds one."""
+if TYPE_CHECKING:
+    from jobyard.service.target import Target
+
+Row = tuple[str, int | None, list[str], str]
+"""A limit: its name, its places where they are set, who holds one, and the service whose settings say so; '' for none."""
 
 
 @click.group()
@@ -36,8 +40,12 @@ def list_(target: TargetOptions, output: str) -> None:
     if not rows:
         say(f"No limits in namespace {namespace}. `jobyard limits set NAME NUMBER` sets one; the name `namespace` stands for all runs.")
         return
-    shown = [(name, str(limit) if limit is not None else "not set", str(len(holders)), ", ".join(holders)) for name, limit, holders in rows]
-    print_table(("LIMIT", "PLACES", "TAKEN", "BY"), shown)
+    shown = [
+        (name, str(limit) if limit is not None else "not set", str(len(holders)), ", ".join(holders), f"service {keeper}" if keeper else "")
+        for name, limit, holders, keeper in rows
+    ]
+    columns = len(shown[0]) if any(keeper for *_, keeper in rows) else len(shown[0]) - 1
+    print_table(("LIMIT", "PLACES", "TAKEN", "BY", "SET BY")[:columns], [row[:columns] for row in shown])
 
 
 @limits.command(name="set")
@@ -46,7 +54,10 @@ def list_(target: TargetOptions, output: str) -> None:
 @cluster_options
 @output_option
 def set_(name: str, number: int, target: TargetOptions, output: str) -> None:
-    """Set the limit NAME to NUMBER. What is running goes on; with 0, nothing new starts."""
+    """Set the limit NAME to NUMBER. What is running goes on; with 0, nothing new starts.
+
+    A limit that a service's settings name is theirs to say.
+    """
     from jobyard.files.workflow_schema import is_limit_name
     from jobyard.model.errors import number as number_of
 
@@ -74,26 +85,31 @@ def unset(name: str, target: TargetOptions, output: str) -> None:
 
 
 def _print_json(row: Row) -> None:
-    name, places, holders = row
-    print_json({"limit": name, "places": places, "holders": holders})
+    name, places, holders, keeper = row
+    print_json({"limit": name, "places": places, "holders": holders, "service": keeper or None})
 
 
 async def _list(options: TargetOptions) -> tuple[list[Row], str]:
-    from jobyard.engine.clock import SystemClock
-    from jobyard.engine.limit_settings import list_limits
     from jobyard.service.target import open_target
 
     async with open_target(options) as target:
-        rows = await list_limits(target.cluster, SystemClock(), target.namespace)
+        rows = await _rows(target)
         if not rows:
             await target.require_namespace()
         return rows, target.namespace
 
 
-async def _set(options: TargetOptions, name: str, number: int | None) -> tuple[Row, str]:
-    """Sets or, with None, removes a limit; the limit as it stands then. Raises NoSuchLimit for one that can't be removed."""
+async def _rows(target: Target) -> list[Row]:
     from jobyard.engine.clock import SystemClock
-    from jobyard.engine.limit_settings import limit_names, list_limits, set_limit
+    from jobyard.engine.limit_settings import limit_keepers, list_limits
+
+    keepers = await limit_keepers(target.cluster, target.namespace)
+    return [(*row, keepers.get(row[0], "")) for row in await list_limits(target.cluster, SystemClock(), target.namespace)]
+
+
+async def _set(options: TargetOptions, name: str, number: int | None) -> tuple[Row, str]:
+    """Sets or, with None, removes a limit; the limit as it stands then. Raises LimitKept; NoSuchLimit for one that can't be removed."""
+    from jobyard.engine.limit_settings import limit_names, set_limit
     from jobyard.model.errors import NoSuchLimit
     from jobyard.model.finding import did_you_mean
     from jobyard.service.target import open_target
@@ -106,6 +122,24 @@ async def _set(options: TargetOptions, name: str, number: int | None) -> tuple[R
                     await target.require_namespace()
                 there = f"those that are set: {', '.join(known)}" if known else "nor is any other"
                 raise NoSuchLimit(limit=name, namespace=target.namespace, hint=did_you_mean(name, known) or there)
+        await _require_free(target, name, is_new=number is not None)
         await set_limit(target.cluster, target.namespace, name, None if number is None else str(number))
-        rows = await list_limits(target.cluster, SystemClock(), target.namespace)
-        return next((row for row in rows if row[0] == name), (name, number, [])), target.namespace
+        return next((row for row in await _rows(target) if row[0] == name), (name, number, [], "")), target.namespace
+
+
+async def _require_free(target: Target, name: str, *, is_new: bool) -> None:
+    """A service that leads would set the limit back; one of which nothing tells whether it does, perhaps. Raises LimitKept."""
+    from jobyard.engine.clock import SystemClock
+    from jobyard.engine.limit_settings import limit_keepers
+    from jobyard.model.errors import LimitKept
+    from jobyard.service.in_sight import leader
+
+    service = (await limit_keepers(target.cluster, target.namespace)).get(name)
+    if service is None:
+        return
+    leads = await leader(target.cluster, SystemClock(), target.namespace, service)
+    if leads == "":
+        say(f"Nobody leads service {service} just now. As soon as somebody does, its settings decide again.")
+    if leads or (leads is None and is_new):
+        hint = "" if leads else f"; if that service is gone, `jobyard limits unset {name}` frees it"
+        raise LimitKept(limit=name, namespace=target.namespace, service=service, hint=hint)

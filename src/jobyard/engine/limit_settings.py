@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from jobyard.contracts import Clock, Cluster
 from jobyard.engine import home, limits
 from jobyard.engine.places import Places
@@ -13,19 +15,35 @@ from jobyard.patience import patiently
 
 
 async def set_limit(cluster: Cluster, namespace: str, name: str, number: str | None) -> None:
-    """Sets a limit of the namespace, or with None removes it."""
+    """Sets a limit of the namespace, or with None removes it. No service keeps it then, until one says so again."""
+    await _write(cluster, namespace, {name: number}, {names.KEPT_LIMIT + name: None})
+
+
+async def keep_limits(cluster: Cluster, namespace: str, service: str, numbers: Mapping[str, int]) -> None:
+    """Sets the limits that a service's settings name, and notes that they do. Those that they named before and don't any more are removed."""
+    gone = {name for name, keeper in (await limit_keepers(cluster, namespace)).items() if keeper == service} - numbers.keys()
+    data = {name: str(number) for name, number in numbers.items()} | dict.fromkeys(gone)
+    if data:
+        await _write(cluster, namespace, data, {names.KEPT_LIMIT + name: service if name in numbers else None for name in data})
+
+
+async def _write(cluster: Cluster, namespace: str, data: Mapping[str, str | None], annotations: Mapping[str, str | None]) -> None:
     labels = {names.MANAGED_BY: names.JOBYARD, names.ROLE: "limits"}  # by which it is seen, whoever made it
-    change: Manifest = {"metadata": {"labels": labels}, "data": {name: number}}
+    change: Manifest = {"metadata": {"labels": labels, "annotations": annotations}, "data": data}
 
     async def once() -> None:
         try:
             await cluster.patch(CONFIG_MAPS, namespace, limits.LIMITS, change)
         except NotFound:
-            if number is not None:
-                metadata = {"name": limits.LIMITS, "labels": labels}
-                await cluster.create(CONFIG_MAPS, namespace, {**change, "apiVersion": "v1", "kind": "ConfigMap", "metadata": metadata})
+            if kept := _without_none(data):
+                metadata = {"name": limits.LIMITS, "labels": labels, "annotations": _without_none(annotations)}
+                await cluster.create(CONFIG_MAPS, namespace, {"apiVersion": "v1", "kind": "ConfigMap", "metadata": metadata, "data": kept})
 
     await patiently(once, over=(Conflict,))  # somebody else may make it in the same moment
+
+
+def _without_none(values: Mapping[str, str | None]) -> dict[str, str]:
+    return {name: value for name, value in values.items() if value is not None}
 
 
 async def limit_names(cluster: Cluster, namespace: str) -> list[str]:
@@ -34,6 +52,15 @@ async def limit_names(cluster: Cluster, namespace: str) -> list[str]:
         return sorted((await cluster.get(CONFIG_MAPS, namespace, limits.LIMITS)).data)
     except NotFound:
         return []
+
+
+async def limit_keepers(cluster: Cluster, namespace: str) -> dict[str, str]:
+    """By limit, the service whose settings say its number."""
+    try:
+        annotations = (await cluster.get(CONFIG_MAPS, namespace, limits.LIMITS)).metadata.annotations
+    except NotFound:
+        return {}
+    return {key.removeprefix(names.KEPT_LIMIT): service for key, service in annotations.items() if key.startswith(names.KEPT_LIMIT)}
 
 
 async def all_that_is_open(cluster: Cluster, namespace: str) -> Sight:

@@ -180,6 +180,18 @@ class NoSuchLimit(WrongInput):
     hint: str
 
 
+class LimitKept(WrongInput):
+    """A service's settings say a limit's number, and they win: what was set by hand would be set back."""
+
+    sentence = (
+        "limit {limit} in namespace {namespace} is set by service {service}, whose settings win: change it there (`spec.limits`){hint}"
+    )
+    limit: str
+    namespace: str
+    service: str
+    hint: str
+
+
 # --- the cluster can't be reached, or won't ---
 
 

@@ -88,6 +88,8 @@ DELETE_AT = "jobyard.dev/delete-at"
 EXPIRING = "jobyard.dev/expiring"
 """Label beside DELETE_AT: so that what we must delete by its TTL is one selector away."""
 
+KEPT_LIMIT = "limits.jobyard.dev/"
+"""Before a limit's name: which service's settings say its number."""
 SCOPE = "jobyard.dev/limit"
 """Annotation on the ConfigMap of a limit's places: its scope."""
 

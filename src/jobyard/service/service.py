@@ -20,7 +20,7 @@ from jobyard.access import RECORDS, lacking
 from jobyard.cluster.client import HttpCluster
 from jobyard.contracts import Clock
 from jobyard.engine.engine import ClusterEngine, open_engine
-from jobyard.engine.limit_settings import set_limit
+from jobyard.engine.limit_settings import keep_limits
 from jobyard.engine.namespace import Options
 from jobyard.engine.signals import Once, Signal
 from jobyard.model.errors import Forbidden, InvalidKubeconfig, JobyardError, NoAnswer, innermost, place_of
@@ -329,14 +329,13 @@ class Service:
         await self._opened.get()
         while True:
             await self._limits_wanted.wait()
-            if self._leads and self.settings.limits and not await self._try("set the limits", self._set_limits):
+            if self._leads and not await self._try("set the limits", self._set_limits):
                 await asyncio.sleep(TRY_AGAIN)
                 self._limits_wanted.set()
 
     async def _set_limits(self) -> None:
         for namespace in (self.namespace, *self.settings.namespaces):
-            for name, places in self.settings.limits.items():
-                await set_limit(self.cluster, namespace, name, str(places))
+            await keep_limits(self.cluster, namespace, self.settings.name, self.settings.limits)
 
     async def _try(self, what: str, call: Callable[[], Awaitable[object]]) -> bool:
         """Whether it worked. What does not is told once, and tried again by whoever asks."""
