@@ -7,8 +7,8 @@ from __future__ import annotations
 
 import asyncio
 import uuid
-from collections.abc import AsyncIterator, Collection
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Callable, Collection
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -18,10 +18,12 @@ import pytest
 
 from jobyard.cluster.client import HttpCluster
 from jobyard.cluster.lease import Leadership
+from jobyard.contracts import Engine
 from jobyard.engine.clock import SystemClock
 from jobyard.engine.engine import ClusterEngine, open_engine
 from jobyard.engine.face import look_at_job
 from jobyard.engine.limit_settings import set_limit
+from jobyard.engine.limits import LIMITS
 from jobyard.engine.namespace import Options
 from jobyard.engine.sweep import sweep
 from jobyard.model import names
@@ -31,6 +33,14 @@ from jobyard.model.retention import Keeping
 from jobyard.model.run import Reason, RunRequest, State
 from jobyard.model.template import Template
 from jobyard.model.workflow import Step, Workflow
+from jobyard.service.board import Board, Notes, find_board
+from jobyard.service.metrics import Metrics
+from jobyard.service.obstacles import Obstacles, by_file
+from jobyard.service.options import GitOptions, ServeOptions, TargetOptions
+from jobyard.service.served import Source
+from jobyard.service.service import open_service
+from jobyard.service.settings import GitSettings, Settings, TriggerSettings
+from jobyard.service.target import Target
 from tests.flows import read
 from tests.manifests import Tree, job, step, workflow
 from tests.waiting import is_running, until, until_gone, until_pod
@@ -186,3 +196,55 @@ async def leading(place: Place) -> None:
         if not await leadership.run_once() and "leases" not in place.missing:
             raise AssertionError(leadership.trouble or "does not lead")
     await leadership.resign()
+
+
+async def serving(place: Place) -> None:
+    """What two replicas of a service take beside the runs: who leads, what the board says and hears, limits of the settings."""
+    source = GitSettings(git=GitOptions(repository="nowhere"), serve=ServeOptions(), poll=timedelta(minutes=1))
+    settings = Settings(triggers=(TriggerSettings(name="toy", source=source),), limits={"gpu": 2})
+    target = Target(cluster=place.cluster, namespace=place.namespace, options=TargetOptions())
+    heard: asyncio.Queue[str] = asyncio.Queue()
+    board = Board(place.admin, place.namespace, settings.name)
+
+    async def until_board(what: Callable[[Notes], object]) -> None:
+        async for notes in board.watch():
+            if what(notes):
+                return
+
+    async with AsyncExitStack() as stack:
+        replicas = [
+            await stack.enter_async_context(
+                open_service(
+                    place.cluster,
+                    CLOCK,
+                    place.namespace,
+                    settings,
+                    me,
+                    lambda *_: Source(trigger=_Toy(), wake=heard.put_nowait, branch=lambda: "main"),
+                    Metrics(),
+                    Obstacles(by_file, lambda _: None, target),
+                )
+            )
+            for me in ("one", "two")
+        ]
+        place.engines.extend((1, 1))
+        await until_board(lambda notes: notes.standings.get("toy") and notes.standings["toy"].state == "running")
+        await until(place.admin, CONFIG_MAPS, place.namespace, LIMITS, lambda limits: limits.data.get("gpu") == "2")
+        standby = next(each for each in replicas if not each.leads)
+        await standby.hear("toy", "c0ffee")
+        assert await heard.get() == "c0ffee"
+        theirs = Board(place.cluster, place.namespace, settings.name)
+        await theirs.pause("toy", "me", CLOCK.now())
+        await until_board(lambda notes: notes.standings["toy"].state == "paused")
+        assert (await find_board(place.cluster, place.namespace, None))[1].triggers == ["toy"]
+        await theirs.resume("toy")
+        await until_board(lambda notes: notes.standings["toy"].state == "running")
+
+
+class _Toy:
+    """A trigger that starts nothing."""
+
+    name = "toy"
+
+    async def run(self, engine: Engine) -> None:
+        await asyncio.Event().wait()

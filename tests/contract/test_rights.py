@@ -55,6 +55,7 @@ QUEUE = needed(("pgboss",))
 MESSAGES = needed(("amqp",), secrets=True)
 
 ONE, STEPS, LEADING, PAYLOAD = tours.of_one_job, tours.of_several_steps, tours.leading, tours.with_a_payload
+SERVING = tours.serving
 SECRETS, OTHERS = partial(tours.with_objects, objects=(tours.SECRET,)), partial(tours.with_objects, objects=(SERVICE, CLAIM))
 PROVES: dict[str, Tour] = {
     "jobs": ONE,
@@ -158,8 +159,8 @@ def less(rights: Sequence[Right], right: Right, *verbs: str) -> list[Right]:
 
 
 async def test_each_printed_set_is_enough(travel: Travel) -> None:
-    ways = [(RUN, tour) for tour in (ONE, STEPS, LEADING, SECRETS, OTHERS)]
-    ways += [(MESSAGES, tour) for tour in (ONE, STEPS, LEADING, PAYLOAD)]
+    ways = [(RUN, tour) for tour in (ONE, STEPS, LEADING, SERVING, SECRETS, OTHERS)]
+    ways += [(MESSAGES, tour) for tour in (ONE, STEPS, LEADING, SERVING, PAYLOAD)]
     ends = await asyncio.gather(travel.go(ONE, QUEUE, ENOUGH), *(travel.go(tour, rights, ENOUGH) for rights, tour in ways))
     assert [end.failure for end in ends if end.failure] == []
     queue, *others = ends

@@ -8,7 +8,7 @@ import pytest
 
 from jobyard import access
 from jobyard.access import RUN, demand, lacking
-from jobyard.cluster.rights import PARTS, KindRefused, UnknownKind, needed
+from jobyard.cluster.rights import PARTS, KindRefused, UnknownKind, needed, rbac
 from jobyard.contracts import Cluster
 from jobyard.model.errors import MissingRights, Unauthorized, Unavailable
 from jobyard.model.objects import Kind
@@ -135,3 +135,10 @@ async def test_where_the_cluster_does_not_say_it_goes_on(answer: bool | Exceptio
 )
 async def test_what_a_review_says_is_told_from_what_it_does_not_say(says: Any, missing: list[str] | None) -> None:
     assert await lacking(says, "n", [access.JOB_RECORDS, access.RECORDS]) == missing
+
+
+def test_an_account_of_another_namespace_is_bound_and_none_is_made() -> None:
+    role, binding = rbac("reports", "jobyard", needed(["run"]), ("jobs", "yard"))
+    assert (role["kind"], role["metadata"]["namespace"]) == ("Role", "reports")
+    assert (binding["metadata"]["namespace"], binding["roleRef"]["name"]) == ("reports", "jobyard")
+    assert binding["subjects"] == [{"kind": "ServiceAccount", "name": "yard", "namespace": "jobs"}]

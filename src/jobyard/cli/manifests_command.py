@@ -13,6 +13,11 @@ from jobyard.cli.printing import print_json
 @click.option("-n", "--namespace", metavar="NAME", default="default", show_default=True, help="The namespace that they are for.")
 @click.option("--name", metavar="NAME", default="jobyard", show_default=True, help="What to call all three.")
 @click.option(
+    "--account",
+    metavar="NAMESPACE/NAME",
+    help="Bind this service account of another namespace, instead of making one: for the further namespaces of a service.",
+)
+@click.option(
     "--for", "parts", metavar="PART,...", help="Only what these parts need: run, git, pgboss, amqp, page. By default, all of them."
 )
 @click.option(
@@ -22,11 +27,14 @@ from jobyard.cli.printing import print_json
     "--kinds", metavar="KIND,...", help="Include what runs need that bring objects of these kinds, such as Service,PersistentVolumeClaim."
 )
 @output_as("yaml", "json")
-def manifests(rbac: bool, namespace: str, name: str, parts: str | None, secrets: bool, kinds: str | None, output: str) -> None:
+def manifests(
+    rbac: bool, namespace: str, name: str, account: str | None, parts: str | None, secrets: bool, kinds: str | None, output: str
+) -> None:
     """Print what a namespace needs: `jobyard manifests --rbac -n NAME | kubectl apply -f -`."""
     import yaml
 
     from jobyard.cluster import rights
+    from jobyard.model.names import is_namespace
 
     named = list(rights.PARTS) if parts is None else _words(parts)
     if not named:  # an unset variable of a script must not print the widest Role
@@ -35,8 +43,11 @@ def manifests(rbac: bool, namespace: str, name: str, parts: str | None, secrets:
         raise click.UsageError(f"--for {unknown[0]}: no such part; expected one or more of {', '.join(rights.PARTS)}")
     if secrets and not any(part in rights.SECRETS for part in named):
         raise click.UsageError(f"--secrets does nothing for {', '.join(named)}: leave it out")
+    theirs, _, called = (account or "").partition("/")
+    if account is not None and not (is_namespace(theirs) and is_namespace(called)):
+        raise click.UsageError(f"--account {account}: expected NAMESPACE/NAME, for example jobs/jobyard")
     needed = rights.needed(named, secrets=secrets, kinds=_words(kinds))
-    objects = rights.rbac(namespace, name, needed)
+    objects = rights.rbac(namespace, name, needed, (theirs, called) if account is not None else None)
     if output == "json":
         print_json({"apiVersion": "v1", "kind": "List", "items": objects})
         return

@@ -42,7 +42,12 @@ _PODS = Right(
     why="why a step is not running or failed, its outputs; force-deleting what a cancel could not end",
 )
 _LOGS = Right(group="", resource="pods/log", verbs=("get",), why="the last lines of what failed, and `jobyard logs`")
-_RECORDS = Right(group="", resource="configmaps", verbs=VERBS, why="the runs' records, limits, retention")
+_RECORDS = Right(
+    group="",
+    resource="configmaps",
+    verbs=VERBS,
+    why="the runs' records, limits, retention; how a service's triggers stand, and their pauses",
+)
 _EVENTS = Right(
     group="",
     resource="events",
@@ -51,7 +56,11 @@ _EVENTS = Right(
     without="diagnoses say less",
 )
 _LEASES = Right(
-    group="coordination.k8s.io", resource="leases", verbs=("create", "get", "patch"), why="which replica leads", without="only one replica"
+    group="coordination.k8s.io",
+    resource="leases",
+    verbs=("create", "get", "patch"),
+    why="which replica of a service leads",
+    without="only with `replicas: 1`",
 )
 _SECRETS = Right(group="", resource="secrets", verbs=("create",), why="the Secrets that a run brings with it")
 _COMMITTED = Right(
@@ -152,18 +161,19 @@ RIGHTS = needed(secrets=True)
 """What all parts need, Secrets included."""
 
 
-def rbac(namespace: str, name: str = "jobyard", rights: Sequence[Right] = RIGHTS) -> list[Manifest]:
-    """A service account, its Role and the binding of the two."""
+def rbac(namespace: str, name: str = "jobyard", rights: Sequence[Right] = RIGHTS, account: tuple[str, str] | None = None) -> list[Manifest]:
+    """A service account, its Role and the binding of the two. `account`: one that is there already, by namespace and name; then none is made."""
     metadata = {"name": name, "namespace": namespace}
     rules = [{"apiGroups": [right.group], "resources": [right.resource], "verbs": list(right.verbs)} for right in rights]
+    their_namespace, theirs = account or (namespace, name)
     return [
-        {"apiVersion": "v1", "kind": "ServiceAccount", "metadata": metadata},
+        *([{"apiVersion": "v1", "kind": "ServiceAccount", "metadata": metadata}] if account is None else []),
         {"apiVersion": "rbac.authorization.k8s.io/v1", "kind": "Role", "metadata": metadata, "rules": rules},
         {
             "apiVersion": "rbac.authorization.k8s.io/v1",
             "kind": "RoleBinding",
             "metadata": metadata,
             "roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": "Role", "name": name},
-            "subjects": [{"kind": "ServiceAccount", "name": name, "namespace": namespace}],
+            "subjects": [{"kind": "ServiceAccount", "name": theirs, "namespace": their_namespace}],
         },
     ]
