@@ -146,6 +146,11 @@ spec:
     assert "hush" not in "".join(map(str, findings))
 
 
+def test_a_repository_is_not_looked_at_without_a_pause(tmp_path: Path) -> None:
+    text = "apiVersion: jobyard.dev/v1\nkind: Service\nspec:\n  triggers: [{name: a, git: {repository: r, poll: 250ms}}]\n"
+    assert mistakes(tmp_path, text) == ["jobyard.yaml:4:51: 250ms as poll, expected at least 1s"]
+
+
 def test_a_value_from_outside_is_never_told_wherever_it_was_put(tmp_path: Path) -> None:
     text = """\
 apiVersion: jobyard.dev/v1

@@ -63,18 +63,19 @@ class Git(_Part):
     webhookSecret: Annotated[  # noqa: N815 - the file's own key
         Secret | None, Field(description="What forges sign their webhooks with; without, none are taken.")
     ] = None
-    poll: Annotated[Duration, Field(description="How often to look though no webhook came.")] = timedelta(seconds=60)
-    author: Annotated[str, BeforeValidator(_author), WithJsonSchema({"type": "string"}), Field(description="Who commits: NAME <MAIL>.")] = (
-        IDENTITY
-    )
-    namespaces: Annotated[list[Name] | Any_, Field(description="Namespaces that files may name beside the service's; * for any.")] = []
-    kinds: Annotated[list[str] | Any_, Field(description="Kinds that files may hold beside Job, ConfigMap and Secret; * for any.")] = []
+    poll: Annotated[Duration, Field(description="How often to look, whether or not a webhook came.")] = timedelta(seconds=60)
+    author: Annotated[str, BeforeValidator(_author), WithJsonSchema({"type": "string"}), Field(description="Who commits.")] = IDENTITY
+    namespaces: Annotated[
+        list[Name] | Any_,
+        Field(description="Namespaces that files may name beside the service's own; `*` for any. Left out, those of spec.namespaces."),
+    ] = []
+    kinds: Annotated[list[str] | Any_, Field(description="Kinds that files may hold beside Job, ConfigMap and Secret; `*` for any.")] = []
     pods: Annotated[
         Literal["restricted", "baseline", "any"],
-        Field(description="What pods may be, by Kubernetes' Pod Security Standards; any: whatever they are."),
+        Field(description="The level of Kubernetes' Pod Security Standards that pods keep to; any for none."),
     ] = "baseline"
     serviceAccounts: Annotated[  # noqa: N815
-        list[str] | Any_, Field(description="Service accounts that pods may name beside the namespace's own `default`; * for any.")
+        list[str] | Any_, Field(description="Service accounts that pods may name beside the namespace's own `default`; `*` for any.")
     ] = []
     finalizers: Annotated[Flag, Field(description="Whether manifests may name finalizers, which keep objects from being deleted.")] = False
     startTimeout: Annotated[  # noqa: N815
@@ -88,31 +89,40 @@ class Git(_Part):
 class FailureBudget(_Part):
     """How many runs of a trigger may fail within a time before it takes a rest."""
 
-    failures: Annotated[int, Field(ge=1, le=1_000_000, description="How many."), BeforeValidator(_number)]
-    within: Annotated[Duration, Field(description="Within what time.")]
+    failures: Annotated[int, Field(ge=1, le=1_000_000, description="How many of its runs."), BeforeValidator(_number)]
+    within: Annotated[Duration, Field(description="Within what time. It rests until that many have not failed in it any more.")]
 
 
 class Trigger(_Part):
     """Why runs start: a source, under a name."""
 
-    name: Annotated[Name, Field(description="Unique; part of every key, so that a renamed trigger's runs are other runs.")]
+    name: Annotated[
+        Name,
+        Field(description="Its own, and for good: it is part of the key of each run, so under another name what is queued counts as new."),
+    ]
     git: Annotated[Git | None, Field(description="Commit a Job to run it.")] = None
-    failureBudget: Annotated[FailureBudget | None, Field(description="When to take a rest from failures.")] = None  # noqa: N815
+    failureBudget: Annotated[FailureBudget | None, Field(description="When it takes a rest from failures; left out, never.")] = None  # noqa: N815
 
 
 class Retention(_Part):
     """How long runs are kept after their end, where their workflow does not say; left out, for ever."""
 
-    runs: Annotated[Duration | None, Field(description="All runs.")] = None
-    failed: Annotated[Duration | None, Field(description="Runs that failed, were cancelled or lost; left out, like all runs.")] = None
+    runs: Annotated[Duration | None, Field(description="Each run; left out, for ever.")] = None
+    failed: Annotated[Duration | None, Field(description="Runs that failed, were cancelled or lost; left out, as long as the others.")] = (
+        None
+    )
 
 
 class Log(_Part):
     """What the log says, and how."""
 
-    level: Annotated[Literal["debug", "info", "warning", "error"], Field(description="The least that is told.")] = "info"
+    level: Annotated[
+        Literal["debug", "info", "warning", "error"],
+        Field(description="The least that is worth a line; debug tells each call to Kubernetes and to git."),
+    ] = "info"
     format: Annotated[
-        Literal["auto", "text", "json"], Field(description="For people or for programs; auto: text on a terminal, JSON elsewhere.")
+        Literal["auto", "text", "json"],
+        Field(description="text for people, json for programs; auto is text on a terminal, and JSON elsewhere."),
     ] = "auto"
 
 
@@ -120,26 +130,31 @@ class Spec(_Part):
     """What to serve, and how."""
 
     namespace: Annotated[
-        Name | None, Field(description="Where Jobs run unless a file or trigger says otherwise; left out, the cluster's own.")
+        Name | None,
+        Field(description="Where Jobs run unless a file names another; left out, the context's, or in a pod its own. `-n` wins."),
     ] = None
-    namespaces: Annotated[list[Name], Field(description="Others that may be used.")] = []
+    namespaces: Annotated[list[Name], Field(description="Further namespaces whose runs are driven, and that files may name.")] = []
     listen: Annotated[
         str,
         BeforeValidator(_address),
         WithJsonSchema({"type": "string", "examples": ["0.0.0.0:8080"]}),
-        Field(description="Where health, metrics and webhooks are served: HOST:PORT."),
+        Field(description="Where health, metrics and webhooks are served."),
     ] = "0.0.0.0:8080"
-    triggers: Annotated[list[Trigger], Field(description="The sources.")] = []
+    triggers: Annotated[list[Trigger], Field(description="What runs start from, each under a name.")] = []
     retention: Annotated[Retention, Field(description="How long runs are kept.")] = Retention()
     limits: Annotated[
         dict[Name, Annotated[int, Field(ge=0, le=1_000_000), BeforeValidator(_number)]],
         Field(
-            description="How many runs, or Jobs, may be active at once; the name `namespace` counts all runs. They win over `jobyard limits set`."
+            description="How many runs, or Jobs, may be active at once, by the name of the limit; `namespace` counts all runs. They win over `jobyard limits set`."
         ),
     ] = {}
     replicas: Annotated[
         int,
-        Field(ge=1, le=100, description="How many processes serve these settings; with 1, none asks for a lease."),
+        Field(
+            ge=1,
+            le=100,
+            description="How many processes serve these settings. With 1, none asks for a lease: never start a second one then.",
+        ),
         BeforeValidator(_number),
     ] = 2
     log: Annotated[Log, Field(description="What the log says, and how.")] = Log()
@@ -148,7 +163,7 @@ class Spec(_Part):
 class Metadata(_Part):
     """Who the service is."""
 
-    name: Annotated[Name, Field(max_length=40, description="Names the lease, the ConfigMap NAME-triggers, and a label on its runs.")] = (
+    name: Annotated[Name, Field(max_length=40, description="Names the Lease, the ConfigMap NAME-triggers, and a label on its runs.")] = (
         "jobyard"
     )
 

@@ -15,6 +15,7 @@ from jobyard.files.borders import Budget
 from jobyard.files.document import Document, load
 from jobyard.files.inspection import Inspection
 from jobyard.files.model_check import explain
+from jobyard.model import duration
 from jobyard.model.errors import InvalidFiles
 from jobyard.model.finding import Finding, Position
 from jobyard.model.pod_level import PodLevel
@@ -26,7 +27,7 @@ from jobyard.supervise import Budget as FailureBudget
 from jobyard.supervise import BudgetWrong
 
 DEFAULT_FILE = "jobyard.yaml"
-SERVICE_NAME_LIMIT = 40
+SHORTEST_POLL = timedelta(seconds=1)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -154,6 +155,8 @@ def _trigger(inspection: Inspection, index: int, given: service_schema.Trigger) 
         except BudgetWrong as wrong:
             inspection.error((*path, "failureBudget"), str(wrong))
     git = given.git
+    if git.poll < SHORTEST_POLL:
+        inspection.error((*path, "git", "poll"), f"{duration.write(git.poll)} as poll", f"at least {duration.write(SHORTEST_POLL)}")
     return TriggerSettings(
         name=given.name,
         budget=budget,
