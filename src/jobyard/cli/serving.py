@@ -47,6 +47,8 @@ class Told:
 
     process: asyncio.Task[None] | None
     """What is cancelled by the first that asks for the end, wherever it is just then."""
+    is_verbose: bool = False
+    """Everything is told (-v), whatever the settings say."""
     stop: bool = False
     read_again: bool = False
     news: Signal = field(default_factory=Signal)
@@ -76,10 +78,11 @@ class NotServable(WrongInput):
 async def serve_until_told(file: Path, options: TargetOptions) -> None:
     """Serves until SIGTERM or SIGINT. Raises InvalidFiles, NotServable, PortTaken: what no waiting mends."""
     settings, warnings = require(file, os.environ)
-    begin_logging(settings.log_level, settings.log_format)
+    is_verbose = log.getEffectiveLevel() < logging.WARNING
+    begin_logging("debug" if is_verbose else settings.log_level, settings.log_format)
     for finding in warnings:
         log.warning("%s", finding)
-    told = Told(process=asyncio.current_task())
+    told = Told(process=asyncio.current_task(), is_verbose=is_verbose)
     try:
         await _serve_all(file, settings, options, told)
     except (NoCluster, InvalidKubeconfig) as error:
@@ -146,7 +149,7 @@ async def _until_other(file: Path, service: Service, told: Told) -> Settings:
         stamp, asked = _stamp(file), told.read_again
         if asked or stamp != seen:
             seen, told.read_again = stamp, False
-            settings = _read_again(file, service)
+            settings = _read_again(file, service, told)
             if settings is not None and not is_same_service(service.settings, settings):
                 log.info("the settings in %s are about the service itself now: it starts again", file)
                 return settings
@@ -157,7 +160,7 @@ async def _until_other(file: Path, service: Service, told: Told) -> Settings:
         await told.news.wait(LOOK_EVERY)
 
 
-def _read_again(file: Path, service: Service) -> Settings | None:
+def _read_again(file: Path, service: Service, told: Told) -> Settings | None:
     """The settings as they are now; None where they have mistakes: nothing is changed then, and that is told."""
     settings, findings = read_settings(file, os.environ)
     for finding in findings:
@@ -166,7 +169,7 @@ def _read_again(file: Path, service: Service) -> Settings | None:
     if settings is None:
         log.error("the settings in %s have mistakes: nothing was changed", file)
         return None
-    begin_logging(settings.log_level, settings.log_format)
+    begin_logging("debug" if told.is_verbose else settings.log_level, settings.log_format)
     return settings
 
 

@@ -9,10 +9,13 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from datetime import datetime
 
+from jobyard.access import Right, demand, to
 from jobyard.cli.hints import say
 from jobyard.cli.printing import print_json, print_table
 from jobyard.engine.clock import SystemClock
 from jobyard.model.duration import show
+from jobyard.model.errors import Forbidden
+from jobyard.model.objects import CONFIG_MAPS
 from jobyard.service.board import Board, NoSuchService, Notes, find_board, find_trigger
 from jobyard.service.in_sight import leader
 from jobyard.service.options import TargetOptions
@@ -20,21 +23,28 @@ from jobyard.service.shapes import NOT_SERVED, trigger_json
 from jobyard.service.target import Target, open_target
 from jobyard.supervise import Stage
 
+READ = to(CONFIG_MAPS, "list", why="see how triggers stand")
+WRITE = to(CONFIG_MAPS, "list", "get", "patch", why="pause and resume triggers")
+
 
 @asynccontextmanager
-async def _opened(service: str | None, options: TargetOptions) -> AsyncIterator[tuple[Target, Board, Notes]]:
+async def _opened(service: str | None, options: TargetOptions, right: Right) -> AsyncIterator[tuple[Target, Board, Notes]]:
+    """The board that is meant. Raises NoSuchService; MissingRights where the cluster refused what takes this right."""
     async with open_target(options) as target:
         try:
             board, notes = await find_board(target.cluster, target.namespace, service)
+            yield target, board, notes
         except NoSuchService:
             await target.require_namespace()
             raise
-        yield target, board, notes
+        except Forbidden:
+            await demand(target.cluster, target.namespace, [right])
+            raise
 
 
 async def print_triggers(service: str | None, options: TargetOptions, output: str) -> None:
     """The triggers, a line each. Raises NoSuchService."""
-    async with _opened(service, options) as (target, _, notes):
+    async with _opened(service, options, READ) as (target, _, notes):
         is_alone = any(standing.alone for standing in notes.standings.values())
         leads = None if is_alone else await leader(target.cluster, SystemClock(), target.namespace, notes.service)
     now = SystemClock().now()
@@ -87,7 +97,7 @@ def _ago(moment: datetime, now: datetime) -> str:
 
 async def pause_trigger(name: str, service: str | None, options: TargetOptions) -> None:
     """Raises NoSuchService, NoSuchTrigger, NotOurBoard."""
-    async with _opened(service, options) as (_, board, notes):
+    async with _opened(service, options, WRITE) as (_, board, notes):
         find_trigger(notes, name)
         earlier, now = notes.pauses.get(name), SystemClock().now()
         if earlier is not None:
@@ -101,7 +111,7 @@ async def pause_trigger(name: str, service: str | None, options: TargetOptions) 
 
 async def resume_trigger(name: str, service: str | None, options: TargetOptions) -> None:
     """Raises NoSuchService, NoSuchTrigger, NotOurBoard."""
-    async with _opened(service, options) as (_, board, notes):
+    async with _opened(service, options, WRITE) as (_, board, notes):
         find_trigger(notes, name)
         if name in notes.pauses:
             await board.resume(name)
