@@ -133,7 +133,7 @@ class Supervised:
                 failures += 1
                 wait = self._restarts.backoff.draw(failures, first)
                 if why != told:
-                    log.warning("trigger %s failed: %s. It is started again, with back-off", self.name, why)
+                    log.warning("trigger %s failed: %s. It is tried again, less and less often", self.name, why)
                 told = why
                 self._report.restarts += 1
                 self._report.set(Stage.BACKING_OFF, failures=failures, error=why, until=self._clock.now() + timedelta(seconds=wait))

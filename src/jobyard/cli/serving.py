@@ -9,14 +9,15 @@ import os
 import signal
 import socket
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import AsyncExitStack, contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from jobyard.engine.clock import SystemClock
 from jobyard.engine.signals import Signal
 from jobyard.model.errors import InvalidKubeconfig, NoCluster, WrongInput
+from jobyard.model.finding import Finding
 from jobyard.service.about import about
 from jobyard.service.git import GitSource
 from jobyard.service.log import begin_logging
@@ -80,8 +81,7 @@ async def serve_until_told(file: Path, options: TargetOptions) -> None:
     settings, warnings = require(file, os.environ)
     is_verbose = log.getEffectiveLevel() < logging.WARNING
     begin_logging("debug" if is_verbose else settings.log_level, settings.log_format)
-    for finding in warnings:
-        log.warning("%s", finding)
+    _log(warnings)
     told = Told(process=asyncio.current_task(), is_verbose=is_verbose)
     try:
         await _serve_all(file, settings, options, told)
@@ -151,7 +151,7 @@ async def _until_other(file: Path, service: Service, told: Told) -> Settings:
             seen, told.read_again = stamp, False
             settings = _read_again(file, service, told)
             if settings is not None and not is_same_service(service.settings, settings):
-                log.info("the settings in %s are about the service itself now: it starts again", file)
+                log.info("more than triggers, limits and the log has changed in %s: the service starts again", file)
                 return settings
             if settings is not None:
                 touched = service.apply(settings)
@@ -163,14 +163,18 @@ async def _until_other(file: Path, service: Service, told: Told) -> Settings:
 def _read_again(file: Path, service: Service, told: Told) -> Settings | None:
     """The settings as they are now; None where they have mistakes: nothing is changed then, and that is told."""
     settings, findings = read_settings(file, os.environ)
-    for finding in findings:
-        log.warning("%s", finding)
+    _log(findings)
     service.mistakes = "; ".join(str(finding) for finding in findings if finding.is_error)
     if settings is None:
         log.error("the settings in %s have mistakes: nothing was changed", file)
         return None
     begin_logging("debug" if told.is_verbose else settings.log_level, settings.log_format)
     return settings
+
+
+def _log(findings: Sequence[Finding]) -> None:
+    for finding in findings:
+        (log.error if finding.is_error else log.warning)("%s", replace(finding, is_error=True))  # the line's level says which it is
 
 
 def _named(settings: Settings) -> str:
