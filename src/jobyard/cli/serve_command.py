@@ -21,6 +21,15 @@ def serve(file: Path | None, target: TargetOptions) -> None:
 
     FILE is ./jobyard.yaml, or what JOBYARD_CONFIG names. When it changes, or on SIGHUP, it is read again.
     On SIGTERM or Ctrl-C nothing new is taken; the runs go on in the cluster.
+
+    Begin with a file such as this one; `jobyard schema service` prints all that it may say, `jobyard check FILE` finds its mistakes.
+
+    \b
+    apiVersion: jobyard.dev/v1
+    kind: Service
+    spec:
+      triggers:
+        - {name: ops, git: {repository: git@example.org:ops/jobs.git}}
     """
     import asyncio
 

@@ -77,7 +77,7 @@ class NotServable(WrongInput):
 
 
 async def serve_until_told(file: Path, options: TargetOptions) -> None:
-    """Serves until SIGTERM or SIGINT. Raises InvalidFiles, NotServable, PortTaken: what no waiting mends."""
+    """Serves until SIGTERM or SIGINT. Raises InvalidSettings, NotServable, PortTaken: what no waiting mends."""
     settings, warnings = require(file, os.environ)
     is_verbose = log.getEffectiveLevel() < logging.WARNING
     begin_logging("debug" if is_verbose else settings.log_level, settings.log_format)

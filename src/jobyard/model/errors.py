@@ -82,6 +82,15 @@ class InvalidFiles(WrongInput):
         self.files = files[0] if len(files) == 1 else f"{len(files)} files"
 
 
+class InvalidSettings(InvalidFiles):
+    """A service's settings with mistakes in them."""
+
+    sentence = "{count} in {files}; nothing is served."
+
+    def __init__(self, findings: Sequence[Finding]) -> None:
+        super().__init__(findings)
+
+
 class InvalidParameter(WrongInput):
     """A parameter that the workflow does not declare, or a value that it does not take."""
 

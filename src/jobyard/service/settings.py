@@ -16,7 +16,7 @@ from jobyard.files.document import Document, load
 from jobyard.files.inspection import Inspection
 from jobyard.files.model_check import explain
 from jobyard.model import duration
-from jobyard.model.errors import InvalidFiles
+from jobyard.model.errors import InvalidSettings
 from jobyard.model.finding import Finding, Position
 from jobyard.model.pod_level import PodLevel
 from jobyard.model.template import Path as TreePath
@@ -86,10 +86,9 @@ def read_settings(path: Path, env: Mapping[str, str]) -> tuple[Settings | None, 
     try:
         data = path.read_bytes()
     except OSError as error:
-        what = f"can't be read ({error.strerror})"
-        return None, [
-            Finding(position=Position(file=name), what=what, expected="a service's settings", remedy="`jobyard serve FILE` names it")
-        ]
+        what = "there is no such file" if isinstance(error, FileNotFoundError) else f"can't be read ({error.strerror})"
+        remedy = "name it: `jobyard serve FILE`, or in JOBYARD_CONFIG"
+        return None, [Finding(position=Position(file=name), what=what, expected="a service's settings", remedy=remedy)]
     documents, findings = load(data, name)
     if findings:
         return None, findings
@@ -118,10 +117,10 @@ def read_document(document: Document, outside: Outside, budget: Budget) -> tuple
 
 
 def require(path: Path, env: Mapping[str, str]) -> tuple[Settings, list[Finding]]:
-    """The settings and what was warned of. Raises InvalidFiles."""
+    """The settings and what was warned of. Raises InvalidSettings."""
     settings, findings = read_settings(path, env)
     if settings is None:
-        raise InvalidFiles(findings)
+        raise InvalidSettings(findings)
     return settings, findings
 
 
