@@ -109,7 +109,7 @@ def test_a_service_s_settings_win_over_a_limit_that_is_set_by_hand(jobyard: Joby
         assert (refused.code, "gone" in refused.err) == (2, False)
     assert "gpu" not in jobyard("limits", "list").out, "what the settings name no more is set no more"
     keep("", database=2)
-    assert "Nobody leads service yard just now" in jobyard("limits", "set", "database", "7").err
+    assert "Service yard, whose settings name this limit, does not run just now" in jobyard("limits", "set", "database", "7").err
 
 
 async def _keep(under_test: ClusterUnderTest, space: str, held_by: str | None, numbers: Mapping[str, int]) -> None:

@@ -25,10 +25,12 @@ def test_the_schema_is_the_one_that_is_checked_in() -> None:
 
 
 def test_settings_that_are_there_to_be_copied_are_good(tmp_path: Path) -> None:
-    blocks = [list(yaml.safe_load_all(block)) for block in re.findall(r"```yaml\n(.*?)```", TEXT, re.DOTALL)]
-    (alone,), manifests = blocks
-    mounted = next(each for each in manifests if each["kind"] == "ConfigMap")["data"]["jobyard.yaml"]
-    for number, text in enumerate((yaml.safe_dump(alone), mounted)):
+    pages = TEXT + (PAGE.parents[1] / "README.md").read_text()
+    found = [each for block in re.findall(r"```yaml\n(.*?)```", pages, re.DOTALL) for each in yaml.safe_load_all(block)]
+    texts = [yaml.safe_dump(each) for each in found if each["apiVersion"] == "jobyard.dev/v1"]
+    texts += [each["data"]["jobyard.yaml"] for each in found if each["kind"] == "ConfigMap"]
+    assert len(texts) == 3
+    for number, text in enumerate(texts):
         file = tmp_path / f"{number}.yaml"
         file.write_text(text.replace("/secrets", str(tmp_path)))
         (tmp_path / "webhook").write_text("hush\n")

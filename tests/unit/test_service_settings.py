@@ -166,7 +166,7 @@ spec:
     told = mistakes(tmp_path, text, HUSH="Hush hush!")
     assert len(told) == 9
     assert "Hush" not in "".join(told)
-    assert told[1] == "jobyard.yaml:5:11: what stands outside as spec.listen, expected HOST:PORT, for instance 0.0.0.0:8080"
+    assert told[1] == "jobyard.yaml:5:11: a value from outside as spec.listen, expected HOST:PORT, for instance 0.0.0.0:8080"
 
 
 def test_a_trigger_s_name_and_source_are_looked_at_whatever_else_is_wrong(tmp_path: Path) -> None:

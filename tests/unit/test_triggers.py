@@ -54,9 +54,11 @@ def test_what_was_said_long_ago_is_not_taken_for_how_it_is() -> None:
     assert words(there, "ops", NOW, is_led=False) == ("was running", "3m00s ago", "")
     assert caveat(there, "web-1", NOW) == ""
     assert caveat(there, "", NOW) == (
-        "Nobody leads service yard just now: no trigger takes anything. This was said 2m00s ago, by process web-1."
+        "Nobody leads service yard just now: no trigger takes anything. Its last report is from 2m00s ago, by process web-1."
     )
-    assert caveat(there, None, NOW) == "No lease tells whether service yard still runs. This was said 2m00s ago, by process web-1."
+    assert (
+        caveat(there, None, NOW) == "No lease tells whether service yard still runs. Its last report is from 2m00s ago, by process web-1."
+    )
     assert caveat(notes(None, ADA), None, NOW) == ""
     assert caveat(notes(), "", NOW) == "Nobody leads service yard just now: no trigger takes anything."
 

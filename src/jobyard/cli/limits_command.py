@@ -139,7 +139,7 @@ async def _require_free(target: Target, name: str, *, is_new: bool) -> None:
         return
     leads = await leader(target.cluster, SystemClock(), target.namespace, service)
     if leads == "":
-        say(f"Nobody leads service {service} just now. As soon as somebody does, its settings decide again.")
+        say(f"Service {service}, whose settings name this limit, does not run just now. When it does, it sets the limit again.")
     if leads or (leads is None and is_new):
         hint = "" if leads else f"; if that service is gone, `jobyard limits unset {name}` frees it"
         raise LimitKept(limit=name, namespace=target.namespace, service=service, hint=hint)

@@ -85,7 +85,7 @@ def caveat(notes: Notes, leads: str | None, now: datetime) -> str:
     """What is to be known of who said all this: '' where it is who leads. Pure. `leads`: as `in_sight.leader` has it."""
     said = max((standing.said for standing in notes.standings.values()), default=None)
     by = next((standing.by for standing in notes.standings.values() if standing.said == said), "")
-    last = f" This was said {_ago(said, now)}, by process {by}." if said is not None and by else ""
+    last = f" Its last report is from {_ago(said, now)}, by process {by}." if said is not None and by else ""
     if leads == "":
         return f"Nobody leads service {notes.service} just now: no trigger takes anything.{last}"
     return f"No lease tells whether service {notes.service} still runs.{last}" if leads is None and last else ""

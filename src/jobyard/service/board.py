@@ -107,7 +107,7 @@ class NoSuchTrigger(WrongInput):
 
 
 class NoSuchService(WrongInput):
-    """No service has said anything in the namespace, or several have and none is named."""
+    """No service has reported in the namespace, or several have and none is named."""
 
     sentence = "{what} in namespace {namespace}; {remedy}"
     what: str
@@ -254,11 +254,9 @@ async def find_board(cluster: Cluster, namespace: str, service: str | None) -> t
         return Board(cluster, namespace, service), boards[service]
     if service is not None and boards:
         there = f"those that have: {', '.join(sorted(boards))}"
-        raise NoSuchService(
-            what=f"no service {service} has said anything", namespace=namespace, remedy=did_you_mean(service, boards) or there
-        )
+        raise NoSuchService(what=f"no service {service} has reported", namespace=namespace, remedy=did_you_mean(service, boards) or there)
     if not boards:
-        what = f"no service{f' {service}' if service else ''} has said anything"
+        what = f"no service{f' {service}' if service else ''} has reported"
         raise NoSuchService(what=what, namespace=namespace, remedy="start one with `jobyard serve`, or name its namespace with -n")
     if len(boards) > 1:
         raise NoSuchService(

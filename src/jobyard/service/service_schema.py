@@ -108,9 +108,7 @@ class Retention(_Part):
     """How long runs are kept after their end, where their workflow does not say; left out, for ever."""
 
     runs: Annotated[Duration | None, Field(description="Each run; left out, for ever.")] = None
-    failed: Annotated[Duration | None, Field(description="Runs that failed, were cancelled or lost; left out, as long as the others.")] = (
-        None
-    )
+    failed: Annotated[Duration | None, Field(description="Runs that failed, were cancelled or lost; left out, like the others.")] = None
 
 
 class Log(_Part):

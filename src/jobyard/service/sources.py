@@ -29,7 +29,7 @@ class Missing(FromOutside):
 
 def called(value: object) -> str:
     """What a value is called in a message: it may be a secret in the wrong place."""
-    return "what stands outside" if isinstance(value, FromOutside) else word(value)
+    return "a value from outside" if isinstance(value, FromOutside) else word(value)
 
 
 @dataclass(frozen=True, kw_only=True)

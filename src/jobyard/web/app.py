@@ -101,7 +101,7 @@ def ready(service: Service | None) -> dict[str, Any]:
     """Each connection and trigger by name, with its state in words. Ready means that it can serve, not that every source is up."""
     if service is None:
         return {"ready": False, "state": "starting"}
-    away = service.engine.out_of_sight() if service.engine else {service.namespace: "it was not seen yet"}
+    away = service.engine.out_of_sight() if service.engine else {service.namespace: "not seen yet"}
     home = away.get(service.namespace, "")
     told: dict[str, Any] = {
         "ready": not home,

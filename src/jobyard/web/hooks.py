@@ -35,7 +35,7 @@ def add_webhooks(app: FastAPI, listener: Callable[[], Listener | None]) -> None:
     def there() -> Listener:
         found = listener()
         if found is None:
-            raise HTTPException(503, "the service begins; try again", {"Retry-After": "5"})
+            raise HTTPException(503, "the service is starting; try again", {"Retry-After": "5"})
         return found
 
     @app.post("/webhooks/{trigger}/{forge}")
