@@ -9,6 +9,7 @@ import hmac
 import json
 import subprocess
 import sys
+import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -91,7 +92,7 @@ def running(*words: str, **env: str) -> Iterator[Said]:
 
 
 @pytest.mark.timeout(400)
-@pytest.mark.parametrize("by", ["an address", "variables"])
+@pytest.mark.parametrize("by", ["an address", "variables", "settings"])
 async def test_nothing_that_git_sees_is_told(
     cluster: HttpCluster,
     namespace: str,
@@ -104,7 +105,7 @@ async def test_nothing_that_git_sees_is_told(
 ) -> None:
     canaries = Canaries()
     password, hook = (
-        canaries.plant("the password of the repository", "/#" if by == "an address" else ":"),
+        canaries.plant("the password of the repository", ":" if by == "variables" else "/#"),
         canaries.plant("the webhook's secret"),
     )
     git(remote, "config", "http.receivepack", "true")
@@ -115,12 +116,23 @@ async def test_nothing_that_git_sees_is_told(
         url = f"{address}/remote.git"
         if by == "an address":
             who = {"JOBYARD_GIT_REPOSITORY": url.replace("://", f"://{USER}:{password}@")}
-        else:
+        elif by == "variables":
             who = {"JOBYARD_GIT_REPOSITORY": url, "GIT_USERNAME": USER, "GIT_PASSWORD": password}
-        env = {**watched, **who, **NO_CONFIG, "JOBYARD_WEBHOOK_SECRET": hook, "XDG_CACHE_HOME": str(cache), "TMPDIR": str(temporary)}
-        words = ("git", "watch", "-v", "--branch", "main", "--listen", f"127.0.0.1:{port}", "--poll", "600")
+        else:
+            who = {"WHERE": url.replace("://", f"://{USER}:{password}@")}
+        env = {**watched, **who, **NO_CONFIG, "XDG_CACHE_HOME": str(cache), "TMPDIR": str(temporary)}
+        if by == "settings":
+            words: tuple[str, ...] = ("serve", "-v", str(write_settings(tmp_path, port)))
+            begun = "serving trigger ops"
+            env |= {"KNOCK": hook}
+        else:
+            words, begun = (
+                ("git", "watch", "-v", "--branch", "main", "--listen", f"127.0.0.1:{port}", "--poll", "600"),
+                "Webhooks are received",
+            )
+            env |= {"JOBYARD_WEBHOOK_SECRET": hook}
         with running(*words, "--kubeconfig", str(under_test.kubeconfig), "-n", namespace, **env) as said:
-            said.until("Webhooks are received")
+            said.until(begun)
             tell(port, hook, "0" * 40)
             for name in FILES:
                 if f"{name}  processing → " not in said.text:
@@ -132,6 +144,11 @@ async def test_nothing_that_git_sees_is_told(
             post(f"http://127.0.0.1:{port}/webhooks/gitlab", b"{}", X_Gitlab_Token=hook + "x")
             tell(port, hook, commit)
             said.until("late.yaml  processing → succeeded")
+            for page in ("readyz", "metrics"):
+                with urllib.request.urlopen(f"http://127.0.0.1:{port}/{page}", timeout=60) as answer:
+                    canaries.search(page, answer.read())
+        who = who if by != "settings" else {"JOBYARD_GIT_REPOSITORY": who["WHERE"]}
+        env = {key: value for key, value in env.items() if key not in ("KNOCK", "WHERE")}  # only a service knows what they hold
         wrong = {**env, **{key: value.replace(password, password[::-1]) for key, value in who.items()}}
         canaries.planted[password[::-1]] = "a password that is wrong"
         refused = subprocess.run(
@@ -157,6 +174,15 @@ async def test_nothing_that_git_sees_is_told(
             f"\n{len(canaries.planted)} canaries, {canaries.places} places, {len(canaries.started)} starts of git: {len(canaries.found)} found"
         )
     assert not canaries.found, "\n".join(canaries.found)
+
+
+def write_settings(folder: Path, port: int) -> Path:
+    """A service whose secrets stand in variables of any name."""
+    source = {"repository": {"env": "WHERE"}, "branch": "main", "webhookSecret": {"env": "KNOCK"}, "poll": "10m"}
+    spec = {"listen": f"127.0.0.1:{port}", "triggers": [{"name": "ops", "git": source}], "replicas": 1}
+    file = folder / "jobyard.yaml"
+    file.write_text(text({"apiVersion": "jobyard.dev/v1", "kind": "Service", "spec": spec}))
+    return file
 
 
 def tell(port: int, hook: str, commit: str) -> None:
