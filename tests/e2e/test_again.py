@@ -17,6 +17,7 @@ from jobyard.cluster.kubeconfig import connect
 from jobyard.engine.limit_settings import keep_limits
 from jobyard.model.errors import Conflict
 from jobyard.model.objects import LEASES
+from jobyard.service.board import Board
 from tests.conftest import ClusterUnderTest
 from tests.e2e.conftest import Jobyard
 from tests.manifests import job, step, workflow
@@ -110,6 +111,23 @@ def test_a_service_s_settings_win_over_a_limit_that_is_set_by_hand(jobyard: Joby
     assert "gpu" not in jobyard("limits", "list").out, "what the settings name no more is set no more"
     keep("", database=2)
     assert "Service yard, whose settings name this limit, does not run just now" in jobyard("limits", "set", "database", "7").err
+
+
+def test_a_run_that_is_left_says_whether_a_service_is_there_to_drive_it(
+    jobyard: Jobyard, under_test: ClusterUnderTest, space: str, tmp_path: Path
+) -> None:
+    file = write(tmp_path, workflow("flow", step("a")))
+    alone = jobyard("run", file, "--detach", "-o", "json")
+    assert (alone.lines[-1]["driven"], "No service is in sight that drives namespace" in alone.err) == (False, True)
+    asyncio.run(_keep(under_test, space, "yard-1", {}))
+    asyncio.run(_pause(under_test, space))
+    served = jobyard("run", file, "--detach", "-o", "json")
+    assert (served.lines[-1]["driven"], "No service is in sight" in served.err) == (True, False)
+
+
+async def _pause(under_test: ClusterUnderTest, space: str) -> None:
+    async with open_cluster(connect(kubeconfig=str(under_test.kubeconfig))) as cluster:
+        await Board(cluster, space, "yard").pause("ops", "me", datetime.now(UTC))
 
 
 async def _keep(under_test: ClusterUnderTest, space: str, held_by: str | None, numbers: Mapping[str, int]) -> None:

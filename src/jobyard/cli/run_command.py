@@ -185,8 +185,8 @@ async def _leave(options: RunOptions, target: Target, started: Run) -> int:
         say(f"Run {started.name} is submitted, in namespace {target.namespace}.", err=False)
     if not driven:
         say(
-            f"No Jobyard service drives namespace {target.namespace}: Jobs that have started go on, and no other step starts until somebody"
-            f" drives the run:\n  jobyard run --resume {started.name}{target.options.words()}"
+            f"No service is in sight that drives namespace {target.namespace}. Without one, Jobs that have started go on, and no other step"
+            f" starts until somebody drives the run:\n  jobyard run --resume {started.name}{target.options.words()}"
         )
     return 0
 

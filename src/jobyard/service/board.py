@@ -246,10 +246,15 @@ class Board:
         await patiently(once, over=(Conflict,))  # two may make it in the same moment
 
 
+async def find_boards(cluster: Cluster, namespace: str) -> dict[str, Notes]:
+    """What the boards in a namespace say, by service."""
+    found = await cluster.list(CONFIG_MAPS, namespace, labels=f"{names.SELECTOR},{names.ROLE}={ROLE}")
+    return {notes.service: notes for notes in map(read, filter(is_board, found))}
+
+
 async def find_board(cluster: Cluster, namespace: str, service: str | None) -> tuple[Board, Notes]:
     """The board of the service that is meant: the one of this name, or the only one. Raises NoSuchService."""
-    found = await cluster.list(CONFIG_MAPS, namespace, labels=f"{names.SELECTOR},{names.ROLE}={ROLE}")
-    boards = {notes.service: notes for notes in map(read, filter(is_board, found))}
+    boards = await find_boards(cluster, namespace)
     if service is not None and service in boards:
         return Board(cluster, namespace, service), boards[service]
     if service is not None and boards:

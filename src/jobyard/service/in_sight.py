@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 from datetime import datetime, timedelta
 
 from jobyard.contracts import Clock, Cluster
 from jobyard.model.errors import Forbidden, NotFound
 from jobyard.model.objects import LEASES, Lease
 from jobyard.model.written import moment
+from jobyard.service.board import find_boards
 
 LEASE = "jobyard"
 """The Lease of a service that has no other name."""
@@ -30,6 +32,12 @@ async def leader(cluster: Cluster, clock: Clock, namespace: str, lease: str = LE
     return found.spec.holder_identity or "" if is_held(found, clock.now()) else ""
 
 
-async def drives(cluster: Cluster, clock: Clock, namespace: str, lease: str = LEASE) -> bool:
-    """Whether an engine that drives every run is in sight in a namespace."""
-    return bool(await leader(cluster, clock, namespace, lease))
+async def drives(cluster: Cluster, clock: Clock, namespace: str) -> bool:
+    """Whether a service that leads in a namespace is in sight, by its Lease. One that is the only replica is not, nor one of another namespace."""
+    services = [LEASE]
+    with contextlib.suppress(Forbidden):
+        services += await find_boards(cluster, namespace)
+    for service in dict.fromkeys(services):
+        if await leader(cluster, clock, namespace, service):
+            return True
+    return False
