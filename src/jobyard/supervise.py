@@ -303,6 +303,9 @@ class _Budgeted(Through):
     async def submit(self, request: RunRequest) -> Run:
         while not await self._is_there(request) and (until := await self._rest(request.namespace)) is not None:
             why = f"{self._budget.failures} of its runs failed within {duration.write(self._budget.within)}"
+            if self._report.health.stage is not Stage.PAUSED:
+                rest = duration.show(until - self._clock.now())
+                log.warning("trigger %s rests: %s. It goes on in %s; what comes stays in its source", self._trigger, why, rest)
             self._report.set(Stage.PAUSED, error=why, until=until)
             await asyncio.sleep((until - self._clock.now()).total_seconds())
             self._report.set(Stage.RUNNING)

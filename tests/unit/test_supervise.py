@@ -240,13 +240,16 @@ class Feeder:
             await engine.outcome(await engine.submit(RunRequest(trigger="feeder", key=str(number), workflow=Workflow(name="w", steps=()))))
 
 
-async def test_a_used_up_budget_lets_submit_wait_and_says_so() -> None:
+async def test_a_used_up_budget_lets_submit_wait_and_says_so(caplog: pytest.LogCaptureFixture) -> None:
     report, engine = Report("feeder", CLOCK), Ended(State.FAILED)
     budget = Budget(failures=3, within=timedelta(hours=1))
     task = asyncio.create_task(FailureBudget(Feeder(), budget, report, CLOCK).run(engine))
     await until(report, lambda: report.health.stage is Stage.PAUSED)
     assert engine.submitted == ["0", "1", "2"]
     assert "3 of its runs failed within 1h" in report.health.error
+    assert [each.getMessage() for each in caplog.records if "rests" in each.getMessage()] == [
+        "trigger feeder rests: 3 of its runs failed within 1h. It goes on in 1h00m; what comes stays in its source"
+    ]
     assert report.health.until is not None
     task.cancel()
     await asyncio.gather(task, return_exceptions=True)

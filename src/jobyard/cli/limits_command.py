@@ -132,12 +132,14 @@ async def _require_free(target: Target, name: str, *, is_new: bool) -> None:
     from jobyard.engine.clock import SystemClock
     from jobyard.engine.limit_settings import limit_keepers
     from jobyard.model.errors import LimitKept
+    from jobyard.service.board import Notes, find_boards
     from jobyard.service.in_sight import leader
 
     service = (await limit_keepers(target.cluster, target.namespace)).get(name)
     if service is None:
         return
-    leads = await leader(target.cluster, SystemClock(), target.namespace, service)
+    notes = (await find_boards(target.cluster, target.namespace)).get(service, Notes(service=service))
+    leads = await leader(target.cluster, SystemClock(), target.namespace, notes)
     if leads == "":
         say(f"Service {service}, whose settings name this limit, does not run just now. When it does, it sets the limit again.")
     if leads or (leads is None and is_new):

@@ -45,8 +45,7 @@ async def _opened(service: str | None, options: TargetOptions, right: Right) -> 
 async def print_triggers(service: str | None, options: TargetOptions, output: str) -> None:
     """The triggers, a line each. Raises NoSuchService."""
     async with _opened(service, options, READ) as (target, _, notes):
-        is_alone = any(standing.alone for standing in notes.standings.values())
-        leads = None if is_alone else await leader(target.cluster, SystemClock(), target.namespace, notes.service)
+        leads = await leader(target.cluster, SystemClock(), target.namespace, notes)
     now = SystemClock().now()
     if output == "json":
         for name in notes.triggers:

@@ -9,7 +9,7 @@ from jobyard.contracts import Clock, Cluster
 from jobyard.model.errors import Forbidden, NotFound
 from jobyard.model.objects import LEASES, Lease
 from jobyard.model.written import moment
-from jobyard.service.board import find_boards
+from jobyard.service.board import Notes, find_boards
 
 LEASE = "jobyard"
 """The Lease of a service that has no other name."""
@@ -23,10 +23,13 @@ def is_held(lease: Lease, now: datetime) -> bool:
     return bool(lease.spec.holder_identity) and renewed is not None and abs(now - renewed) < _FRESH
 
 
-async def leader(cluster: Cluster, clock: Clock, namespace: str, lease: str = LEASE) -> str | None:
-    """Who leads a service; '' where nobody does. None where no Lease tells: there is one replica, which takes none, or we may not see it."""
+async def leader(cluster: Cluster, clock: Clock, namespace: str, notes: Notes) -> str | None:
+    """Who leads the service of a board; '' where nobody does. None where no Lease tells: its only replica takes none (and one of before may be
+    there still), or we may not see it."""
+    if any(standing.alone for standing in notes.standings.values()):
+        return None
     try:
-        found = await cluster.get(LEASES, namespace, lease)
+        found = await cluster.get(LEASES, namespace, notes.service)
     except (NotFound, Forbidden):
         return None
     return found.spec.holder_identity or "" if is_held(found, clock.now()) else ""
@@ -34,10 +37,10 @@ async def leader(cluster: Cluster, clock: Clock, namespace: str, lease: str = LE
 
 async def drives(cluster: Cluster, clock: Clock, namespace: str) -> bool:
     """Whether a service that leads in a namespace is in sight, by its Lease. One that is the only replica is not, nor one of another namespace."""
-    services = [LEASE]
+    boards = {LEASE: Notes(service=LEASE)}  # one without triggers has no board
     with contextlib.suppress(Forbidden):
-        services += await find_boards(cluster, namespace)
-    for service in dict.fromkeys(services):
-        if await leader(cluster, clock, namespace, service):
+        boards |= await find_boards(cluster, namespace)
+    for notes in boards.values():
+        if await leader(cluster, clock, namespace, notes):
             return True
     return False
