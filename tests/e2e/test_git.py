@@ -195,6 +195,21 @@ def test_watch_hears_of_pushes_and_follows_runs(serve: Serve, remote: Path, tmp_
     assert tree(remote) == {"a.yaml": "succeeded"}
 
 
+def test_an_outage_is_told_once_and_then_how_often_it_was_tried(serve: Serve, remote: Path, tmp_path: Path) -> None:
+    person = Person(remote, tmp_path / "person")
+    person.write("queued/.gitkeep", "")
+    person.push()
+    watching = serve("git", "watch", "--repository", str(remote), "--branch", "main", "--poll", "1")
+    watching.until("the branch is looked at every 1s")
+    away = remote.rename(tmp_path / "away.git")
+    watching.until("failed 2 times in a row; trying again in ")
+    assert watching.text.count("does not appear to be a git repository") == 1
+    away.rename(remote)
+    person.write("queued/a.yaml", yaml.safe_dump(job("a")))
+    person.push()
+    watching.until("a.yaml  processing → succeeded")
+
+
 def test_a_terminal_shows_files_with_the_steps_of_their_runs(credentials: Path, space: str, remote: Path, tmp_path: Path) -> None:
     person = Person(remote, tmp_path / "person")
     flow = workflow("etl", step("extract", "echo row 7; sleep 3"), step("load", "true", "extract"))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import functools
+import logging
 import os
 import signal
 from collections.abc import AsyncIterator, Callable
@@ -53,7 +54,9 @@ async def keep_watching(git: GitOptions, serve: ServeOptions, options: TargetOpt
     tell, warn_ = (live.say, live.say) if live else (functools.partial(say, err=is_json), warn)
     secret = watch.secret or os.environ.get("JOBYARD_WEBHOOK_SECRET") or os.environ.get("GITHUB_WEBHOOK_SECRET", "")
     source = GitSettings(git=git, serve=serve, poll=watch.poll, webhook_secret=secret, drop_duplicates=watch.drop_duplicates)
-    metrics = Metrics()
+    metrics, supervisor = Metrics(), logging.getLogger("jobyard.supervise")
+    if supervisor.getEffectiveLevel() >= logging.WARNING:
+        supervisor.setLevel(logging.ERROR)  # `_tell` says the same, where a person reads it
     async with AsyncExitStack() as stack:
         service, trigger = await stack.enter_async_context(
             open_watch(source, options, metrics, move, warn_, told=live.note if live else lambda _: None, in_cluster=watch.in_cluster)
