@@ -19,7 +19,7 @@ from jobyard.model.errors import Conflict
 from jobyard.model.objects import LEASES
 from jobyard.service.board import Board
 from tests.conftest import ClusterUnderTest
-from tests.e2e.conftest import Jobyard
+from tests.e2e.conftest import COMMAND, Jobyard, environment
 from tests.manifests import job, step, workflow
 
 
@@ -121,6 +121,9 @@ def test_a_run_that_is_left_says_whether_a_service_is_there_to_drive_it(
     assert (alone.lines[-1]["driven"], "No service is in sight that drives namespace" in alone.err) == (False, True)
     asyncio.run(_keep(under_test, space, "yard-1", {}))
     asyncio.run(_pause(under_test, space))
+    words = f"jobyard triggers pause --kubeconfig {under_test.kubeconfig} -n {space} o"
+    env = environment(_JOBYARD_COMPLETE="bash_complete", COMP_WORDS=words, COMP_CWORD="7")
+    assert subprocess.run(COMMAND, capture_output=True, text=True, env=env, check=False).stdout == "plain,ops\n"
     served = jobyard("run", file, "--detach", "-o", "json")
     assert (served.lines[-1]["driven"], "No service is in sight" in served.err) == (True, False)
 

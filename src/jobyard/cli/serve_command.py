@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import rich_click as click
 
-from jobyard.cli.options import cluster_options, output_option
+from jobyard.cli.options import ask_cluster_named, cluster_options, output_option
 from jobyard.service.options import TargetOptions
+
+if TYPE_CHECKING:
+    from jobyard.service.target import Target
 
 DEFAULT_FILE = "jobyard.yaml"
 
@@ -43,6 +46,18 @@ def triggers() -> None:
     """Show the triggers of a service, pause them and resume them."""
 
 
+def complete_trigger(context: click.Context, parameter: click.Parameter, incomplete: str) -> list[str]:
+    """Completes the name of a trigger."""
+
+    async def ask(target: Target) -> list[str]:
+        from jobyard.service.board import find_board
+
+        _, notes = await find_board(target.cluster, target.namespace, context.params.get("service"))
+        return [name for name in notes.triggers if name.startswith(incomplete)]
+
+    return ask_cluster_named(context, ask)
+
+
 def service_option(command: Any) -> Any:
     """--service NAME."""
     return click.option("--service", metavar="NAME", help="The service; left out, the only one in the namespace.")(command)
@@ -62,7 +77,7 @@ def list_(service: str | None, target: TargetOptions, output: str) -> None:
 
 
 @triggers.command()
-@click.argument("name")
+@click.argument("name", shell_complete=complete_trigger)
 @service_option
 @cluster_options
 def pause(name: str, service: str | None, target: TargetOptions) -> None:
@@ -75,7 +90,7 @@ def pause(name: str, service: str | None, target: TargetOptions) -> None:
 
 
 @triggers.command()
-@click.argument("name")
+@click.argument("name", shell_complete=complete_trigger)
 @service_option
 @cluster_options
 def resume(name: str, service: str | None, target: TargetOptions) -> None:
