@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from datetime import datetime, timedelta
 from typing import Protocol
 
 from jobyard.contracts import Engine, Trigger
@@ -50,3 +51,14 @@ class Measures(Protocol):
     def engine(self, engine: Engine, trigger: str) -> Engine:
         """An engine for this trigger, whose submits are measured."""
         ...
+
+
+TOLD_BEFORE = timedelta(minutes=1)
+"""A run that had ended so long ago when it was found was told of by whoever led then; what ended since may have been told by nobody."""
+
+
+def is_news(run: Run, outcome: Outcome, now: datetime) -> bool:
+    """Whether a run's end is to be told and counted. `run`: as it was found. One that had failed is kept while a budget counts it, and found
+    by whoever leads next. Pure."""
+    finished = outcome.view.finished
+    return not run.state.is_end or finished is None or now - finished < TOLD_BEFORE

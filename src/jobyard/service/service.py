@@ -30,7 +30,7 @@ from jobyard.service.about import about
 from jobyard.service.board import WORDS, Board, Notes, NotOurBoard, Standing
 from jobyard.service.election import Election
 from jobyard.service.obstacles import Obstacles
-from jobyard.service.served import Build, Measures, Served
+from jobyard.service.served import Build, Measures, Served, is_news
 from jobyard.service.settings import Settings, TriggerSettings
 from jobyard.supervise import FailureBudget, LeaderOnly, Paused, Report, Stage, Supervised
 
@@ -203,6 +203,8 @@ class Service:
                 await asyncio.Event().wait()
 
     def _note_end(self, run: Run, outcome: Outcome) -> None:
+        if not is_news(run, outcome, self.clock.now()):
+            return
         self._measures.note_end(run, outcome)
         failed = next((step for step in outcome.view.steps if step.state in (State.FAILED, State.LOST)), None)
         why = f": {failed.reason or outcome.reason}" if failed else ""
