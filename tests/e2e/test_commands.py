@@ -71,6 +71,24 @@ def test_graph_draws(jobyard: Jobyard, tmp_path: Path) -> None:
 def test_schema_is_the_one_that_is_checked_in(jobyard: Jobyard) -> None:
     answer = jobyard("schema", cluster=False)
     assert json.loads(answer.out) == json.loads((ROOT / "docs/workflow.schema.json").read_text())
+    answer = jobyard("schema", "service", cluster=False)
+    assert json.loads(answer.out) == json.loads((ROOT / "docs/service.schema.json").read_text())
+
+
+def test_check_knows_a_service_s_settings_and_run_says_what_they_are_for(jobyard: Jobyard, tmp_path: Path) -> None:
+    file = tmp_path / "jobyard.yaml"
+    file.write_text("apiVersion: jobyard.dev/v1\nkind: Service\nspec:\n  triggers: [{name: a, git: {repository: {env: NOWHERE}}}]\n")
+    good = jobyard("check", "jobyard.yaml", cluster=False, cwd=tmp_path)
+    assert good.code == 0
+    assert good.out.splitlines() == [
+        "jobyard.yaml:4:48: warning: the environment has no variable NOWHERE; set it where the service is started",
+        "jobyard.yaml: all good",
+    ]
+    refused = jobyard("run", "--local", cluster=False, cwd=tmp_path)
+    assert (refused.code, "`jobyard serve jobyard.yaml --local` serves them" in refused.err) == (2, True)
+    file.write_text(file.read_text().replace("git:", "gti:"))
+    wrong = jobyard("check", "jobyard.yaml", cluster=False, cwd=tmp_path)
+    assert (wrong.code, 'jobyard.yaml:4:24: unknown key "gti"' in wrong.out, 'did you mean "git"?' in wrong.out) == (2, True, True)
 
 
 def test_version_and_help(jobyard: Jobyard) -> None:
