@@ -145,8 +145,7 @@ async def test_nothing_that_git_sees_is_told(
             tell(port, hook, commit)
             said.until("late.yaml  processing → succeeded")
             for page in ("readyz", "metrics"):
-                with urllib.request.urlopen(f"http://127.0.0.1:{port}/{page}", timeout=60) as answer:
-                    canaries.search(page, answer.read())
+                canaries.search(page, read(port, page))
         who = who if by != "settings" else {"JOBYARD_GIT_REPOSITORY": who["WHERE"]}
         env = {key: value for key, value in env.items() if key not in ("KNOCK", "WHERE")}  # only a service knows what they hold
         wrong = {**env, **{key: value.replace(password, password[::-1]) for key, value in who.items()}}
@@ -174,6 +173,12 @@ async def test_nothing_that_git_sees_is_told(
             f"\n{len(canaries.planted)} canaries, {canaries.places} places, {len(canaries.started)} starts of git: {len(canaries.found)} found"
         )
     assert not canaries.found, "\n".join(canaries.found)
+
+
+def read(port: int, page: str) -> bytes:
+    with urllib.request.urlopen(f"http://127.0.0.1:{port}/{page}", timeout=60) as answer:
+        found: bytes = answer.read()
+        return found
 
 
 def write_settings(folder: Path, port: int) -> Path:

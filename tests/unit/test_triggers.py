@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import datetime, timedelta
 from typing import Any
 
-from jobyard.cli.triggers import caveat, words
+from jobyard.cli.triggers import caveat, table, words
 from jobyard.service.board import Notes, Pause, Standing
 from jobyard.service.shapes import trigger_json
 from tests.unit.samples import NOW
@@ -47,6 +47,22 @@ def test_what_people_ask_for_shows_before_the_leader_has_told_of_it() -> None:
     assert told(stands("running"), ADA) == told(stands("backing off", error="x"), ADA) == ("paused", "50s ago", "by ada@desk")
     assert told(stands("paused", error="paused by ada@desk")) == ("starting", "3m00s ago", "")
     assert trigger_json("ops", notes(stands("running"), ADA), "web-1")["state"] == "paused"
+
+
+def test_a_reason_is_never_cut() -> None:
+    rows = [
+        ("ops", "running", "3m00s ago", ""),
+        ("etl", "backing off", "4.1s ago", "git fetch failed: could not resolve host: example.org"),
+    ]
+    assert table(rows, None) == table(rows, 100)
+    assert len(table(rows, None)) == 3
+    assert table(rows, 40) == [
+        "TRIGGER  STATE        SINCE",
+        "ops      running      3m00s ago",
+        "etl      backing off  4.1s ago",
+        "  git fetch failed: could not resolve",
+        "  host: example.org",
+    ]
 
 
 def test_what_was_said_long_ago_is_not_taken_for_how_it_is() -> None:

@@ -4,14 +4,19 @@ from __future__ import annotations
 
 import getpass
 import os
+import shutil
 import socket
-from collections.abc import AsyncIterator
+import sys
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from datetime import datetime
 
+import rich_click as click
+
 from jobyard.access import Right, demand, to
-from jobyard.cli.hints import say
-from jobyard.cli.printing import print_json, print_table
+from jobyard.cli import render
+from jobyard.cli.hints import say, wrap
+from jobyard.cli.printing import print_json
 from jobyard.engine.clock import SystemClock
 from jobyard.model.duration import show
 from jobyard.model.errors import Forbidden
@@ -23,6 +28,7 @@ from jobyard.service.shapes import NOT_SERVED, trigger_json
 from jobyard.service.target import Target, open_target
 from jobyard.supervise import Stage
 
+HEAD = ("TRIGGER", "STATE", "SINCE", "WHY")
 READ = to(CONFIG_MAPS, "list", why="see how triggers stand")
 WRITE = to(CONFIG_MAPS, "list", "get", "patch", why="pause and resume triggers")
 
@@ -52,12 +58,24 @@ async def print_triggers(service: str | None, options: TargetOptions, output: st
             print_json(trigger_json(name, notes, leads))
         return
     rows = [(name, *words(notes, name, now, is_led=leads != "")) for name in notes.triggers]
-    if rows:
-        print_table(("TRIGGER", "STATE", "SINCE", "WHY"), rows, goes_first=("SINCE",))
-    else:
+    for line in table(rows, shutil.get_terminal_size().columns if sys.stdout.isatty() else None) if rows else ():
+        click.echo(line)
+    if not rows:
         say(f"Service {notes.service} has no triggers: its settings name none.")
     if line := caveat(notes, leads, now):
         say(line)
+
+
+def table(rows: Sequence[tuple[str, str, str, str]], width: int | None) -> list[str]:
+    """The triggers' lines. Where a reason is wider than the terminal, reasons stand below their triggers: none is cut. Pure."""
+    whole = render.plain_table(HEAD, rows)
+    if width is None or max(map(len, whole)) <= width:
+        return whole
+    head, *short = render.plain_table(HEAD[:-1], [row[:-1] for row in rows])
+    lines = [head]
+    for line, (*_, why) in zip(short, rows, strict=True):
+        lines += [line, *(wrap(f"  {why}", width).splitlines() if why else ())]
+    return lines
 
 
 def words(notes: Notes, name: str, now: datetime, *, is_led: bool = True) -> tuple[str, str, str]:
