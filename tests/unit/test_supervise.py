@@ -277,7 +277,7 @@ async def test_a_failure_is_news_again_after_it_went_well_in_between(caplog: pyt
         task.cancel()
         await asyncio.gather(task, return_exceptions=True)
     assert [record.getMessage() for record in caplog.records if "the source is gone" in record.getMessage()] == [
-        "trigger script failed: the source is gone. It is started again, with back-off"
+        "trigger script failed: the source is gone. It is tried again, less and less often"
     ] * 2
     assert report.health.failures == 2
 
