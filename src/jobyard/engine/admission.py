@@ -14,6 +14,7 @@ from jobyard.engine import job_home
 from jobyard.engine.home import Record
 from jobyard.engine.ledger import Ledger, kind_of
 from jobyard.engine.limiter import Limiter
+from jobyard.engine.lines import Ticket
 from jobyard.engine.refusal import Tries, Verdict, judge
 from jobyard.engine.sight import Sight
 from jobyard.model.errors import Forbidden, Rejected, RightsUnavailable
@@ -64,10 +65,11 @@ class Admission:
         anew. Raises Rejected, Unavailable."""
         run, flow = request.run_id, request.workflow
         wants_to_know = request.waits or request.accepted
+        ticket = Ticket(run=run, workflow=flow)
         attempt = _Attempt(as_job=wants_to_know or not self._limiter.waits_for(flow), begun=asyncio.get_running_loop().time())
         while True:
             if request.waits:
-                await self._limiter.enter(run, flow)
+                await self._limiter.enter(ticket)
             try:
                 needs_place = request.waits and job_home.is_plain(request) and self._limiter.waits_for(flow)
                 if not needs_place or await self._limiter.admit(run, flow) is None:
@@ -80,7 +82,7 @@ class Admission:
             except Rejected as refused:
                 wait = await self._wait(refused, request, attempt)
             finally:
-                self._limiter.keep_promise(run)
+                self._limiter.keep_promise(ticket)
             await asyncio.sleep(wait)
 
     async def _make(self, request: RunRequest, attempt: _Attempt) -> tuple[Record, bool]:
