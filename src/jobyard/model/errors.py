@@ -267,6 +267,14 @@ class RightsUnavailable(Unavailable):
     namespace: str
 
 
+class PlaceUnavailable(Unavailable):
+    """The cluster refuses what says who holds a place in a limit. That is no word about the run that needs it."""
+
+    sentence = "no place in a limit can be taken in namespace {namespace}: {what}; {remedy}"
+    server: str = ""
+    namespace: str
+
+
 class NoSuchNamespace(JobyardError):
     """The cluster knows no namespace of that name. `hint` follows the sentence."""
 
