@@ -99,10 +99,8 @@ class Admission:
                 return None
             except Rejected as refused:
                 raise PlaceUnavailable(namespace=self._namespace, what=str(refused), retry_after=PLACE_AGAIN) from refused
-            if full is not None:
-                attempt.busy += 1
-                return None
-            return await self._make(request, attempt)
+            attempt.busy = 0
+            return None if full is not None else await self._make(request, attempt)
 
     async def _make(self, request: RunRequest, attempt: _Attempt) -> tuple[Record, bool]:
         """The request's record in the home that is its own. A run that can't start at once is one that everybody can see to wait, or to have

@@ -15,7 +15,7 @@ from weakref import WeakValueDictionary
 from jobyard.contracts import Clock, Cluster
 from jobyard.engine import home, limits
 from jobyard.engine.limits import Claim, Full, Place
-from jobyard.engine.lines import Lines, Ticket
+from jobyard.engine.lines import PATIENCE, Lines, Ticket
 from jobyard.engine.places import Places
 from jobyard.engine.promises import Promises
 from jobyard.engine.refusal import LOOK_FOR_ROOM
@@ -42,6 +42,18 @@ class _Waiting:
     """It lacked a place again that it had been offered: others went by it meanwhile."""
 
 
+@dataclass(frozen=True, kw_only=True)
+class _Answer:
+    """Who was found to hold places of a scope though nothing of them is seen here: other processes took them."""
+
+    holders: frozenset[str]
+    name: str
+    places: ConfigMap | None
+    """What said so, under its name."""
+    until: float
+    """How long it is believed, by the event loop's clock. Then one asks again for all."""
+
+
 class Limiter:
     """The limits of one namespace."""
 
@@ -64,6 +76,8 @@ class Limiter:
         """From scope to the runs, by id, that wait for a place where everybody can see them, and how each is told of one."""
         self._waiting: dict[str, _Waiting] = {}
         """The same runs by id."""
+        self._answers: dict[str, _Answer] = {}
+        """By scope."""
         self._read: tuple[ConfigMap | None, Mapping[str, int]] = (None, {})
         """The namespace's limits as they were read last, and from what."""
         self._offered_by: ConfigMap | None = None
@@ -87,8 +101,28 @@ class Limiter:
         return self._numbers().get(scope, self._workflows.get(scope, ANY)) - len(self._active(scope))
 
     def _active(self, scope: str) -> set[str]:
-        """The runs, by id, that count for a scope: also those that wait for a place of it where everybody can see them."""
-        return set(self._counting(scope))
+        """The runs, by id, that count for a scope: also those that wait for a place of it where everybody can see them, and those of other
+        processes that somebody here has asked about."""
+        return {*self._counting(scope), *self._elsewhere(scope)}
+
+    def _elsewhere(self, scope: str) -> Iterator[str]:
+        answer = self._answers.get(scope)
+        if answer is None:
+            return
+        if answer.until <= asyncio.get_running_loop().time() or self._sight.places.get(answer.name) is not answer.places:
+            del self._answers[scope]
+            return
+        for holder in answer.holders:
+            known = self._sight.runs.get(holder)
+            if holder not in self._sight.over and (known is None or home.end(known.record) is None):
+                yield holder
+
+    def _remember(self, claim: Claim, holders: Collection[str]) -> None:
+        """Who waits in its source need not ask for what was answered to another."""
+        unseen = frozenset(holders).difference(self._counting(claim.scope))
+        if unseen:
+            name, until = claim.object_name, asyncio.get_running_loop().time() + PATIENCE
+            self._answers[claim.scope] = _Answer(holders=unseen, name=name, places=self._sight.places.get(name), until=until)
 
     def _counting(self, scope: str) -> Iterator[str]:
         """The same one by one, in the order in which they were seen; some may come twice."""
@@ -232,6 +266,8 @@ class Limiter:
                 got = await self.places.take(claim, run, self._unplaced(claim, run))
                 if isinstance(got, Full):
                     await self.places.give_back(added)
+                    if claim.holder == run:
+                        self._remember(claim, got.holders)
                     return self._full(claim, got.holders)
                 if got is not None:
                     added.append((claim, got))
@@ -255,6 +291,8 @@ class Limiter:
         for claim, held in zip(claims, elsewhere, strict=True):
             others = self._others(claim, run) | held
             if len(others) >= claim.limit:
+                if claim.holder == run:
+                    self._remember(claim, others)
                 return self._full(claim, others)
         return None
 

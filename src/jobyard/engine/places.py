@@ -78,9 +78,11 @@ class Places:
 
     async def _places(self, claim: Claim) -> ConfigMap | None:
         try:
-            return await self._cluster.get(CONFIG_MAPS, self._namespace, claim.object_name)
+            places = await self._cluster.get(CONFIG_MAPS, self._namespace, claim.object_name)
         except NotFound:
             return None
+        self._sight.see(places)
+        return places
 
     async def _put(self, claim: Claim, held: dict[str, Place], places: ConfigMap | None) -> None:
         if places is None:
