@@ -282,6 +282,8 @@ class Crowd(Server):
         super().__init__()
         self.gets = 0
         self.begun: list[str] = []
+        self.closed = 0.0
+        """Seconds for which Jobs wait at the door."""
 
     async def get(self, kind: Kind[Any], namespace: str, name: str) -> ConfigMap:
         self.gets += 1
@@ -293,7 +295,7 @@ class Crowd(Server):
     async def create(self, kind: Kind[Any], namespace: str, tree: Manifest) -> Any:
         if kind.plural == "configmaps":
             return await super().create(kind, namespace, tree)
-        await asyncio.sleep(0.01)
+        await asyncio.sleep(max(0.01, self.closed - asyncio.get_running_loop().time()))
         self.begun.append(tree["metadata"]["annotations"][names.KEY])
         return msgspec.convert(served(tree, tree["metadata"]["name"], 1), Job)
 
@@ -337,5 +339,22 @@ def test_a_place_that_another_process_gives_back_is_taken_at_once() -> None:
             sight.see(each)
         limiter.settle()
         await asyncio.wait_for(waiting, 1)
+
+    in_fake_time(scene())
+
+
+def test_a_launch_that_waits_at_the_door_takes_its_place_anew_before_that_is_anybodys() -> None:
+    async def scene() -> None:
+        server = Crowd()
+        server.closed = asyncio.get_running_loop().time() + 290
+        limiter, sight = process(server, namespace=1)
+        launch = asyncio.create_task(door(server, limiter, sight).admit(request("slow")))
+        other, _ = process(server, namespace=1)
+        for _ in range(28):
+            await asyncio.sleep(10)
+            assert isinstance(await other.admit("run-o", flow()), Full), "though nobody sees a run for longer than a place counts"
+        assert server.begun == []
+        await launch
+        assert server.begun == ["slow"]
 
     in_fake_time(scene())

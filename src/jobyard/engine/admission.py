@@ -18,7 +18,7 @@ from jobyard.engine.limiter import Limiter
 from jobyard.engine.lines import Ticket
 from jobyard.engine.refusal import Tries, Verdict, judge
 from jobyard.engine.sight import Sight
-from jobyard.model.errors import Conflict, Forbidden, PlaceUnavailable, Rejected, RightsUnavailable
+from jobyard.model.errors import Conflict, Forbidden, LaunchTooSlow, PlaceUnavailable, Rejected, RightsUnavailable
 from jobyard.model.run import Reason, RunRequest
 from jobyard.patience import CLUSTER
 
@@ -80,6 +80,8 @@ class Admission:
                     self._see(made[0])
                     return made
                 wait = CLUSTER.draw(attempt.busy) if attempt.busy else 0.0
+            except LaunchTooSlow:
+                wait = 0.0  # the place may be another's by now
             except Rejected as refused:
                 wait = await self._wait(refused, request, attempt)
             finally:

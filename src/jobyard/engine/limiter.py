@@ -23,6 +23,7 @@ from jobyard.engine.rounds import pause
 from jobyard.engine.run_sight import RunSight
 from jobyard.engine.sight import Sight
 from jobyard.model import names
+from jobyard.model.errors import LaunchTooSlow
 from jobyard.model.objects import ConfigMap
 from jobyard.model.workflow import Step, Workflow
 
@@ -233,9 +234,14 @@ class Limiter:
 
     # --- places that processes share ---
 
+    @property
+    def _counts_alone(self) -> bool:
+        return self._alone or self._sight.without_config_maps
+
     @asynccontextmanager
     async def room(self, run: str, workflow: Workflow, step: Step | None = None, job: str = "") -> AsyncIterator[Full | None]:
-        """As `admit`; while the context lasts, what was let in counts though its Job is not seen yet. Raises what `admit` raises."""
+        """As `admit`; while the context lasts, what was let in counts though its Job is not seen yet. A place that other processes see is good
+        for a while only: what is done meanwhile is cut then. Raises what `admit` raises, and LaunchTooSlow."""
         full = await (self.admit(run, workflow, step, job) if step else self.admit(run, workflow))
         if full is not None:
             yield full
@@ -243,8 +249,14 @@ class Limiter:
         of_run, of_job = ([claim.scope for claim in claims] for claims in self._needs(run, workflow, step, job))
         self._promised.make(of_run, run)
         self._launching.make(of_job, job)
+        is_shared = bool(of_run or of_job) and not self._counts_alone
         try:
-            yield None
+            async with asyncio.timeout(limits.LAUNCH.total_seconds() if is_shared else None) as bound:
+                yield None
+        except TimeoutError:
+            if not bound.expired():
+                raise
+            raise LaunchTooSlow(run=run, seconds=limits.LAUNCH.total_seconds()) from None
         finally:
             self._promised.keep(of_run, run)
             self._launching.keep(of_job, job)
@@ -258,7 +270,7 @@ class Limiter:
     async def admit(self, run: str, workflow: Workflow, step: Step | None = None, job: str = "") -> Full | None:
         """Takes every place that a run, and this Job of it, still need; None when it may start. Raises Unavailable, Conflict."""
         claims = list(itertools.chain(*self._needs(run, workflow, step, job)))
-        if self._alone or self._sight.without_config_maps:
+        if self._counts_alone:
             return await self._count(run, claims)
         async with self._alone_at(claims):  # a place that is here now may be given back as long as another is at it
             added: list[tuple[Claim, Place]] = []

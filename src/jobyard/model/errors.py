@@ -267,6 +267,15 @@ class RightsUnavailable(Unavailable):
     namespace: str
 
 
+class LaunchTooSlow(NoAnswer):
+    """A Job could not be made in the time that a place in a limit is good for it. Whoever launches takes the place anew."""
+
+    sentence = "run {run} could not be started within {seconds:.0f} s of taking its place in a limit; it is tried again"
+    what: str = ""
+    run: str
+    seconds: float
+
+
 class PlaceUnavailable(Unavailable):
     """The cluster refuses what says who holds a place in a limit. That is no word about the run that needs it."""
 
