@@ -14,10 +14,20 @@ from jobyard.engine.admission import Admission
 from jobyard.engine.clock import SystemClock
 from jobyard.engine.ledger import Ledger
 from jobyard.engine.limiter import Limiter
+from jobyard.engine.limits import LIMITS
 from jobyard.engine.sight import Sight
 from jobyard.model import names
-from jobyard.model.errors import Conflict, Forbidden, JobyardError, NoRoom, NotFound, Rejected, Unavailable
-from jobyard.model.objects import SECRETS, Job, JobStatus, Kind, Manifest
+from jobyard.model.errors import (
+    Conflict,
+    Forbidden,
+    JobyardError,
+    NoRoom,
+    NotFound,
+    PlaceUnavailable,
+    Rejected,
+    Unavailable,
+)
+from jobyard.model.objects import SECRETS, ConfigMap, Job, JobStatus, Kind, Manifest, Metadata
 from jobyard.model.run import RunRequest
 from tests.faketime import in_fake_time
 from tests.unit.samples import changed, flow, manifest, request, served
@@ -80,8 +90,10 @@ class Server:
         return []
 
 
-def door(server: Server) -> Admission:
+def door(server: Server, **numbers: int) -> Admission:
     cluster, clock, sight = cast(Cluster, server), SystemClock(), Sight()
+    data = {name: str(number) for name, number in numbers.items()}
+    sight.see(ConfigMap(metadata=Metadata(name=LIMITS, uid="limits", resource_version="1"), data=data))
     ledger, limiter = Ledger(cluster, clock, "n", sight), Limiter(cluster, clock, "n", sight)
     return Admission(cluster, "n", sight, ledger, limiter, sight.see, gives_up=None)
 
@@ -168,5 +180,42 @@ def test_an_object_of_an_earlier_run_that_takes_long_to_go_is_waited_for_and_no_
         assert type(record).__name__ == home
         assert names.INCOMPLETE not in record.metadata.annotations
         assert [owner.uid for owner in server.made["Secret", name].metadata.owner_references] == [record.metadata.uid]
+
+    in_fake_time(scene())
+
+
+class Busy(Server):
+    """Answers every change of a limit's places with `answer`."""
+
+    def __init__(self, answer: JobyardError) -> None:
+        super().__init__()
+        self.answer: JobyardError | None = answer
+        self.patches = 0
+
+    async def create(self, kind: Kind[Any], namespace: str, tree: Manifest) -> Any:
+        if kind.name == "ConfigMap" and self.answer is not None:
+            self.patches += 1
+            raise self.answer
+        return await super().create(kind, namespace, tree)
+
+
+def test_what_is_refused_of_a_place_is_no_refusal_of_the_request() -> None:
+    async def scene(answer: JobyardError) -> None:
+        with pytest.raises(PlaceUnavailable, match="no place in a limit can be taken in namespace n"):
+            await door(Busy(answer), namespace=5).admit(request("k", key_names_workflow=True))
+
+    in_fake_time(scene(HOOK))
+    in_fake_time(scene(Rejected(action="create", status=422, reason="Invalid", message="Too long")))
+
+
+def test_who_is_slower_than_others_at_a_place_waits_for_it() -> None:
+    async def scene() -> None:
+        server = Busy(Conflict(action="patch", status=409, reason="Conflict", message="others are faster"))
+        waiting = asyncio.create_task(door(server, namespace=5).admit(request("k", key_names_workflow=True)))
+        await asyncio.sleep(60)
+        assert not waiting.done()
+        assert server.patches <= 300, "with a pause after each"
+        server.answer = None
+        assert isinstance((await waiting)[0], Job)
 
     in_fake_time(scene())

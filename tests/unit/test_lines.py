@@ -10,15 +10,16 @@ from typing import cast
 import msgspec
 
 from jobyard.contracts import Cluster
-from jobyard.engine import limits
+from jobyard.engine import home, limits
 from jobyard.engine.clock import SystemClock
 from jobyard.engine.limiter import Limiter
-from jobyard.engine.lines import PATIENCE, Lines
+from jobyard.engine.lines import PATIENCE, Ticket
+from jobyard.engine.run_sight import RunSight
 from jobyard.engine.sight import Sight
 from jobyard.model.objects import ConfigMap, Job, JobStatus, Metadata
 from jobyard.model.workflow import Workflow
 from tests.faketime import in_fake_time
-from tests.unit.samples import COMPLETE, changed, flow, job_record, request
+from tests.unit.samples import COMPLETE, changed, flow, job_record, manifest, map_record, request
 
 DONE = msgspec.convert(COMPLETE, JobStatus)
 GPU = flow(limits=("gpu",))
@@ -39,11 +40,12 @@ class Yard:
     async def start(self, key: str, workflow: Workflow = GPU) -> None:
         """What a submit does: waits for room, makes the Job, sees it."""
         asked = request(key, workflow=workflow)
-        await self.limiter.enter(asked.run_id, workflow)
+        ticket = Ticket(run=asked.run_id, workflow=workflow)
+        await self.limiter.enter(ticket)
         await asyncio.sleep(0)  # the create is under way
         made = job_record(asked, key)
         self.sight.see(made)
-        self.limiter.keep_promise(asked.run_id)
+        self.limiter.keep_promise(ticket)
         self.running.append(made)
         self.most = max(self.most, len(self.running))
         self.began.set()
@@ -86,8 +88,7 @@ def test_five_thousand_that_wait_for_ten_places_look_three_times_a_place_at_most
         await asyncio.gather(*tasks)
         assert yard.most == 10
         assert yard.limiter.looks <= 3 * 5000
-        assert not yard.limiter.lines._waiting
-        assert not yard.limiter.lines._called
+        assert not yard.limiter.lines._lines
         assert not yard.limiter._promised
 
     in_fake_time(scene())
@@ -168,10 +169,14 @@ def test_a_limit_that_is_raised_lets_in_as_many_more() -> None:
 
 def test_the_first_in_line_looks_again_by_itself_after_a_while() -> None:
     async def scene() -> None:
-        free = {"gpu": 0}
-        lines = Lines(lambda scope: free[scope])
+        yard = Yard(gpu=1)
+        await yard.start("first")
+        waiting = yard.submit("second")
+        await turns()
         begun = asyncio.get_running_loop().time()
-        await lines.wait("gpu", "a")
+        job = yard.running.popleft()
+        yard.sight.see(msgspec.structs.replace(changed(job, version=2), status=DONE))  # and nobody settles
+        await waiting
         assert asyncio.get_running_loop().time() - begun == PATIENCE
 
     in_fake_time(scene())
@@ -186,7 +191,90 @@ def test_nothing_is_kept_of_a_workflow_whose_runs_are_over() -> None:
             assert len(await yard.end_all(2)) == 2
             await asyncio.gather(*runs)
         limiter = yard.limiter
-        kept = (limiter._workflows, limiter._promised, limiter._visible, limiter.lines._waiting, limiter.lines._called)
+        kept = (limiter._workflows, limiter._promised, limiter._visible, limiter._waiting, limiter.lines._lines, limiter.lines._again)
         assert not any(kept)
+
+    in_fake_time(scene())
+
+
+A, B, BOTH = flow(limits=("a",)), flow(limits=("b",)), flow(limits=("a", "b"))
+
+
+def wait_for_gpu(yard: Yard, key: str) -> RunSight:
+    """A run that everybody can see, and that stands in line for a place of a limit that has none."""
+    asked = request(key, workflow=flow(manifest(), manifest(), limits=("gpu",)), trigger="cli", waits=False)
+    seen = yard.sight.see(map_record(asked, key))
+    assert seen is not None
+    yard.limiter.line_up(seen, {"gpu"}, lambda: None)
+    return seen
+
+
+def test_who_lacks_one_place_keeps_nobody_back_who_needs_another() -> None:
+    async def scene() -> None:
+        yard = Yard(namespace=1, gpu=0)
+        for number in range(3):
+            wait_for_gpu(yard, f"seen {number}")
+        in_its_source = yard.submit("gpu")
+        await turns()
+        await asyncio.wait_for(yard.submit("plain", flow()), 1)
+        assert yard.end() == "plain"
+        person = request("visible", workflow=flow(manifest(), manifest()), waits=False)
+        assert yard.sight.see(map_record(person, "visible"))
+        assert await yard.limiter.admit(person.run_id, person.workflow) is None
+        in_its_source.cancel()
+        await asyncio.gather(in_its_source, return_exceptions=True)
+
+    in_fake_time(scene())
+
+
+def test_a_run_that_another_process_lets_wait_keeps_nobody_back_until_it_begins() -> None:
+    async def scene() -> None:
+        yard = Yard(namespace=1)
+        asked = request("theirs", workflow=flow(manifest(), manifest()), waits=False)
+        record = map_record(asked, "theirs")
+        yard.sight.see(record)
+        waiting = yard.submit("ours", flow())
+        await turns()
+        assert not waiting.done(), "it may be about to begin"
+        yard.sight.see(changed(record, version=2, annotations=home.note_waiting("WaitingForLimit", "full")["metadata"]["annotations"]))
+        await asyncio.wait_for(waiting, PATIENCE + 1)
+
+    in_fake_time(scene())
+
+
+def test_who_needs_two_limits_is_not_passed_for_ever_by_those_who_need_one() -> None:
+    async def scene() -> None:
+        yard = Yard(a=1, b=1)
+        tasks = [yard.submit("a", A), yard.submit("b", B)]
+        await turns()
+        tasks.append(yard.submit("both", BOTH))
+        await turns()
+        tasks += [yard.submit(f"{number}", A if number % 2 else B) for number in range(20)]
+        await turns()
+        ended = []
+        while "both" not in ended:
+            ended.append(yard.end())
+            await turns(20)
+        assert len(ended) <= 8
+        assert yard.most == 2
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+    in_fake_time(scene())
+
+
+def test_who_needs_two_limits_where_everybody_sees_it_stands_in_line_for_both_once_it_comes_back() -> None:
+    async def scene() -> None:
+        yard = Yard(a=1, b=1)
+        asked = request("both", workflow=flow(manifest(), manifest(), limits=("a", "b")), waits=False)
+        seen = yard.sight.see(map_record(asked, "both"))
+        assert seen is not None
+        for lacks, counts in (({"a"}, {"a"}), ({"b"}, {"b"}), ({"a"}, {"a", "b"}), ({"b"}, {"a", "b"})):
+            yard.limiter.line_up(seen, lacks, lambda: None)
+            assert {scope for scope in "ab" if yard.limiter._active(scope)} == counts
+        yard.limiter.line_up(seen, (), lambda: None)
+        assert not yard.limiter._visible
+        assert not yard.limiter._waiting
 
     in_fake_time(scene())

@@ -11,12 +11,15 @@ import msgspec
 
 from jobyard.contracts import Cluster
 from jobyard.engine import limits
+from jobyard.engine.admission import Admission
+from jobyard.engine.ledger import Ledger
 from jobyard.engine.limiter import Limiter
 from jobyard.engine.limits import LIMITS, Claim, Full, Place
+from jobyard.engine.lines import PATIENCE
 from jobyard.engine.sight import Sight
 from jobyard.model import names
 from jobyard.model.errors import Conflict, NotFound
-from jobyard.model.objects import ConfigMap, Kind, Manifest, Metadata
+from jobyard.model.objects import ConfigMap, Job, Kind, Manifest, Metadata
 from jobyard.model.template import Template
 from jobyard.model.workflow import Step, Workflow
 from tests.faketime import in_fake_time
@@ -268,5 +271,90 @@ def test_who_held_the_places_of_a_workflow_that_is_gone_is_forgotten_and_who_tak
         assert server.holders("workflow/etl") == {}
         assert set(server.holders("workflow/taken")) == {"run-again"}
         assert len(server.made) == 2
+
+    in_fake_time(scene())
+
+
+class Crowd(Server):
+    """Counts what is asked, and keeps Jobs too."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.gets = 0
+        self.begun: list[str] = []
+        self.closed = 0.0
+        """Seconds for which Jobs wait at the door."""
+
+    async def get(self, kind: Kind[Any], namespace: str, name: str) -> ConfigMap:
+        self.gets += 1
+        return await super().get(kind, namespace, name)
+
+    async def page(self, *_: Any, **__: Any) -> tuple[list[Any], str]:
+        return [], ""
+
+    async def create(self, kind: Kind[Any], namespace: str, tree: Manifest) -> Any:
+        if kind.plural == "configmaps":
+            return await super().create(kind, namespace, tree)
+        await asyncio.sleep(max(0.01, self.closed - asyncio.get_running_loop().time()))
+        self.begun.append(tree["metadata"]["annotations"][names.KEY])
+        return msgspec.convert(served(tree, tree["metadata"]["name"], 1), Job)
+
+
+def door(server: Server, limiter: Limiter, sight: Sight) -> Admission:
+    """Where one process lets runs in."""
+    cluster = cast(Cluster, server)
+    return Admission(cluster, "n", sight, Ledger(cluster, LoopClock(), "n", sight), limiter, sight.see, None)
+
+
+def test_of_three_hundred_that_wait_for_a_place_that_a_crash_left_one_asks_and_the_first_comes_first() -> None:
+    async def scene() -> None:
+        server = Crowd()
+        server.hold("namespace", ghost=Place(run="ghost", at=LoopClock().now()))
+        limiter, sight = process(server, namespace=1)
+        admission = door(server, limiter, sight)
+        waiting = [asyncio.create_task(admission.admit(request(str(number)))) for number in range(300)]
+        await asyncio.sleep(60)
+        assert server.gets <= 10
+        assert server.lists <= 20
+        assert limiter.looks <= 1000
+        await asyncio.sleep(limits.UNUSED.total_seconds() - 60 + PATIENCE + 1)
+        assert server.begun == ["0"]
+        for each in waiting:
+            each.cancel()
+        await asyncio.gather(*waiting, return_exceptions=True)
+
+    in_fake_time(scene())
+
+
+def test_a_place_that_another_process_gives_back_is_taken_at_once() -> None:
+    async def scene() -> None:
+        server = Crowd()
+        server.hold("namespace", other=Place(run="other", at=LoopClock().now()))
+        limiter, sight = process(server, namespace=1)
+        waiting = asyncio.create_task(door(server, limiter, sight).admit(request("k")))
+        await asyncio.sleep(1)
+        assert not waiting.done()
+        server.made = {name: msgspec.structs.replace(changed(each, version=9), data={}) for name, each in server.made.items()}
+        for each in server.made.values():
+            sight.see(each)
+        limiter.settle()
+        await asyncio.wait_for(waiting, 1)
+
+    in_fake_time(scene())
+
+
+def test_a_launch_that_waits_at_the_door_takes_its_place_anew_before_that_is_anybodys() -> None:
+    async def scene() -> None:
+        server = Crowd()
+        server.closed = asyncio.get_running_loop().time() + 290
+        limiter, sight = process(server, namespace=1)
+        launch = asyncio.create_task(door(server, limiter, sight).admit(request("slow")))
+        other, _ = process(server, namespace=1)
+        for _ in range(28):
+            await asyncio.sleep(10)
+            assert isinstance(await other.admit("run-o", flow()), Full), "though nobody sees a run for longer than a place counts"
+        assert server.begun == []
+        await launch
+        assert server.begun == ["slow"]
 
     in_fake_time(scene())

@@ -16,6 +16,7 @@ from jobyard.engine.act import IN_FLIGHT
 from jobyard.engine.driver import Driver, Tools
 from jobyard.engine.ledger import Ledger
 from jobyard.engine.limiter import Limiter
+from jobyard.engine.lines import Ticket
 from jobyard.engine.sight import Sight
 from jobyard.model import names
 from jobyard.model.errors import Forbidden, NoRoom, NotFound
@@ -55,6 +56,7 @@ class Server:
 
     async def create(self, kind: Kind[Any], namespace: str, tree: Manifest) -> Any:
         self.tries += 1
+        await asyncio.sleep(0.001)
         if self.barred and kind is JOBS:
             raise Forbidden(action="create Job", status=403, reason="Forbidden", message="no right")
         if self.full:
@@ -222,13 +224,14 @@ def test_who_waits_does_not_go_before_one_that_runs_already_though_it_is_older()
     async def scene() -> None:
         yard = Yard(gpu=1)
         asked = request("runs", workflow=flow(limits=("gpu",)))
-        await yard.limiter.enter(asked.run_id, asked.workflow)  # and while its Job is being made, another record appears
+        ticket = Ticket(run=asked.run_id, workflow=asked.workflow)
+        await yard.limiter.enter(ticket)  # and while its Job is being made, another record appears
         driver, task = yard.drive("older")
         await asyncio.sleep(6)
         assert not driver.seen.jobs
         running = changed(job_record(asked, "runs"), creation_timestamp=NOW + 60 * SECOND)
         yard.see(running)
-        yard.limiter.keep_promise(asked.run_id)
+        yard.limiter.keep_promise(ticket)
         await asyncio.sleep(6)
         assert not driver.seen.jobs
         yard.see(msgspec.structs.replace(changed(running, version=2), status=DONE))
@@ -248,11 +251,12 @@ def test_a_run_that_its_source_neither_begins_nor_forgets_keeps_nobody_waiting()
         yard.server.made[record.metadata.name] = record
         yard.see(record)
         begun = asyncio.get_running_loop().time()
-        await yard.limiter.enter("new", flow(limits=("gpu",)))
+        ticket = Ticket(run="new", workflow=flow(limits=("gpu",)))
+        await yard.limiter.enter(ticket)
         waited = asyncio.get_running_loop().time() - begun
         assert limits.UNUSED.total_seconds() <= waited <= limits.UNUSED.total_seconds() + 10, "its source may be about to let it begin"
         yard.see(changed(record, version=2, annotations={what: None}))
-        yard.limiter.keep_promise("new")
+        yard.limiter.keep_promise(ticket)
         assert yard.limiter._active("gpu") == {left.run_id}, "it counts again once it begins"
 
     for what in (names.HELD, names.INCOMPLETE):
@@ -392,3 +396,33 @@ def counted(yard: Yard) -> list[str]:
 
     yard.limiter.admit = counting  # type: ignore[method-assign, assignment]
     return asked
+
+
+def test_steps_that_a_leader_starts_at_once_do_not_pass_a_limit_of_steps_together() -> None:
+    async def scene() -> None:
+        yard = Yard(gpu=1)
+        pair = flow(manifest(), manifest())
+        pair = replace(pair, steps=tuple(replace(step, limits=("gpu",)) for step in pair.steps))
+        driver, task = yard.drive("pair", pair)
+        await settled()
+        assert len(driver.seen.jobs) == 1
+        task.cancel()
+
+    in_fake_time(scene())
+
+
+def test_a_run_does_not_go_before_one_whose_job_is_being_made_though_it_is_older() -> None:
+    async def scene() -> None:
+        yard = Yard(gpu=1)
+        younger, one = yard.drive("younger")
+        while not yard.server.tries:
+            await asyncio.sleep(0)
+        older, two = yard.drive("older")
+        older.seen.record = changed(older.seen.record, creation_timestamp=NOW - SECOND)
+        await settled()
+        assert younger.seen.jobs
+        assert not older.seen.jobs
+        for task in (one, two):
+            task.cancel()
+
+    in_fake_time(scene())

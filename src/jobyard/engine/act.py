@@ -167,13 +167,19 @@ class Actor:
             return
         scopes = (*limits.scopes(self._workflow), *step.limits)
         full = next((self._full[scope] for scope in scopes if scope in self._full), None)
-        full = full or await self._limiter.admit(self._run.id, self._workflow, step, name)
-        if full is not None:
-            self._full[full.scope] = full
-            until = self._clock.now() + self._limiter.pause(full.scope)
-            self.refusals[attempted] = Refusal(reason=Reason.WAITING_FOR_LIMIT, message=str(full), until=until)
-            self.lacking[attempted] = full
-            return
+        if full is None:
+            async with self._limiter.room(self._run.id, self._workflow, step, name) as full:
+                if full is None:
+                    await self._make(attempted, job)
+                    return
+        self._full[full.scope] = full
+        until = self._clock.now() + self._limiter.pause(full.scope)
+        self.refusals[attempted] = Refusal(reason=Reason.WAITING_FOR_LIMIT, message=str(full), until=until)
+        self.lacking[attempted] = full
+
+    async def _make(self, attempted: Attempted, job: Manifest) -> None:
+        """Makes the Job of an attempt, which has its places."""
+        name = job["metadata"]["name"]
         try:
             made = await self._cluster.create(JOBS, self._namespace, job)
         except Conflict as conflict:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from contextlib import AsyncExitStack
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
 
@@ -14,11 +15,15 @@ from jobyard.engine import job_home
 from jobyard.engine.home import Record
 from jobyard.engine.ledger import Ledger, kind_of
 from jobyard.engine.limiter import Limiter
+from jobyard.engine.lines import Ticket
 from jobyard.engine.refusal import Tries, Verdict, judge
 from jobyard.engine.sight import Sight
-from jobyard.model.errors import Forbidden, Rejected, RightsUnavailable
+from jobyard.model.errors import Conflict, Forbidden, LaunchTooSlow, PlaceUnavailable, Rejected, RightsUnavailable
 from jobyard.model.run import Reason, RunRequest
 from jobyard.patience import CLUSTER
+
+PLACE_AGAIN = 20.0
+"""Seconds after which a source may ask again for a place that the cluster does not let us take."""
 
 
 @dataclass
@@ -29,8 +34,8 @@ class _Attempt:
     """Its run may be one Job: nothing has kept it from starting at once."""
     begun: float
     """By the event loop's clock."""
-    full: int = 0
-    """How often another process had the place."""
+    busy: int = 0
+    """How often in a row others were faster at the places of a limit."""
     barred: int = 0
     """How often a right, or credentials, were missing."""
     tries: Tries = field(default_factory=Tries)
@@ -64,24 +69,40 @@ class Admission:
         anew. Raises Rejected, Unavailable."""
         run, flow = request.run_id, request.workflow
         wants_to_know = request.waits or request.accepted
+        ticket = Ticket(run=run, workflow=flow)
         attempt = _Attempt(as_job=wants_to_know or not self._limiter.waits_for(flow), begun=asyncio.get_running_loop().time())
         while True:
             if request.waits:
-                await self._limiter.enter(run, flow)
+                await self._limiter.enter(ticket)
             try:
-                needs_place = request.waits and job_home.is_plain(request) and self._limiter.waits_for(flow)
-                if not needs_place or await self._limiter.admit(run, flow) is None:
-                    made, existed = await self._make(request, attempt)
-                    self._see(made)
-                    return made, existed
-                # Another process has the place, or has just had it: its ConfigMap says so before we can see whose it is.
-                attempt.full += 1
-                wait = CLUSTER.draw(attempt.full)
+                made = await self._make_with_a_place(request, attempt) if request.waits else await self._make(request, attempt)
+                if made is not None:
+                    self._see(made[0])
+                    return made
+                wait = CLUSTER.draw(attempt.busy) if attempt.busy else 0.0
+            except LaunchTooSlow:
+                wait = 0.0  # the place may be another's by now
             except Rejected as refused:
                 wait = await self._wait(refused, request, attempt)
             finally:
-                self._limiter.keep_promise(run)
+                self._limiter.keep_promise(ticket)
             await asyncio.sleep(wait)
+
+    async def _make_with_a_place(self, request: RunRequest, attempt: _Attempt) -> tuple[Record, bool] | None:
+        """As `_make`; None where another process has the place, or is about to: its ConfigMap says so before we can see whose it is. What the
+        cluster says of the place is no word about the request. Raises Rejected, Unavailable."""
+        if not (job_home.is_plain(request) and self._limiter.waits_for(request.workflow)):
+            return await self._make(request, attempt)
+        async with AsyncExitStack() as stack:
+            try:
+                full = await stack.enter_async_context(self._limiter.room(request.run_id, request.workflow))
+            except Conflict:
+                attempt.busy += 1
+                return None
+            except Rejected as refused:
+                raise PlaceUnavailable(namespace=self._namespace, what=str(refused), retry_after=PLACE_AGAIN) from refused
+            attempt.busy = 0
+            return None if full is not None else await self._make(request, attempt)
 
     async def _make(self, request: RunRequest, attempt: _Attempt) -> tuple[Record, bool]:
         """The request's record in the home that is its own. A run that can't start at once is one that everybody can see to wait, or to have

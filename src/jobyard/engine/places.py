@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 from collections import OrderedDict
 from collections.abc import Collection, Sequence
@@ -15,9 +16,11 @@ from jobyard.model import names
 from jobyard.model.errors import Conflict, NotFound
 from jobyard.model.job import read
 from jobyard.model.objects import CONFIG_MAPS, JOBS, ConfigMap
+from jobyard.patience import Backoff
 
 TRIES = 20
 """How often a claim is tried again because another process took or gave a place of the same scope at the same moment."""
+BUSY = Backoff(first=0.02, longest=0.5)
 NOTICED_LIMIT = 10_000
 """How many places are remembered that were seen to be unused."""
 
@@ -48,7 +51,7 @@ class Places:
     async def take(self, claim: Claim, run: str, unplaced: Collection[str]) -> Full | Place | None:
         """Full where there is no room; the place where it was added; None where it was there already, for others of the run too. `unplaced`: who
         counts without a place. Raises Unavailable, Conflict."""
-        for _ in range(TRIES):
+        for tries in range(1, TRIES + 1):
             places = await self._places(claim)
             held = limits.holders(places)
             over = [holder for holder, place in held.items() if await self.is_over(holder, place)]
@@ -58,7 +61,8 @@ class Places:
             try:
                 await self._put(claim, granted, places)
             except (Conflict, NotFound):
-                continue  # somebody else was at it in the same moment
+                await asyncio.sleep(BUSY.draw(tries))  # somebody else was at it in the same moment
+                continue
             return None if claim.holder in held else granted[claim.holder]
         raise Conflict(action=f"take a place of limit {claim.scope}", status=409, reason="Conflict", message="others are faster")
 
@@ -74,9 +78,11 @@ class Places:
 
     async def _places(self, claim: Claim) -> ConfigMap | None:
         try:
-            return await self._cluster.get(CONFIG_MAPS, self._namespace, claim.object_name)
+            places = await self._cluster.get(CONFIG_MAPS, self._namespace, claim.object_name)
         except NotFound:
             return None
+        self._sight.see(places)
+        return places
 
     async def _put(self, claim: Claim, held: dict[str, Place], places: ConfigMap | None) -> None:
         if places is None:

@@ -125,7 +125,7 @@ class Sight:
             self.limits = None
             self.freed.update(self._active)
         for name in [name for name, place in self.places.items() if place.metadata.uid == uid]:
-            del self.places[name]
+            self.freed.add(self.places.pop(name).metadata.annotations.get(names.SCOPE, ""))
         run = self._run_of.get(uid)
         if run is None:
             self._note_gone(uid, version)
@@ -213,6 +213,7 @@ class Sight:
         match seen.metadata.labels.get(names.ROLE):
             case "limit" if not _is_known(seen, self.places.get(name)):
                 self.places[name] = seen
+                self.freed.add(seen.metadata.annotations.get(names.SCOPE, ""))
             case "part" | "page":
                 run = self._owner(seen, seen.metadata)
                 if run is None or _is_known(seen, run.owned.get(name)):

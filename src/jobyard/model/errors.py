@@ -288,6 +288,23 @@ class RightsUnavailable(Unavailable):
     namespace: str
 
 
+class LaunchTooSlow(NoAnswer):
+    """A Job could not be made in the time that a place in a limit is good for it. Whoever launches takes the place anew."""
+
+    sentence = "run {run} could not be started within {seconds:.0f} s of taking its place in a limit; it is tried again"
+    what: str = ""
+    run: str
+    seconds: float
+
+
+class PlaceUnavailable(Unavailable):
+    """The cluster refuses what says who holds a place in a limit. That is no word about the run that needs it."""
+
+    sentence = "no place in a limit can be taken in namespace {namespace}: {what}; {remedy}"
+    server: str = ""
+    namespace: str
+
+
 class NoSuchNamespace(JobyardError):
     """The cluster knows no namespace of that name. `hint` follows the sentence."""
 
