@@ -15,6 +15,7 @@ from jobyard.files.borders import Budget
 from jobyard.files.document import Document, load
 from jobyard.files.inspection import Inspection
 from jobyard.files.model_check import explain
+from jobyard.model import names
 from jobyard.model.errors import InvalidFiles
 from jobyard.model.finding import Finding, Position
 from jobyard.model.pod_level import PodLevel
@@ -136,6 +137,8 @@ def _settings(file: service_schema.ServiceFile, triggers: Iterable[TriggerSettin
 
 def _trigger(inspection: Inspection, index: int, given: service_schema.Trigger) -> TriggerSettings | None:
     path = ("spec", "triggers", index)
+    if given.name in names.FACES:
+        inspection.error((*path, "name"), f'a trigger named "{given.name}"', "another name", "runs of that one are a person's")
     if given.git is None:
         inspection.error(path, f"trigger {given.name} has no source", "one of: git")
         return None
@@ -166,9 +169,9 @@ def _trigger(inspection: Inspection, index: int, given: service_schema.Trigger) 
     )
 
 
-def _apart(inspection: Inspection, names: list[str]) -> None:
-    for index, name in enumerate(names):
-        first = names.index(name)
+def _apart(inspection: Inspection, called: list[str]) -> None:
+    for index, name in enumerate(called):
+        first = called.index(name)
         if first < index:
             line = inspection.document.at(("spec", "triggers", first, "name")).line
             where = ("spec", "triggers", index, "name")
