@@ -107,10 +107,12 @@ spec:
     - {name: a, git: {repository: r}}
     - {name: a, git: {repository: s}}
     - {name: b}
+    - {name: page, git: {repository: p}}
 """
     assert mistakes(tmp_path, text) == [
         'jobyard.yaml:6:14: a second trigger named "a", expected a name of its own; the first is in line 5',
         "jobyard.yaml:7:7: trigger b has no source, expected one of: git",
+        'jobyard.yaml:8:14: a trigger named "page", expected another name; runs of that one are a person\'s',
     ]
 
 

@@ -15,7 +15,7 @@ from jobyard.files.borders import Budget
 from jobyard.files.document import Document, load
 from jobyard.files.inspection import Inspection
 from jobyard.files.model_check import explain
-from jobyard.model import duration
+from jobyard.model import duration, names
 from jobyard.model.errors import InvalidSettings
 from jobyard.model.finding import Finding, Position
 from jobyard.model.pod_level import PodLevel
@@ -145,6 +145,8 @@ def _settings(file: service_schema.ServiceFile, triggers: Iterable[TriggerSettin
 
 def _trigger(inspection: Inspection, index: int, given: service_schema.Trigger) -> TriggerSettings | None:
     path = ("spec", "triggers", index)
+    if given.name in names.FACES:
+        inspection.error((*path, "name"), f'a trigger named "{given.name}"', "another name", "runs of that one are a person's")
     if given.git is None:
         return None  # which was told
     budget: FailureBudget | None = None
