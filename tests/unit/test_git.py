@@ -29,7 +29,8 @@ from jobyard.triggers.git.objects import Tree
 from jobyard.triggers.git.policy import Policy
 from jobyard.triggers.git.repository import Repository, Source
 from jobyard.triggers.git.settings import Settings
-from jobyard.triggers.git.trigger import TRIED, GitTrigger, choose
+from jobyard.triggers.git.trigger import GitTrigger
+from jobyard.triggers.git.turns import TRIED, choose
 
 SECRET = "s3cret"
 
