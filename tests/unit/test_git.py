@@ -20,9 +20,9 @@ from jobyard.triggers.git import credentials, layout, moves, webhooks
 from jobyard.triggers.git.clone import FolderNotOurs, is_in, own_folder
 from jobyard.triggers.git.command import PIECE
 from jobyard.triggers.git.credentials import NOBODY, Login, read_address
+from jobyard.triggers.git.hiding import hide, secrets
 from jobyard.triggers.git.layout import Entry, Place, QueueFile
 from jobyard.triggers.git.listen import Webhooks
-from jobyard.triggers.git.manifests import hide, secrets
 from jobyard.triggers.git.materials import Text, named
 from jobyard.triggers.git.moves import Move
 from jobyard.triggers.git.objects import Tree
@@ -250,7 +250,7 @@ def test_what_manifests_keep_secret_is_not_told() -> None:
             {"env": [{"name": "DB_PASSWORD", "value": "from-env"}, {"name": "PLAIN", "value": "visible"}]},
         ],
     }
-    told = hide("decoded-value, line two, from-env, visible, x", secrets([tree]))
+    told = hide("decoded-value, line two, from-env, visible, x", secrets([tree]), 500)
     assert told == "***, ***, ***, visible, x"
 
 

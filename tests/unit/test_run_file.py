@@ -14,7 +14,8 @@ from jobyard.files.reading import Reading
 from jobyard.files.workflow_schema import json_schema
 from jobyard.model.errors import InvalidFiles
 from jobyard.service.reading import read_file
-from jobyard.triggers.git.manifests import Unread, read_queued, secrets
+from jobyard.triggers.git.hiding import secrets
+from jobyard.triggers.git.manifests import Unread, read_queued
 from jobyard.triggers.git.materials import Text, named, needs_others
 from jobyard.triggers.git.policy import Policy
 from tests.manifests import job, step, workflow

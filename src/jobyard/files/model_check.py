@@ -7,7 +7,7 @@ from typing import Any, get_args
 
 from pydantic import BaseModel, ValidationError
 
-from jobyard.files.inspection import Inspection, word
+from jobyard.files.inspection import Inspection
 from jobyard.model.finding import did_you_mean
 from jobyard.model.template import Path as TreePath
 from jobyard.schema import spell
@@ -46,19 +46,24 @@ def explain(
             case "literal_error":
                 expected = each["ctx"]["expected"].replace("'", "")
                 inspection.error(
-                    path, f"{word(found)} as {spell(path)}", expected, did_you_mean(str(found), expected.replace(" or ", ", ").split(", "))
+                    path,
+                    f"{inspection.word(path, found)} as {spell(path)}",
+                    expected,
+                    did_you_mean(str(found), expected.replace(" or ", ", ").split(", ")),
                 )
             case "string_pattern_mismatch":
                 inspection.error(
-                    path, f"{word(found)} as {spell(path)}", "lower-case letters, digits and -, a letter or digit first and last"
+                    path,
+                    f"{inspection.word(path, found)} as {spell(path)}",
+                    "lower-case letters, digits and -, a letter or digit first and last",
                 )
             case "value_error":
-                inspection.error(path, f"{word(found)} as {spell(path)}", str(each["msg"]).split(" is not ")[-1])
+                inspection.error(path, f"{inspection.word(path, found)} as {spell(path)}", str(each["msg"]).split(" is not ")[-1])
             case _:
                 expected = str(each["msg"]).removeprefix("Input should be ")
                 for theirs, ours in _WORDS:
                     expected = expected.replace(theirs, ours)
-                inspection.error(path, f"{word(found)} as {spell(path) or whole}", expected)
+                inspection.error(path, f"{inspection.word(path, found)} as {spell(path) or whole}", expected)
 
 
 def _is_union_tag(part: str | int) -> bool:

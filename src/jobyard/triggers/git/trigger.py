@@ -33,7 +33,7 @@ from jobyard.triggers.git.moves import Move, Trailers
 from jobyard.triggers.git.objects import is_oid
 from jobyard.triggers.git.preparation import Answer, Preparation, Prepared
 from jobyard.triggers.git.repository import Commit, Repository, against_rivals
-from jobyard.triggers.git.secrecy import kept_secret
+from jobyard.triggers.git.secrecy import tellable
 from jobyard.triggers.git.settings import Settings
 from jobyard.triggers.git.together import QUIET, Telling, at_once
 from jobyard.triggers.git.turns import Turns, at_work, choose
@@ -285,7 +285,11 @@ class _Serving:
         """The moves of files whose runs have ended, without what nobody may be told."""
         objects = self._repository.objects
         await objects.hold(oid for file, answer in ended for oid in (file.oid, answer.run.origin.get("blob", "")) if is_oid(oid))
-        return [ending.leave(file, answer, await kept_secret(objects, file, answer.run, tip, self._room)) for file, answer in ended]
+        moves_ = []
+        for file, answer in ended:
+            told = await tellable(objects, file, answer.run, tip, self._room, ending.texts(answer), moves.LINE_LENGTH)
+            moves_.append(ending.leave(file, answer, told))
+        return moves_
 
     # --- what comes of it ---
 
