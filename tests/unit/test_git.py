@@ -259,9 +259,9 @@ def test_a_workflow_names_files_of_its_repository_alone() -> None:
     text = json.dumps(
         {"apiVersion": "jobyard.dev/v1", "spec": {"steps": [{"manifest": each} for each in steps] + [{"revert": "r.yaml"}, 3]}}
     )
-    assert named(Text(path="queued/f.json", content=text.encode())) == ["manifests/a.yaml", ".", "queued/b.yaml", "y", "queued/r.yaml"]
+    assert named([Text(path="queued/f.json", content=text.encode())]) == ["manifests/a.yaml", ".", "queued/b.yaml", "y", "queued/r.yaml"]
     for content in (b"- 1", b"spec: {steps: {a: b}}", b"["):
-        assert named(Text(path="queued/f.yaml", content=content)) == []
+        assert named([Text(path="queued/f.yaml", content=content)]) == []
 
 
 @pytest.mark.parametrize(

@@ -74,7 +74,7 @@ def read_queued(file: Unread) -> Verdict:
         target.parent.mkdir(parents=True, exist_ok=True)
         target.write_bytes(content)
     reading = read(root / file.path, _READERS, plain.read, root)
-    findings = [*reading.findings, *_kinds(reading, policy), *beyond(reading.placed, policy)]
+    findings = [*reading.findings, *_kinds(reading, policy), *beyond(reading.placed, policy, reading.budget)]
     findings += [] if reading.errors else run_file.unanswerable(reading)
     workflow = reading.workflow
     if workflow is not None:

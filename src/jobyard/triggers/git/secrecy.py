@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from jobyard.files.borders import SIZE
+from jobyard.files.borders import SIZE, Budget
 from jobyard.files.document import load
 from jobyard.files.reading_room import ReadingRoom
 from jobyard.model.run import Run
@@ -42,6 +42,7 @@ async def tellable(
     """
     try:
         queued, path, at = (run.origin.get(each, "") for each in ("blob", "file", READ_AT))
+        allowance = room.allowance()
         wanted = {file.oid, *([queued] if is_oid(queued) else [])}
         contents = await objects.blobs(wanted, SIZE)
         if len(contents) < len(wanted):
@@ -51,10 +52,10 @@ async def tellable(
             if needs_others(content):
                 if not await _has(objects, at or tip):
                     return None
-                named = await collect(objects, at or tip, Text(path=path or file.name, content=content), room)
+                named = await collect(objects, at or tip, Text(path=path or file.name, content=content), room, allowance)
                 files += [Text(path=path, content=content) for path, content in named.items()]
         cut = [text[: length + PIECE] for text in texts]
-        return await room.read(without_secrets, Asked(files=files, texts=cut, length=length), file.name)
+        return await room.read(without_secrets, Asked(files=files, texts=cut, length=length), file.name, allowance)
     except Exception as error:
         log.info("what file %s keeps secret can't be read", file.name, exc_info=error)
         return None
@@ -67,8 +68,9 @@ async def _has(objects: Objects, commit: str) -> bool:
 def without_secrets(asked: Asked) -> list[str] | None:
     """The texts without what these files keep secret; None where one can't be read. For a `files.reading_room`."""
     trees: list[Any] = []
+    budget = Budget()
     for file in asked.files:
-        documents, mistakes = load(file.content, file.path)
+        documents, mistakes = load(file.content, file.path, budget)
         if mistakes:
             return None
         trees += [document.tree for document in documents]

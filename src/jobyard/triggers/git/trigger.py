@@ -220,14 +220,16 @@ class _Serving:
         troubles = [each for each in answers.values() if isinstance(each, JobyardError)]
         return found, set(keyed), troubles, unread + len(introduced.unread)
 
-    async def _prepare(self, tip: str, look: Layout, new: dict[str, QueueFile], commits: Mapping[str, str]) -> dict[str, Answer]:
+    async def _prepare(self, tip: str, look: Layout, new: dict[str, QueueFile], commits: Mapping[str, str]) -> dict[str, Answer | None]:
         """Tries to make held runs of as many new files as may be read at once."""
         sizes = await self._repository.objects.find({file.oid for file in new.values()})
         sized = {key: dataclasses.replace(file, size=sizes[file.oid].size if file.oid in sizes else None) for key, file in new.items()}
         tried = choose(sized, commits, self._tries)
         answers = await self._preparation.prepare(tip, look, tried, commits, self._tries) if tried else {}
         for key, file in tried.items():
-            answer = answers.get(key)
+            if key not in answers:
+                continue  # there was no time to read it
+            answer = answers[key]
             if isinstance(answer, Prepared | str):
                 self._prepared[key] = answer
                 self._telling.forget(file.name)
