@@ -12,7 +12,7 @@ from typing import TypeVar, cast
 import pytest
 
 from jobyard.contracts import Engine
-from jobyard.files.reading_room import ReadingRoom
+from jobyard.files.reading_room import Allowance, ReadingRoom
 from jobyard.model.errors import InvalidFiles
 from jobyard.triggers.git import preparation
 from jobyard.triggers.git.layout import Place
