@@ -34,7 +34,8 @@ class Bounds:
     """What a connection may take. Times are in seconds, sizes in bytes."""
 
     connections: int = 128
-    """How many there may be. Beyond them whoever has waited longest with half a request makes way; where nobody has, the newcomer."""
+    """How many there may be. Beyond them whoever has been idle longest makes way, then whoever has waited longest with half a request; where
+    nobody has, the newcomer."""
     header: float = 10.0
     """From the first moment, or from the first byte of a further request, to the end of its header."""
     header_bytes: int = 32 * 1024
@@ -45,6 +46,8 @@ class Bounds:
     """In which nothing more of a body comes."""
     idle: float = 5.0
     """Between a request's answer and the next request."""
+    age: float = 300.0
+    """Of a connection that begins another request: it is the last."""
     stalled: float = 30.0
     """In which nobody reads an answer that is there to be read."""
     pipelined: int = 8
@@ -64,6 +67,8 @@ class _Connection(HttpToolsProtocol):
     bounds: Bounds
     waiting: dict[_Connection, None]
     """Those that have not said a whole request: who has waited longest comes first."""
+    idle: dict[_Connection, None]
+    """Those whose requests are answered: who has been idle longest comes first."""
 
     def __init__(self, *words: Any, **more: Any) -> None:
         super().__init__(*words, **more)
@@ -71,6 +76,7 @@ class _Connection(HttpToolsProtocol):
         self._timer: asyncio.TimerHandle | None = None
         self._stall: asyncio.TimerHandle | None = None
         self._is_in_body = False
+        self._made = self.loop.time()
         self._body_ends = 0.0
         self._overhead = 0
         """Bytes of the header so far; in a body, those that were no content."""
@@ -78,7 +84,7 @@ class _Connection(HttpToolsProtocol):
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         while len(self.connections) >= self.bounds.connections:
-            oldest = next(iter(self.waiting), None)
+            oldest = next(iter(self.idle), None) or next(iter(self.waiting), None)
             if oldest is None:
                 self.transport = transport
                 transport.abort()
@@ -90,7 +96,7 @@ class _Connection(HttpToolsProtocol):
         self._await_header()
 
     def connection_lost(self, exc: Exception | None) -> None:
-        self.waiting.pop(self, None)
+        self._forget()
         self._until(None)
         if self._stall is not None:
             self._stall.cancel()
@@ -99,9 +105,13 @@ class _Connection(HttpToolsProtocol):
 
     def drop(self) -> None:
         """Ends it at once, whoever is at the other end."""
-        self.waiting.pop(self, None)
+        self._forget()
         self.connections.discard(self)
         self.transport.abort()
+
+    def _forget(self) -> None:
+        self.waiting.pop(self, None)
+        self.idle.pop(self, None)
 
     # --- time ---
 
@@ -112,6 +122,7 @@ class _Connection(HttpToolsProtocol):
         self._timer = self.loop.call_later(seconds, self.drop) if seconds is not None else None
 
     def _await_header(self) -> None:
+        self.idle.pop(self, None)
         self.waiting[self] = None
         self._overhead = 0
         self._until(self.bounds.header)
@@ -128,6 +139,8 @@ class _Connection(HttpToolsProtocol):
         super().on_headers_complete()
         self._is_in_body, self._overhead, self._leftover = True, 0, 0
         self._body_ends = self.loop.time() + self.bounds.body
+        if self.cycle is not None and self.loop.time() - self._made > self.bounds.age:
+            self.cycle.keep_alive = False
         self._await_body()
 
     def on_body(self, body: bytes) -> None:
@@ -143,6 +156,7 @@ class _Connection(HttpToolsProtocol):
         self.waiting.pop(self, None)
         self._until(None)
         if self.cycle.response_complete and not self.transport.is_closing():
+            self.idle[self] = None
             self._unset_keepalive_if_required()
             self.timeout_keep_alive_task = self.loop.call_later(self.timeout_keep_alive, self.timeout_keep_alive_handler)
 
@@ -150,6 +164,8 @@ class _Connection(HttpToolsProtocol):
         super().on_response_complete()
         if self._is_in_body:
             self._unset_keepalive_if_required()  # the body has a time of its own
+        elif self.cycle.response_complete and not self.transport.is_closing():  # else another one's turn has come
+            self.idle[self] = None
 
     def pause_writing(self) -> None:
         super().pause_writing()
@@ -212,6 +228,7 @@ def _bounded(bounds_: Bounds) -> type[_Connection]:
     class Connection(_Connection):
         bounds = bounds_
         waiting: dict[_Connection, None] = {}
+        idle: dict[_Connection, None] = {}
 
     return Connection
 

@@ -63,7 +63,9 @@ def plant(person: Person, canaries: Canaries) -> None:
         "apiVersion": "v1",
         "kind": "Secret",
         "metadata": {"name": "ok"},
-        "data": {"password": base64.b64encode(canaries.plant("a Secret in Base64").encode()).decode()},
+        "data": {
+            "password": base64.encodebytes(canaries.plant("a Secret in Base64").encode()).decode()
+        },  # with a line end, as programs write it
     }
     person.write("queued/succeeds.yaml", text(encoded, speaking("succeeds", "ok", 0)))
     person.write("queued/env.yaml", text(speaking("env", "", env={"API_TOKEN": canaries.plant("a variable in a manifest", "=")})))

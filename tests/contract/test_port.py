@@ -64,6 +64,14 @@ class Caller:
             self.socket.sendall(text)
         return self
 
+    def await_answer(self) -> None:
+        """Returns when an answer is whole; the other side may stay."""
+        answer = b""
+        while not answer.endswith(b"OK!"):
+            piece = self.socket.recv(65536)
+            assert piece, answer
+            answer += piece
+
     def hear(self) -> bytes:
         """All that is answered until the other side ends."""
         answer = b""
@@ -163,6 +171,30 @@ def test_where_it_is_full_whoever_waited_longest_makes_way(start: Start) -> None
     assert b"OK!" in Caller(there.port).say(b"GET /health HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n").hear()
     assert half[0].hear() == b""
     assert there.sockets <= 10 + 10
+
+
+POLITE = b"GET /health HTTP/1.1\r\nhost: x\r\n\r\n"
+LAST = b"GET /health HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n"
+
+
+def test_where_it_is_full_who_was_answered_and_stays_makes_way_first(start: Start) -> None:
+    """A hundred and twenty-eight that ask for their health every four seconds were all that the port answered."""
+    there = start(connections=10, idle=60)
+    half = Caller(there.port).say(b"POST /")
+    idle = [Caller(there.port).say(POLITE) for _ in range(9)]
+    for caller in idle:
+        caller.await_answer()
+    idle[0].say(POLITE).await_answer()
+    for number in range(3):
+        assert b"OK!" in Caller(there.port).say(LAST).hear(), number
+    assert idle[1].hear() == b"", "who was idle longest"
+    assert b"OK!" in idle[0].say(LAST).hear()
+    assert b"HTTP/1.1" in half.say(b" HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n").hear(), "half a request waits on"
+
+
+def test_a_connection_has_an_age(start: Start) -> None:
+    there = start(age=0)
+    assert b"OK!" in Caller(there.port).say(POLITE).hear(), "the answer is whole, and the last"
 
 
 def test_a_hundred_open_uploads_take_little_memory(start: Start, capsys: pytest.CaptureFixture[str]) -> None:

@@ -20,15 +20,16 @@ from jobyard.triggers.git import credentials, layout, moves, webhooks
 from jobyard.triggers.git.clone import FolderNotOurs, is_in, own_folder
 from jobyard.triggers.git.command import PIECE
 from jobyard.triggers.git.credentials import NOBODY, Login, read_address
+from jobyard.triggers.git.hiding import hide, secrets
 from jobyard.triggers.git.layout import Entry, Place, QueueFile
-from jobyard.triggers.git.manifests import hide, secrets
 from jobyard.triggers.git.materials import Text, named
 from jobyard.triggers.git.moves import Move
 from jobyard.triggers.git.objects import Tree
 from jobyard.triggers.git.policy import Policy
 from jobyard.triggers.git.repository import Repository, Source
 from jobyard.triggers.git.settings import Settings
-from jobyard.triggers.git.trigger import TRIED, GitTrigger, choose
+from jobyard.triggers.git.trigger import GitTrigger
+from jobyard.triggers.git.turns import TRIED, choose
 from tests.listener import application
 
 SECRET = "s3cret"
@@ -249,7 +250,7 @@ def test_what_manifests_keep_secret_is_not_told() -> None:
             {"env": [{"name": "DB_PASSWORD", "value": "from-env"}, {"name": "PLAIN", "value": "visible"}]},
         ],
     }
-    told = hide("decoded-value, line two, from-env, visible, x", secrets([tree]))
+    told = hide("decoded-value, line two, from-env, visible, x", secrets([tree]), 500)
     assert told == "***, ***, ***, visible, x"
 
 
@@ -258,9 +259,9 @@ def test_a_workflow_names_files_of_its_repository_alone() -> None:
     text = json.dumps(
         {"apiVersion": "jobyard.dev/v1", "spec": {"steps": [{"manifest": each} for each in steps] + [{"revert": "r.yaml"}, 3]}}
     )
-    assert named(Text(path="queued/f.json", content=text.encode())) == ["manifests/a.yaml", ".", "queued/b.yaml", "y", "queued/r.yaml"]
+    assert named([Text(path="queued/f.json", content=text.encode())]) == ["manifests/a.yaml", ".", "queued/b.yaml", "y", "queued/r.yaml"]
     for content in (b"- 1", b"spec: {steps: {a: b}}", b"["):
-        assert named(Text(path="queued/f.yaml", content=content)) == []
+        assert named([Text(path="queued/f.yaml", content=content)]) == []
 
 
 @pytest.mark.parametrize(

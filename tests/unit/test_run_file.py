@@ -14,7 +14,8 @@ from jobyard.files.reading import Reading
 from jobyard.files.workflow_schema import json_schema
 from jobyard.model.errors import InvalidFiles
 from jobyard.service.reading import read_file
-from jobyard.triggers.git.manifests import Unread, read_queued, secrets
+from jobyard.triggers.git.hiding import secrets
+from jobyard.triggers.git.manifests import Unread, read_queued
 from jobyard.triggers.git.materials import Text, named, needs_others
 from jobyard.triggers.git.policy import Policy
 from tests.manifests import job, step, workflow
@@ -168,7 +169,7 @@ def test_git_says_how_a_required_parameter_gets_a_value() -> None:
 
 def test_git_knows_that_it_names_other_files_and_keeps_passwords_out_of_commits() -> None:
     assert needs_others(GOOD.encode())
-    assert named(Text(path="queued/r.yaml", content=GOOD.encode())) == ["flows/etl.yaml"]
+    assert named([Text(path="queued/r.yaml", content=GOOD.encode())]) == ["flows/etl.yaml"]
     given = yaml.safe_load(GOOD) | {"parameters": {"db_password": "hunter2", "day": "2026-02-03"}}
     assert secrets([given]) == ["hunter2"]
 

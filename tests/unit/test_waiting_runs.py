@@ -50,12 +50,14 @@ class Server:
         self.barred = False
         """We have no right to create Jobs."""
         self.tries = 0
+        self.asked = asyncio.Event()
         """How many creates there were."""
         self.notes: list[str | None] = []
         """Why runs wait, as it was written on their records; None where that was taken away."""
 
     async def create(self, kind: Kind[Any], namespace: str, tree: Manifest) -> Any:
         self.tries += 1
+        self.asked.set()
         await asyncio.sleep(0.001)
         if self.barred and kind is JOBS:
             raise Forbidden(action="create Job", status=403, reason="Forbidden", message="no right")
@@ -415,8 +417,7 @@ def test_a_run_does_not_go_before_one_whose_job_is_being_made_though_it_is_older
     async def scene() -> None:
         yard = Yard(gpu=1)
         younger, one = yard.drive("younger")
-        while not yard.server.tries:
-            await asyncio.sleep(0)
+        await yard.server.asked.wait()
         older, two = yard.drive("older")
         older.seen.record = changed(older.seen.record, creation_timestamp=NOW - SECOND)
         await settled()

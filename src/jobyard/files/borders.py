@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from contextvars import ContextVar
 
 from jobyard.model.finding import Finding, Position
 
@@ -31,12 +32,16 @@ class TooMuch(Exception):
         self.finding = finding
 
 
+seconds_left: ContextVar[float] = ContextVar("seconds_left", default=SECONDS)
+"""What one reading may take, of processor time; less where some of it was taken for the same file before."""
+
+
 class Budget:
     """What one reading has left. Begins with it, in the same thread."""
 
     def __init__(self) -> None:
         self._nodes = self._bytes = self._mistakes = self._steps = 0
-        self._until = time.thread_time() + SECONDS
+        self._until = time.thread_time() + seconds_left.get()
 
     def expand(self, nodes: int, size: int, where: Callable[[], Position]) -> None:
         """Takes in that many values, with that many bytes of text. Raises TooMuch."""

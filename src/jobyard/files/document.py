@@ -64,11 +64,12 @@ def _part(place: Place, part: str | int) -> tuple[Mark, Place] | None:
     return None
 
 
-def load(data: bytes, file: str) -> tuple[list[Document], list[Finding]]:
-    """The documents of a file, and the mistake that kept others from being read. Empty documents are left out."""
+def load(data: bytes, file: str, budget: Budget | None = None) -> tuple[list[Document], list[Finding]]:
+    """The documents of a file, and the mistake that kept others from being read. Empty documents are left out. `budget`: what a reading of
+    several files has left."""
     documents: list[Document] = []
     try:
-        documents.extend(parse(data, file, Budget()))
+        documents.extend(parse(data, file, budget or Budget()))
     except Mistake as mistake:
         return documents, [mistake.finding(file)]
     except TooMuch as much:

@@ -7,7 +7,7 @@ from typing import Any, get_args
 
 from pydantic import BaseModel, ValidationError
 
-from jobyard.files.inspection import Inspection, word
+from jobyard.files.inspection import Inspection, kind_of
 from jobyard.model.finding import did_you_mean
 from jobyard.model.template import Path as TreePath
 from jobyard.schema import spell
@@ -29,10 +29,15 @@ def explain(
     model: type[BaseModel],
     whole: str,
     was_told: Callable[[object], bool] = lambda _: False,
-    word: Callable[[object], str] = word,
+    word: Callable[[object], str] | None = None,
 ) -> None:
     """Each of pydantic's findings, at its place and in our words. `whole`: what the document as a whole is called. `was_told`: says of a
     value that its mistake was told already. `word`: what a value is called, for those that nobody may read."""
+
+    def called(path: TreePath, value: object) -> str:
+        told = inspection.word(path, value)
+        return told if word is None or told == kind_of(value) else word(value)
+
     said: set[tuple[TreePath, str]] = set()
     for each in error.errors(include_url=False):
         path: TreePath = tuple(part for part in each["loc"] if not _is_union_tag(part))
@@ -51,19 +56,24 @@ def explain(
             case "literal_error":
                 expected = each["ctx"]["expected"].replace("'", "")
                 inspection.error(
-                    path, f"{word(found)} as {spell(path)}", expected, did_you_mean(str(found), expected.replace(" or ", ", ").split(", "))
+                    path,
+                    f"{called(path, found)} as {spell(path)}",
+                    expected,
+                    did_you_mean(str(found), expected.replace(" or ", ", ").split(", ")),
                 )
             case "string_pattern_mismatch":
                 inspection.error(
-                    path, f"{word(found)} as {spell(path)}", "lower-case letters, digits and -, a letter or digit first and last"
+                    path,
+                    f"{called(path, found)} as {spell(path)}",
+                    "lower-case letters, digits and -, a letter or digit first and last",
                 )
             case "value_error":
-                inspection.error(path, f"{word(found)} as {spell(path)}", str(each["msg"]).split(" is not ")[-1])
+                inspection.error(path, f"{called(path, found)} as {spell(path)}", str(each["msg"]).split(" is not ")[-1])
             case _:
                 expected = str(each["msg"]).removeprefix("Input should be ").split(" or instance of ")[0]
                 for theirs, ours in _WORDS:
                     expected = expected.replace(theirs, ours)
-                inspection.error(path, f"{word(found)} as {spell(path) or whole}", expected)
+                inspection.error(path, f"{called(path, found)} as {spell(path) or whole}", expected)
 
 
 def _is_union_tag(part: str | int) -> bool:

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from jobyard.files import namespaces, objects
-from jobyard.files.borders import SIZE, TooMuch
+from jobyard.files.borders import SIZE, Budget, TooMuch
 from jobyard.files.document import Document
 from jobyard.files.folder import SUFFIXES, Folder, is_there, show
 from jobyard.files.graph_check import check_graph
@@ -46,6 +46,8 @@ class Reading:
     """Where each parameter is declared."""
     inputs: dict[str, Any] = field(default_factory=dict)
     """The values of parameters that the file gives: a run file's."""
+    budget: Budget = field(default_factory=Budget)
+    """What the reading has left, for whoever goes on with it."""
     in_cluster: bool | None = None
     quiet_tls: bool = False
     instead: Finding | None = None
@@ -113,6 +115,7 @@ def read(path: Path, readers: Sequence[Reader], plain: Callable[[Folder, Path], 
         reading = _read(path, folder, readers, plain)
     except TooMuch as error:
         reading, much = Reading(workflow=None, findings=folder.findings), [error.finding]
+    reading.budget = folder.budget
     reading.findings.sort(key=lambda found: (found.position.file, found.position.line, found.position.column))
     reading.findings += much
     return reading

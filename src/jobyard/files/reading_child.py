@@ -7,16 +7,17 @@ from __future__ import annotations
 
 import contextlib
 import importlib
+import math
 import os
 import resource
 import struct
-import sys
 import time
 from collections.abc import Callable
 from typing import Any, BinaryIO, get_type_hints
 
 import msgspec
 
+from jobyard.files.borders import seconds_left
 from jobyard.model.errors import place_of
 
 MEMORY = 512 * 1024 * 1024
@@ -28,10 +29,11 @@ _SPARE = 2
 
 
 class Call(msgspec.Struct, frozen=True, kw_only=True):
-    """What is asked for: a function of one argument, as `module:function`, and the argument."""
+    """What is asked for: a function of one argument, as `module:function`. The argument follows, in a frame of its own."""
 
     function: str
-    argument: msgspec.Raw
+    seconds: float
+    """Of processor time."""
 
 
 class Reply(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -40,6 +42,8 @@ class Reply(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     broke: str = ""
     """The type of an error that nobody foresaw, and where it was raised; never its text, which may quote the file."""
     no_memory: bool = False
+    took: float = 0.0
+    """Seconds of processor time."""
 
 
 def types_of(function: Callable[..., Any]) -> tuple[Any, Any]:
@@ -50,8 +54,8 @@ def types_of(function: Callable[..., Any]) -> tuple[Any, Any]:
     return taken, returned
 
 
-def main(seconds: int) -> None:
-    """Answers, with so many seconds of processor time for each call."""
+def main() -> None:
+    """Answers."""
     asked, answers = os.fdopen(os.dup(0), "rb"), os.fdopen(os.dup(1), "wb")
     os.dup2(2, 1)  # whoever prints must not be taken for an answer
     with contextlib.suppress(OSError, ValueError):  # where the system knows no such limit, the parent's clock is what is left
@@ -59,19 +63,22 @@ def main(seconds: int) -> None:
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     _send(answers, msgspec.msgpack.encode(Reply()))
     while header := asked.read(HEADER.size):
-        frame = asked.read(HEADER.unpack(header)[0])
-        _allow(seconds + _SPARE)
-        reply, value = _reply(frame)
-        _send(answers, msgspec.msgpack.encode(reply))
+        call = msgspec.msgpack.decode(asked.read(HEADER.unpack(header)[0]), type=Call)
+        argument = asked.read(HEADER.unpack(asked.read(HEADER.size))[0])
+        _allow(math.ceil(call.seconds) + _SPARE)
+        seconds_left.set(call.seconds)
+        begun = time.process_time()
+        reply, value = _reply(call, argument)
+        del argument
+        _send(answers, msgspec.msgpack.encode(msgspec.structs.replace(reply, took=time.process_time() - begun)))
         if value is not None:
             _send(answers, value)
 
 
-def _reply(frame: bytes) -> tuple[Reply, bytes | None]:
+def _reply(call: Call, argument: bytes) -> tuple[Reply, bytes | None]:
     try:
-        call = msgspec.msgpack.decode(frame, type=Call)
         function = _function(call.function)
-        return Reply(), msgspec.msgpack.encode(function(msgspec.msgpack.decode(call.argument, type=types_of(function)[0])))
+        return Reply(), msgspec.msgpack.encode(function(msgspec.msgpack.decode(argument, type=types_of(function)[0])))
     except MemoryError:
         return Reply(no_memory=True), None
     except Exception as error:  # noqa: BLE001 - whatever it is, it is this file's
@@ -98,4 +105,4 @@ def _send(answers: BinaryIO, frame: bytes) -> None:
 
 
 if __name__ == "__main__":
-    main(int(sys.argv[1]))
+    main()

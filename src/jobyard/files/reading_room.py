@@ -16,6 +16,7 @@ import socket
 import subprocess
 import sys
 from collections.abc import Callable
+from dataclasses import dataclass
 from types import TracebackType
 from typing import Self, TypeVar
 
@@ -33,6 +34,7 @@ LARGEST = 2 * EXPANDED
 """Bytes of an answer: what a file may expand to, and what goes with it."""
 BUSY = 3
 """How many times as long as it may work a child may take by the clock: others may work, too."""
+_SENT = 256 * 1024
 START = 60.0
 """Seconds for a child to be there."""
 _PASSED_ON = ("PATH", "HOME", "LANG", "LC_ALL", "LD_LIBRARY_PATH", "TMPDIR", "PYTHONHOME", "PYTHONPYCACHEPREFIX", "PYTHONDONTWRITEBYTECODE")
@@ -62,25 +64,33 @@ class ReadingRoom:
         if kept is not None:
             await kept.end()
 
-    async def read(self, function: Callable[[Asked], Answer], asked: Asked, file: str) -> Answer:
-        """What the function returns. `file`: how a person knows it. Raises InvalidFiles: it could not be read; NoChild."""
-        name, argument = f"{function.__module__}:{function.__qualname__}", msgspec.Raw(msgspec.msgpack.encode(asked))
-        frame, decoder = msgspec.msgpack.encode(Call(function=name, argument=argument)), _decoder(function)
+    def allowance(self) -> Allowance:
+        """What one file may take, in however many calls it is read."""
+        return Allowance(seconds=self._seconds, left=float(self._seconds))
+
+    async def read(self, function: Callable[[Asked], Answer], asked: Asked, file: str, allowance: Allowance | None = None) -> Answer:
+        """What the function returns. `file`: how a person knows it. `allowance`: of it is taken what this takes. Raises InvalidFiles: it could
+        not be read; NoChild."""
+        allowance = allowance or self.allowance()
         async with self._turn:
             try:
+                if allowance.left <= 0:
+                    raise allowance.exceeded()
+                argument = msgspec.msgpack.encode(asked)  # not before its turn: it may be large, and many may wait
                 if self._kept is not None:
                     with contextlib.suppress(_Worn):
-                        return await self._ask(self._kept, frame, decoder)
-                return await self._ask(await _Child.start(self._seconds), frame, decoder)
+                        return await self._ask(self._kept, function, argument, allowance)
+                return await self._ask(await _Child.start(), function, argument, allowance)
             except _Broken as broken:
                 finding = Finding(position=Position(file=file), what=broken.what, expected=broken.expected, remedy=broken.remedy)
                 raise InvalidFiles([finding]) from None
 
-    async def _ask(self, child: _Child, frame: bytes, decoder: msgspec.msgpack.Decoder[Answer]) -> Answer:
+    async def _ask(self, child: _Child, function: Callable[[Asked], Answer], argument: bytes, allowance: Allowance) -> Answer:
         """Keeps the child when all went well; whatever else happens, being cancelled included, ends it."""
         self._kept = None
+        call = Call(function=f"{function.__module__}:{function.__qualname__}", seconds=allowance.left)
         try:
-            answer = decoder.decode(await child.call(frame, self._seconds))
+            answer: Answer = _decoder(function).decode(await child.call(call, argument, allowance))
         except msgspec.MsgspecError:
             await child.end()
             raise _Broken("the process that read it gave an answer that can't be understood") from None
@@ -89,6 +99,17 @@ class ReadingRoom:
             raise
         self._kept = child
         return answer
+
+
+@dataclass(kw_only=True)
+class Allowance:
+    """Seconds of processor time that one file may take, and those that are left of them."""
+
+    seconds: int
+    left: float
+
+    def exceeded(self) -> _Broken:
+        return _Broken("it takes too long to read", f"at most {self.seconds} s", "split it")
 
 
 @functools.cache
@@ -115,7 +136,7 @@ class _Child:
         self._process, self._reader, self._writer = process, reader, writer
 
     @classmethod
-    async def start(cls, seconds: int) -> Self:
+    async def start(cls) -> Self:
         """A child that is ready. Raises NoChild."""
         ours, theirs = socket.socketpair()
         with theirs:
@@ -127,7 +148,7 @@ class _Child:
             try:
                 process = subprocess.Popen(  # noqa: ASYNC220 - a fork and exec, done at once
                     # -P: the folder that we are in may be a repository of others
-                    [sys.executable, "-P", "-m", "jobyard.files.reading_child", str(seconds)],
+                    [sys.executable, "-P", "-m", "jobyard.files.reading_child"],
                     stdin=theirs.fileno(),
                     stdout=theirs.fileno(),
                     stderr=subprocess.DEVNULL,
@@ -150,27 +171,36 @@ class _Child:
             raise
         return child
 
-    async def call(self, frame: bytes, seconds: int) -> bytes:
-        """The answer to a frame. Raises _Broken, MsgspecError."""
-        slow = _Broken("it takes too long to read", f"at most {seconds} s", "split it")
+    async def call(self, call: Call, argument: bytes, allowance: Allowance) -> bytes:
+        """What a call returns. Raises _Broken, MsgspecError."""
         try:
-            async with asyncio.timeout(seconds * BUSY):
-                self._writer.write(HEADER.pack(len(frame)) + frame)
+            async with asyncio.timeout(max(call.seconds, 1.0) * BUSY):
+                await self._send(msgspec.msgpack.encode(call))
+                await self._send(argument)
                 reply = msgspec.msgpack.decode(await self._receive(), type=Reply)
+                allowance.left -= reply.took
                 if reply.no_memory:
                     raise _Worn("it takes too much memory to read", f"at most {MEMORY // 2**20} MB", "split it")
                 if reply.broke:
                     raise _Broken(f"it can't be read ({reply.broke})", "", "this is a bug in Jobyard")
                 return await self._receive()
         except TimeoutError:
-            raise slow from None
+            raise allowance.exceeded() from None
         except (EOFError, OSError):
             code = await asyncio.to_thread(self._process.wait)
             if code == -signal.SIGXCPU:
-                raise slow from None
+                raise allowance.exceeded() from None
             how = signal.Signals(-code).name if code < 0 else f"exit code {code}"
             remedy = "unless the file was made to do that, this is a bug in Jobyard"
             raise _Worn(f"the process that read it ended ({how})", "", remedy) from None
+
+    async def _send(self, frame: bytes) -> None:
+        """Sends a frame, of which never much lies here a second time."""
+        self._writer.write(HEADER.pack(len(frame)))
+        with memoryview(frame) as whole:
+            for start in range(0, len(frame), _SENT):
+                self._writer.write(whole[start : start + _SENT])
+                await self._writer.drain()
 
     async def _receive(self) -> bytes:
         (size,) = HEADER.unpack(await self._reader.readexactly(HEADER.size))

@@ -12,7 +12,7 @@ from pydantic import ValidationError
 from jobyard.files import model_check, reserved, workflow_schema
 from jobyard.files.document import Document
 from jobyard.files.folder import Folder, is_there
-from jobyard.files.inspection import Inspection, word
+from jobyard.files.inspection import Inspection
 from jobyard.files.reading import Reader, Reading, inside, read_as
 from jobyard.model.errors import InvalidParameter
 from jobyard.model.finding import Finding, did_you_mean
@@ -99,8 +99,8 @@ def _give(inspection: Inspection, workflow: Workflow, given: dict[str, Any]) -> 
             hint = did_you_mean(name, asked) or (f"there are: {', '.join(asked)}" if asked else "it declares none")
             inspection.error(("parameters", name), f"parameter {name}, which workflow {workflow.name} does not declare", "", hint, key=True)
         elif not _fits(parameter, value):
-            guess = did_you_mean(str(value), parameter.choices)
-            inspection.error(("parameters", name), f"{word(value)} as parameter {name}", parameter.expected, guess)
+            path, guess = ("parameters", name), did_you_mean(str(value), parameter.choices)
+            inspection.error(path, f"{inspection.word(path, value)} as parameter {name}", parameter.expected, guess)
     for parameter in unanswered(workflow, given):
         about = f" ({parameter.description})" if parameter.description else ""
         inspection.error(("parameters",), f"no value for parameter {parameter.name}{about}", parameter.expected, "add it", key=True)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from jobyard import schema
-from jobyard.files.inspection import Inspection, word
+from jobyard.files.inspection import Inspection
 from jobyard.model.finding import did_you_mean
 from jobyard.model.template import Path as TreePath
 from jobyard.model.template import is_whole
@@ -43,7 +43,7 @@ def check_fields(inspection: Inspection, kind: str, *, literal: bool) -> tuple[T
                     continue
                 expected = " or ".join(_TYPE_WORDS.get(kind, kind) for kind in problem.expected)
                 quote = 'put it in quotes: "…"' if "string" in problem.expected and not isinstance(problem.found, dict | list) else ""
-                inspection.error(path, f"{word(problem.found)} as {spell(path)}", expected, quote)
+                inspection.error(path, f"{inspection.word(path, problem.found)} as {spell(path)}", expected, quote)
     return tuple(typed)
 
 

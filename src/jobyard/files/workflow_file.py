@@ -12,7 +12,7 @@ from jobyard.files import model_check, namespaces, plain, reserved, workflow_sch
 from jobyard.files.borders import MISTAKES
 from jobyard.files.document import Document
 from jobyard.files.folder import Folder, is_there
-from jobyard.files.inspection import Inspection, word
+from jobyard.files.inspection import Inspection
 from jobyard.files.job_source import JobSource
 from jobyard.files.manifest import check_job, read_jobs
 from jobyard.files.reading import Reader, Reading
@@ -199,7 +199,8 @@ def _parameter(inspection: Inspection, index: int, given: workflow_schema.Parame
         try:
             parameter.read(given.default)
         except InvalidParameter:
-            inspection.error((*path, "default"), f"{word(given.default)} as default of parameter {given.name}", parameter.expected)
+            found = inspection.word((*path, "default"), given.default)
+            inspection.error((*path, "default"), f"{found} as default of parameter {given.name}", parameter.expected)
     return parameter
 
 

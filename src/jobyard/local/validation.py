@@ -97,7 +97,7 @@ def _data(resource: Resource, tree: Tree) -> Iterator[Invalid]:
                 yield invalid(f"{field}[{key[:80]}]", key, why)
             if resource is SECRETS or field == "binaryData":
                 try:
-                    size += len(base64.b64decode(value, validate=True))
+                    size += len(base64.b64decode(value.replace("\r", "").replace("\n", ""), validate=True))
                 except (binascii.Error, ValueError):
                     yield Invalid(f"{field}[{key[:80]}]", "FieldValueInvalid", "illegal base64 data")
             else:

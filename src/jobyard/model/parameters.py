@@ -12,6 +12,7 @@ from typing import Any
 
 from jobyard.model.errors import InvalidParameter
 from jobyard.model.finding import did_you_mean
+from jobyard.model.secret_names import sounds_secret
 
 ENV_PREFIX = "JOBYARD_PARAM_"
 
@@ -55,7 +56,8 @@ class Parameter:
         try:
             return self._read(given)
         except (ValueError, TypeError, KeyError):
-            raise InvalidParameter(name=self.name, found=f"{given!r}", expected=self.expected, remedy=self._remedy(given)) from None
+            found = "another value" if sounds_secret(self.name) else f"{given!r}"
+            raise InvalidParameter(name=self.name, found=found, expected=self.expected, remedy=self._remedy(given)) from None
 
     @property
     def expected(self) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from jobyard.files.document import Document
-from jobyard.files.inspection import word
+from jobyard.files.inspection import quote
 from jobyard.files.pod_security import baseline, restricted
 from jobyard.files.pod_security.baseline import Rule
 from jobyard.files.pod_security.pods import Breach, pod_of, unreadable
@@ -36,7 +36,7 @@ def unread(document: Document) -> list[Finding]:
     return [
         Finding(
             position=document.at((*each.part.path, *each.key)),
-            what=f"{word(_value(each))} as {each.part.spell(*each.key)}, which is judged before it runs",
+            what=f"{quote(document, (*each.part.path, *each.key), _value(each))} as {each.part.spell(*each.key)}, which is judged before it runs",
             expected=each.expected,
             remedy="write it out",
         )
@@ -47,7 +47,7 @@ def unread(document: Document) -> list[Finding]:
 def _finding(document: Document, breach: Breach, level: PodLevel) -> Finding:
     """A breach in words. `level`: the one whose rule it breaks."""
     place = breach.part.spell(*breach.key)
-    what = f"{place} is missing" if breach.missing else f"{word(_value(breach))} as {place}"
+    what = f"{place} is missing" if breach.missing else f"{quote(document, (*breach.part.path, *breach.key), _value(breach))} as {place}"
     verb = "needs" if breach.missing else "forbids"
     return Finding(
         position=document.at((*breach.part.path, *breach.key)),

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from jobyard.files.inspection import Inspection, word
+from jobyard.files.inspection import Inspection
 from jobyard.model.template import Path as TreePath
 from jobyard.model.template import placeholders
 from jobyard.schema import spell
@@ -83,7 +83,7 @@ class Part:
 
     def wrong(self, keys: tuple[str | int, ...], value: object, expected: str, remedy: str = "") -> None:
         """A value that is not what is expected there."""
-        self.error(keys, f"{word(value)} as {self.spell(*keys)}", expected, remedy)
+        self.error(keys, f"{self.inspection.word((*self.path, *keys), value)} as {self.spell(*keys)}", expected, remedy)
 
     def missing(self, *keys: str | int, remedy: str = "add it") -> None:
         self.error(keys[:-1] if self.value.get(str(keys[0])) is None else keys, f"{self.spell(*keys)} is missing", "", remedy)
@@ -93,4 +93,4 @@ class Part:
         self.error((key,), f"{self.spell(key)} {why}", "", remedy, key=True)
 
     def twice(self, keys: tuple[str | int, ...], value: object) -> None:
-        self.error(keys, f"{word(value)} as {self.spell(*keys)} appears twice", "one of its own")
+        self.error(keys, f"{self.inspection.word((*self.path, *keys), value)} as {self.spell(*keys)} appears twice", "one of its own")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from jobyard.files.inspection import Inspection, word
+from jobyard.files.inspection import Inspection
 from jobyard.files.rules import container, environment, job, metadata, pod, quantities, scheduling, security, volumes
 from jobyard.files.rules.checks import Fields, judge
 from jobyard.files.rules.part import Part
@@ -69,12 +69,12 @@ class _Walk:
 
     def _whole(self, shape: Shape, value: object, path: TreePath) -> None:
         if isinstance(value, float):
-            self._inspection.error(path, f"{word(value)} as {spell(path)}", "an integer")
+            self._inspection.error(path, f"{self._inspection.word(path, value)} as {spell(path)}", "an integer")
         elif isinstance(value, int) and not -(2 ** (shape.bits - 1)) <= value < 2 ** (shape.bits - 1):
-            self._inspection.error(path, f"{word(value)} as {spell(path)}", f"an integer of {shape.bits} bits")
+            self._inspection.error(path, f"{self._inspection.word(path, value)} as {spell(path)}", f"an integer of {shape.bits} bits")
 
     def _time(self, value: str, path: TreePath) -> None:
         if not self._literal and "{{" in value:
             return
         if not is_time(value):
-            self._inspection.error(path, f"{word(value)} as {spell(path)}", "a time such as 2026-11-24T17:00:00Z")
+            self._inspection.error(path, f"{self._inspection.word(path, value)} as {spell(path)}", "a time such as 2026-11-24T17:00:00Z")

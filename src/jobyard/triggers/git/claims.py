@@ -18,6 +18,8 @@ class Claims:
         self._repository = repository
         self._known: dict[str, Trailers] = {}
         self._read_up_to = ""
+        self._asked: set[str] = set()
+        """What was asked for the last time: the history was read for it."""
 
     def of(self, files: Iterable[str]) -> dict[str, Trailers]:
         """Which runs the files are, as far as a commit of ours says so."""
@@ -27,9 +29,12 @@ class Claims:
         """A commit that says so was pushed just now."""
         self._known[claim.file] = claim
 
-    async def learn(self, tip: str, look: Layout, files: Iterable[str]) -> None:
-        """Reads from the history which run each of these files in `processing` is."""
+    async def learn(self, tip: str, look: Layout, files: Iterable[str], *, is_whole: bool = True) -> None:
+        """Reads from the history which run each of these files in `processing` is. `is_whole`: there are no others, nor were when this was
+        called last: what is new among them, the new part of the history tells of."""
         wanted = set(files)
+        strangers = wanted - self._asked
+        self._asked = wanted
         if not wanted:
             self._known, self._read_up_to = {}, tip
             return
@@ -38,6 +43,9 @@ class Claims:
         if since and not await self._repository.contains(tip, since):
             since = ""  # the branch was pushed anew: nothing that we knew of it holds
         kept = {name: claim for name, claim in self._known.items() if name in wanted} if since else {}
+        strangers -= kept.keys() | news.keys()
+        if since and strangers and not is_whole:
+            news |= await self._read(since, "", look.path(Place.PROCESSING, ""), strangers)
         self._known, self._read_up_to = {**kept, **news}, tip
 
     async def _read(self, tip: str, since: str, folder: str, wanted: set[str]) -> dict[str, Trailers]:

@@ -24,7 +24,7 @@ TIMEOUT = 300.0
 ANSWER = 128 * 1024 * 1024
 """Bytes that an answer may have which is read as a whole; what may be more is asked for its size first, or read piece by piece."""
 PIECE = 2 * 1024 * 1024
-"""Bytes of the longest piece of an answer that is read piece by piece. Longer ones are left out."""
+"""Bytes of the longest piece of an answer that is read piece by piece. Longer ones are cut."""
 _SAID = 64 * 1024
 """Bytes of what is said on stderr that are kept, the last ones."""
 _LINGERS = 1.0
@@ -94,8 +94,8 @@ class Git:
 
     @contextlib.asynccontextmanager
     async def lines(self, *words: str, separator: bytes, stdin: bytes | None = None) -> AsyncIterator[AsyncIterator[bytes]]:
-        """The pieces of what `git WORDS` prints, as they come, without those that are longer than PIECE; leaving ends the command. Raises
-        GitFailed where it ends by itself before it has said all."""
+        """The pieces of what `git WORDS` prints, as they come, of each no more than PIECE; leaving ends the command. Raises GitFailed where it
+        ends by itself before it has said all."""
         with external.call(f"git: {words[0]}"):
             async with self._start(words, None, None, stdin is not None) as (process, said):
                 feeding = asyncio.create_task(_feed(process, stdin))
@@ -222,18 +222,17 @@ class _Said:
 
 
 async def split(chunks: AsyncIterator[bytes], separator: bytes, longest: int = PIECE) -> AsyncIterator[bytes]:
-    """What stands between separators, without pieces that are too long."""
-    rest, is_too_long = bytearray(), False
+    """What stands between separators: what is too long is cut, never left out, or what comes after it would be taken for it."""
+    rest, cut = bytearray(), b""
     async for chunk in chunks:
         rest += chunk
         start = 0
         while (end := rest.find(separator, start)) >= 0:
-            if not is_too_long and end - start <= longest:
-                yield bytes(rest[start:end])
-            start, is_too_long = end + len(separator), False
+            yield cut or bytes(rest[start : min(end, start + longest)])
+            start, cut = end + len(separator), b""
         del rest[:start]
-        if len(rest) > longest:
-            is_too_long = True
+        if len(rest) > longest + len(separator):
+            cut = cut or bytes(rest[:longest])
             del rest[: -len(separator)]
-    if rest.strip() and not is_too_long:
-        yield bytes(rest)
+    if cut or rest.strip():
+        yield cut or bytes(rest[:longest])

@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from jobyard.contracts import Engine
 from jobyard.model.run import Outcome, Run, State, StepView
 from jobyard.triggers.git.layout import Place, QueueFile
-from jobyard.triggers.git.manifests import hide
 from jobyard.triggers.git.moves import Move
 
 TARGETS = {State.SUCCEEDED: Place.SUCCEEDED, State.FAILED: Place.FAILED, State.CANCELLED: Place.FAILED, State.LOST: Place.UNKNOWN}
@@ -78,16 +77,22 @@ _WORDS = ("Job", "Namespace", "Run", "Duration", "Exit code")
 """What is told in any case: no manifest has put it there."""
 
 
-def leave(file: QueueFile, summary: Summary, hidden: Sequence[str] | None) -> Move:
-    """The move of a file whose run has ended. `hidden`: what its files keep secret, and is told to nobody; None where nobody knows. Pure."""
-    if hidden is None:
+def texts(summary: Summary) -> list[str]:
+    """All in a summary that a manifest or a program may have put there: the reason, the facts, the log."""
+    return [summary.reason, *(value for _, value in summary.facts), *summary.lines]
+
+
+def leave(file: QueueFile, summary: Summary, tellable: Sequence[str] | None) -> Move:
+    """The move of a file whose run has ended. `tellable`: the summary's texts, without what its files keep secret; None where nobody knows what
+    that is. Pure."""
+    if tellable is None:
         reason = summary.reason.partition(":")[0]
         facts = tuple((name, value) for name, value in summary.facts if name in _WORDS)
         lines: tuple[str, ...] = (_UNTOLD,) if summary.lines else ()
     else:
-        reason = hide(summary.reason, hidden)
-        facts = tuple((name, hide(value, hidden)) for name, value in summary.facts)
-        lines = tuple(hide(line, hidden) for line in summary.lines)
+        reason, *told = tellable
+        facts = tuple((name, value) for (name, _), value in zip(summary.facts, told, strict=False))
+        lines = tuple(told[len(facts) :])
     return Move(
         file=file,
         target=TARGETS[summary.state],

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 from datetime import timedelta
 
 from jobyard.contracts import Engine
@@ -20,6 +20,8 @@ from jobyard.triggers.git.together import Telling, at_once, settle
 
 log = logging.getLogger("jobyard.git")
 
+Claim = tuple[str, str]
+"""A run, and the file that stands for it; '' for none. Several files may say that they are one run: each is answered for itself."""
 Answer = Summary | str
 """How a run ended, or why nobody can say."""
 _PASSES = (Unavailable, Rejected, GitFailed)
@@ -47,7 +49,7 @@ class Following:
         self._tasks = tasks
         self._wake = wake
         self._telling = telling
-        self._followed: dict[str, asyncio.Task[Answer]] = {}
+        self._followed: dict[Claim, asyncio.Task[Answer]] = {}
 
     def close(self) -> None:
         for task in self._followed.values():
@@ -56,28 +58,30 @@ class Following:
 
     def follow(self, claim: Trailers, tip: str) -> None:
         """Begins to, unless it is followed already. `tip`: the commit whose history says that the file is this run."""
-        if claim.run not in self._followed:
+        if _key(claim) not in self._followed:
             task = self._tasks.create_task(self._patiently(claim, tip), name=f"follow {claim.run}")
-            self._followed[claim.run] = task
+            self._followed[_key(claim)] = task
             task.add_done_callback(lambda _: self._wake())
 
-    async def settle(self, runs: Iterable[str], quiet: timedelta) -> None:
+    async def settle(self, claims: Iterable[Trailers], quiet: timedelta) -> None:
         """Waits until all have ended, or none has for a while."""
-        await settle([self._followed[run] for run in runs], quiet)
+        await settle([self._followed[_key(claim)] for claim in claims], quiet)
 
-    def has_ended(self, run: str) -> bool:
-        return self._followed[run].done()
+    def goes_on(self, claim: Trailers) -> bool:
+        """Whether it is followed and has not ended."""
+        task = self._followed.get(_key(claim))
+        return task is not None and not task.done()
 
-    def result(self, run: str) -> Answer:
+    def result(self, claim: Trailers) -> Answer:
         """How a run that has ended did, or why nobody can say."""
-        return self._followed[run].result()
+        return self._followed[_key(claim)].result()
 
-    async def see_off(self, wanted: Callable[[str], bool]) -> None:
+    async def see_off(self, wanted: Callable[[Claim], bool]) -> None:
         """Releases and forgets the runs that have ended and are wanted. One that can't be released now is the next time."""
-        await at_once(self._see_off(run) for run, task in list(self._followed.items()) if task.done() and wanted(run))
+        await at_once(self._see_off(claim) for claim, task in list(self._followed.items()) if task.done() and wanted(claim))
 
-    async def _see_off(self, run: str) -> None:
-        answer = self.result(run)
+    async def _see_off(self, claim: Claim) -> None:
+        run, answer = claim[0], self._followed[claim].result()
         if isinstance(answer, Summary):
             try:
                 await self._engine.release(answer.run)
@@ -88,11 +92,11 @@ class Following:
                 log.info("run %s could not be released", run, exc_info=error)
                 self._telling.tell(run, f"run {run} can't be released: {error}. `jobyard clean` removes it")
         self._telling.forget(run)
-        del self._followed[run]
+        del self._followed[claim]
 
-    async def settle_others(self, in_use: set[str], quiet: timedelta) -> None:
+    async def settle_others(self, in_use: Collection[Claim], quiet: timedelta) -> None:
         """`settle` for those that are followed though no file stands for them."""
-        await self.settle([run for run in self._followed if run not in in_use], quiet)
+        await settle([task for claim, task in self._followed.items() if claim not in in_use], quiet)
 
     async def _patiently(self, claim: Trailers, tip: str) -> Answer:
         """How the file's run ended. What may pass is waited out; whatever else breaks over one run is the end of following that one alone."""
@@ -131,11 +135,17 @@ class Following:
             return ending.bare(run, outcome, f"{type(error).__name__}: {error}")
 
     async def _is_of_here(self, run: Run, claim: Trailers, tip: str) -> bool:
-        """Whether this repository started the run. Anybody who can push can write a commit that says so, and would be told its log."""
-        if run.trigger == self._trigger:
-            return True
-        # Another Jobyard may know the repository by another address: then the commit that queued the file is in our history all the same.
+        """Whether this repository started the run, of this file. Anybody who can push can write a commit that says so, and would be told its
+        log, or keep the end of it from the file that it is."""
         origin = run.origin
-        if origin.get("file", "").rpartition("/")[2] != claim.file:
+        named = origin.get("file", "").rpartition("/")[2]
+        if run.trigger == self._trigger:
+            return not (named and claim.file) or named == claim.file
+        # Another Jobyard may know the repository by another address: then the commit that queued the file is in our history all the same.
+        if named != claim.file:
             return False
         return await self._repository.contains(tip, origin.get("commit", ""))
+
+
+def _key(claim: Trailers) -> Claim:
+    return claim.run, claim.file

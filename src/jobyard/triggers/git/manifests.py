@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import base64
-import binascii
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -22,9 +20,6 @@ from jobyard.triggers.git.layout import LINK, NAME_LIMIT, REGULAR, QueueFile, is
 from jobyard.triggers.git.policy import Policy, beyond
 
 _READERS = (run_file.reader((workflow_file.READER,)), workflow_file.READER)
-_HIDE_AT_LEAST = 4
-"""Shorter values are not hidden in logs: hiding every `1` would leave no log."""
-_SECRET_WORDS = ("password", "passwd", "secret", "token", "apikey", "api_key", "credential", "private")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -79,7 +74,7 @@ def read_queued(file: Unread) -> Verdict:
         target.parent.mkdir(parents=True, exist_ok=True)
         target.write_bytes(content)
     reading = read(root / file.path, _READERS, plain.read, root)
-    findings = [*reading.findings, *_kinds(reading, policy), *beyond(reading.placed, policy)]
+    findings = [*reading.findings, *_kinds(reading, policy), *beyond(reading.placed, policy, reading.budget)]
     findings += [] if reading.errors else run_file.unanswerable(reading)
     workflow = reading.workflow
     if workflow is not None:
@@ -141,50 +136,3 @@ def _relative(finding: Finding, root: Path) -> Finding:
         if finding.position.file.startswith(f"{shown}/"):
             return replace(finding, position=replace(finding.position, file=finding.position.file[len(shown) + 1 :]))
     return finding
-
-
-def secrets(documents: list[Any]) -> list[str]:
-    """What a file's manifests hold that must not be told: the values of Secrets, and of variables that are named like one. The longest first."""
-    found: set[str] = set()
-
-    def look(tree: Any) -> None:
-        if isinstance(tree, list):
-            for each in tree:
-                look(each)
-        if not isinstance(tree, Mapping):
-            return
-        if tree.get("kind") == "Secret":
-            found.update(_values(tree))
-        given = tree.get("parameters")
-        for name, value in given.items() if isinstance(given, Mapping) else ():  # a run file's
-            if isinstance(value, str) and any(word in str(name).lower() for word in _SECRET_WORDS):
-                found.add(value)
-        name = tree.get("name")
-        if isinstance(name, str) and any(word in name.lower() for word in _SECRET_WORDS):  # a variable's, or a parameter's
-            found.update(value for key in ("value", "default") if isinstance(value := tree.get(key), str))
-        for each in tree.values():
-            look(each)
-
-    look(documents)
-    pieces = {piece for value in found for piece in (value, *value.splitlines())}
-    return sorted((piece for piece in pieces if len(piece) >= _HIDE_AT_LEAST), key=len, reverse=True)
-
-
-def _values(secret: Mapping[str, Any]) -> list[str]:
-    found = []
-    for value in (secret.get("stringData") or {}).values() if isinstance(secret.get("stringData"), Mapping) else ():
-        found.append(str(value))
-    for value in (secret.get("data") or {}).values() if isinstance(secret.get("data"), Mapping) else ():
-        found.append(str(value))
-        try:
-            found.append(base64.b64decode(str(value), validate=True).decode())
-        except (binascii.Error, ValueError):
-            continue
-    return found
-
-
-def hide(text: str, secrets: Iterable[str]) -> str:
-    """A line of a log without what must not be told."""
-    for secret in secrets:
-        text = text.replace(secret, "***")
-    return text

@@ -7,9 +7,9 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from jobyard.files.borders import SIZE
+from jobyard.files.borders import SIZE, Budget
 from jobyard.files.document import load
-from jobyard.files.reading_room import ReadingRoom
+from jobyard.files.reading_room import Allowance, ReadingRoom
 from jobyard.model.errors import WrongInput
 from jobyard.triggers.git.layout import FOLDER, REGULAR, SUFFIXES, Entry
 from jobyard.triggers.git.objects import Objects
@@ -44,25 +44,25 @@ class Text:
     content: bytes
 
 
-async def collect(objects: Objects, commit: str, file: Text, room: ReadingRoom) -> dict[str, bytes]:
-    """The files that a file names, and those that they name: a run names a workflow, which names manifests. Raises TooMuch, GitFailed,
-    InvalidFiles, NoChild."""
-    found = await gather(objects, commit, await room.read(named, file, file.path))
-    more: list[str] = []
-    for path, content in found.items():
-        if needs_others(content):
-            more += await room.read(named, Text(path=path, content=content), path)
-    return {**await gather(objects, commit, dict.fromkeys(more)), **found} if more else found
+async def collect(objects: Objects, commit: str, file: Text, room: ReadingRoom, allowance: Allowance) -> dict[str, bytes]:
+    """The files that a file names, and those that they name: a run names a workflow, which names manifests. `allowance`: what the file may
+    take, all of them included. Raises TooMuch, GitFailed, InvalidFiles, NoChild."""
+    found = await gather(objects, commit, await room.read(named, [file], file.path, allowance))
+    others = [Text(path=path, content=content) for path, content in found.items() if needs_others(content)]
+    more = [path for path in await room.read(named, others, file.path, allowance) if path not in found] if others else []
+    return {**await gather(objects, commit, more, BYTES - sum(map(len, found.values()))), **found} if more else found
 
 
-def named(file: Text) -> list[str]:
-    """The paths in the repository that a file names; none that leads out of it. For a `files.reading_room`."""
+def named(files: list[Text]) -> list[str]:
+    """The paths in the repository that files name; none that leads out of it. All have one budget. For a `files.reading_room`."""
     found: dict[str, None] = {}
-    for document in load(file.content, file.path)[0]:
-        for name in _names(document.tree):
-            there = posixpath.normpath(posixpath.join(posixpath.dirname(file.path), name))
-            if not (there.startswith(("/", "../")) or there == ".." or "\0" in there):
-                found[there] = None
+    budget = Budget()
+    for file in files:
+        for document in load(file.content, file.path, budget)[0]:
+            for name in _names(document.tree):
+                there = posixpath.normpath(posixpath.join(posixpath.dirname(file.path), name))
+                if not (there.startswith(("/", "../")) or there == ".." or "\0" in there):
+                    found[there] = None
     return list(found)
 
 
@@ -77,9 +77,9 @@ def _names(tree: Any) -> Iterable[str]:
                 yield step[key]
 
 
-async def gather(objects: Objects, commit: str, paths: Iterable[str]) -> dict[str, bytes]:
+async def gather(objects: Objects, commit: str, paths: Iterable[str], room: int = BYTES) -> dict[str, bytes]:
     """The files at these paths, and of a folder the manifests in it and below, by path. Links, other repositories and hidden files are
-    none; what is not there is left out. Raises TooMuch, GitFailed."""
+    none; what is not there is left out. `room`: how many bytes they may have. Raises TooMuch, GitFailed."""
     found: dict[str, str] = {}
     folders: dict[str, str] = {}
     root = (await objects.find([f"{commit}^{{tree}}"])).get(f"{commit}^{{tree}}")
@@ -90,7 +90,7 @@ async def gather(objects: Objects, commit: str, paths: Iterable[str]) -> dict[st
         elif entry is not None and entry.mode in REGULAR:
             found[path] = entry.oid
     await _descend(objects, folders, found)
-    return await _read(objects, found)
+    return await _read(objects, found, room)
 
 
 async def _resolve(objects: Objects, folder: str, path: str) -> Entry | None:
@@ -127,7 +127,7 @@ async def _descend(objects: Objects, folders: Mapping[str, str], found: dict[str
     raise TooMuch(what=f"folders nested more than {DEPTH} deep", expected=f"{DEPTH}")
 
 
-async def _read(objects: Objects, found: Mapping[str, str]) -> dict[str, bytes]:
+async def _read(objects: Objects, found: Mapping[str, str], room: int) -> dict[str, bytes]:
     sizes = await objects.find(found.values())
     total = 0
     for path, oid in found.items():
@@ -135,7 +135,7 @@ async def _read(objects: Objects, found: Mapping[str, str]) -> dict[str, bytes]:
         total += size
         if size > SIZE:
             raise TooMuch(what=f"{path}, a file of {size:,} bytes,", expected=f"{SIZE:,}")
-        if total > BYTES:
+        if total > room:
             raise TooMuch(what=f"more than {BYTES:,} bytes", expected="that")
     texts = await objects.blobs(found.values(), SIZE)
     return {path: texts[oid] for path, oid in found.items() if oid in texts}

@@ -6,15 +6,17 @@ nothing that git is asked here, goes down a tree by itself.
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import os
 import re
 import tempfile
 from array import array
 from bisect import bisect_left
-from collections.abc import AsyncIterator, Iterable, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Collection, ItemsView, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, lru_cache
+from itertools import takewhile
 from pathlib import Path
 from typing import Any
 
@@ -26,13 +28,10 @@ FOLDER_BYTES = 64 * 1024 * 1024
 """The largest folder that is read: some million files."""
 BATCH_BYTES = 32 * 1024 * 1024
 """About how much is asked for at once."""
-EMPTY = {
-    40: "4b825dc642cb6eb9a060e54bf8d69288fbee4904",
-    64: "6ef19b41225c5369f1c104d45d8d85efa9b057b53b14b4b9b939dd74decc5321",
-}
-"""The tree that holds nothing, by the length of objects' names. Git knows it everywhere."""
 _SMALL = 64 * 1024
-_FOLDER = int(FOLDER, 8)
+_LARGE = 1024 * 1024
+_MODE_DIGITS = 6
+"""Octal digits of sixteen bits."""
 _OID = re.compile(r"[0-9a-f]{40}|[0-9a-f]{64}")
 Edit = tuple[str, str, str]
 """Mode, object and path of a file; mode 0 takes the path away."""
@@ -65,11 +64,21 @@ class Tree(Mapping[str, Entry]):
         """`width`: bytes of an object's name: 20, or 32."""
         self._raw = raw
         self._width = width
-        self._entry = re.compile(rb"([0-7]+) ([^\0]+)\0(.{%d})" % width, re.DOTALL)
+        # What is no entry, and all behind it, is taken in one go: looking for where one may begin again would never end.
+        self._entry = re.compile(rb"([0-7]++) ([^\0]++)\0(.{%d})|.+" % width, re.DOTALL)
+
+    def index(self) -> None:
+        """Makes what finds an entry by its name, before it is asked for: in a large folder that takes a second or two."""
+        _ = self._starts
+
+    def _read(self) -> Iterator[re.Match[bytes]]:
+        """The entries, in the order in which they are stored."""
+        return takewhile(_is_entry, self._entry.finditer(self._raw))
 
     @cached_property
     def _starts(self) -> array[int]:
-        return array("Q", (each.start() for each in self._entry.finditer(self._raw)))
+        """Where the entries begin, in git's order; who pushes may have stored them in any."""
+        return array("Q", sorted((each.start() for each in self._read()), key=self._order))
 
     def __getitem__(self, name: str) -> Entry:
         wanted = os.fsencode(name)
@@ -88,7 +97,7 @@ class Tree(Mapping[str, Entry]):
         return _order(*self._at(start)[:2])
 
     def __iter__(self) -> Iterator[str]:
-        return (os.fsdecode(each[2]) for each in self._entry.finditer(self._raw))
+        return (os.fsdecode(each[2]) for each in self._read())
 
     def __len__(self) -> int:
         return len(self._starts)
@@ -96,25 +105,62 @@ class Tree(Mapping[str, Entry]):
     def __bool__(self) -> bool:
         return bool(self._raw)
 
+    @property
+    def size(self) -> int:
+        """Bytes of it as it is stored."""
+        return len(self._raw)
+
+    def items(self) -> ItemsView[str, Entry]:
+        """All of them, in the order in which they are stored, in one go."""
+        return _Items(self)
+
     def entries(self) -> Iterator[tuple[str, Entry]]:
-        """All of them, in order."""
-        return ((os.fsdecode(each[2]), _entry(each[1], each[3])) for each in self._entry.finditer(self._raw))
+        """All of them, in the order in which they are stored."""
+        return ((os.fsdecode(each[2]), _entry(each[1], each[3])) for each in self._read())
+
+    def those(self, wanted: Collection[str]) -> dict[str, Entry]:
+        """Those of the wanted that are there. No index is made for it."""
+        names = {os.fsencode(name): name for name in wanted}
+        found: dict[str, Entry] = {}
+        for each in self._read():
+            if each[2] in names:
+                found.setdefault(names[each[2]], _entry(each[1], each[3]))
+        return found
 
     def changed(self, changes: Mapping[str, Entry | None]) -> bytes:
         """The folder with entries put in, replaced or (None) taken away, as git stores it; the others byte for byte as they are."""
         names = {os.fsencode(name): entry for name, entry in changes.items()}
-        kept = [each.groups() for each in self._entry.finditer(self._raw) if each[2] not in names]
+        kept = [each.groups() for each in self._read() if each[2] not in names]
         added = [(entry.mode.lstrip("0").encode(), name, bytes.fromhex(entry.oid)) for name, entry in names.items() if entry is not None]
         ordered = sorted((*kept, *added), key=lambda each: _order(each[0], each[1]))
         return b"".join(b"%s %s\0%s" % each for each in ordered)
 
 
+class _Items(ItemsView[str, Entry]):
+    """The entries of a folder, none of them looked up by its name."""
+
+    _mapping: Tree
+
+    def __iter__(self) -> Iterator[tuple[str, Entry]]:
+        return self._mapping.entries()
+
+
+def _is_entry(found: re.Match[bytes]) -> bool:
+    return found[1] is not None
+
+
 def _order(written: bytes, name: bytes) -> bytes:
-    return name + b"/" if int(written, 8) == _FOLDER else name
+    return name + b"/" if _mode(written[-_MODE_DIGITS:]) == FOLDER else name
 
 
 def _entry(written: bytes, oid: bytes) -> Entry:
-    return Entry(mode=mode(int(written, 8)), oid=oid.hex())
+    return Entry(mode=_mode(written[-_MODE_DIGITS:]), oid=oid.hex())
+
+
+@lru_cache(maxsize=64)
+def _mode(digits: bytes) -> str:
+    """The mode that stands there, of whatever number of digits the last: sixteen bits of them count, as for git."""
+    return mode(int(digits, 8) & 0xFFFF)
 
 
 def is_oid(text: str) -> bool:
@@ -176,12 +222,21 @@ class Objects:
         self._trees = kept | await self._open(each for oid, each in wanted.items() if oid not in kept)
         return self._trees
 
+    async def pass_by(self, found: Iterable[Found]) -> AsyncIterator[tuple[str, Tree]]:
+        """Folders whose sizes are known, some at a time; those that are larger than is ever read, or gone, are left out."""
+        async for oid, raw in self._read([each for each in found if each.kind == "tree" and each.size <= FOLDER_BYTES]):
+            yield oid, Tree(raw, len(oid) // 2)
+
     async def _open(self, found: Iterable[Found]) -> dict[str, Tree]:
         trees = [each for each in found if each.kind == "tree"]
         for each in trees:
             if each.size > FOLDER_BYTES:
                 raise FolderTooLarge(size=each.size)
-        return {oid: Tree(raw, len(oid) // 2) async for oid, raw in self._read(trees)}
+        opened = {oid: Tree(raw, len(oid) // 2) async for oid, raw in self._read(trees)}
+        for tree in opened.values():
+            if tree.size > _LARGE:  # others go on meanwhile
+                await asyncio.to_thread(tree.index)
+        return opened
 
     async def _read(self, wanted: Sequence[Found]) -> AsyncIterator[tuple[str, bytes]]:
         """Objects whose sizes are known, some at a time."""

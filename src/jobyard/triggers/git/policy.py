@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from jobyard.files.borders import Budget, TooMuch
 from jobyard.files.document import Document
 from jobyard.files.namespaces import Placed
 from jobyard.files.pod_security.judge import judge, unread
@@ -52,13 +53,22 @@ class Policy:
         return self.service_accounts is None or name in (None, "", DEFAULT_ACCOUNT, *self.service_accounts)
 
 
-def beyond(placed: Sequence[Placed], policy: Policy) -> list[Finding]:
-    """A mistake for each thing in manifests that gives more power than the policy allows: pods, service accounts, finalizers."""
-    found = [finding for each in placed for finding in _beyond(each.document, policy)]
-    return list(dict.fromkeys(found))  # several steps may name one file, and several rules one place
+def beyond(placed: Sequence[Placed], policy: Policy, budget: Budget) -> list[Finding]:
+    """A mistake for each thing in manifests that gives more power than the policy allows: pods, service accounts, finalizers. `budget`: what
+    their reading has left. What goes beyond it is the last of the mistakes."""
+    found: dict[Finding, None] = {}  # several steps may name one file, and several rules one place
+    try:
+        for each in placed:
+            budget.stride(each.document.at)
+            for finding in _beyond(each.document, policy, budget):
+                budget.mistake(finding.position)
+                found[finding] = None
+    except TooMuch as much:
+        found[much.finding] = None
+    return list(found)
 
 
-def _beyond(document: Document, policy: Policy) -> Iterator[Finding]:
+def _beyond(document: Document, policy: Policy, budget: Budget) -> Iterator[Finding]:
     tree: dict[str, Any] = document.tree
     api_version, kind = str(tree.get("apiVersion")), str(tree.get("kind"))
     if belongings.of(api_version, kind) is Belonging.REFUSED:
@@ -68,7 +78,7 @@ def _beyond(document: Document, policy: Policy) -> Iterator[Finding]:
     yield from _pods(document, api_version, kind, policy)
     yield from _accounts(document, api_version, kind, policy)
     if not policy.finalizers:
-        yield from _finalizers(document)
+        yield from _finalizers(document, budget)
 
 
 def _pods(document: Document, api_version: str, kind: str, policy: Policy) -> Iterator[Finding]:
@@ -104,11 +114,12 @@ def _accounts(document: Document, api_version: str, kind: str, policy: Policy) -
             )
 
 
-def _finalizers(document: Document) -> Iterator[Finding]:
+def _finalizers(document: Document, budget: Budget) -> Iterator[Finding]:
     """Wherever metadata stand: of the object itself, of what it is a template for."""
 
     def look(tree: Any, path: TreePath) -> Iterator[TreePath]:
         for key, value in tree.items() if isinstance(tree, dict) else enumerate(tree) if isinstance(tree, list) else ():
+            budget.step(lambda: document.at(path))
             if key == "metadata" and isinstance(value, dict) and value.get("finalizers"):
                 yield (*path, key, "finalizers")
             yield from look(value, (*path, key))

@@ -7,10 +7,11 @@ import dataclasses
 import errno
 import logging
 import tempfile
-from collections.abc import Collection, Mapping
+from collections.abc import Awaitable, Collection, Mapping
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
+from typing import TypeVar
 
 from jobyard.contracts import Engine
 from jobyard.files.borders import SIZE
@@ -39,8 +40,11 @@ log = logging.getLogger("jobyard.git")
 _TOLD_FINDINGS = 20
 STEPS_TOLD = 5
 _SOON = timedelta(seconds=0.5)
-_FETCHED_AT_ONCE = 4
-"""How many files are held in memory at once, each with all that it names."""
+_FETCHED_AT_ONCE = 2
+"""How many files are held in memory at once, each with all that it names: one is read, the next is fetched."""
+READING = 20.0
+"""Seconds for which the files of one look are read. What was read is pushed then, and the others' turn is the next look: each may take half of
+that, and good ones wait behind them."""
 _ITS_OWN = (WrongInput, Rejected, RunDamaged, EngineFailed)
 """What a submit raises that is one file's own failure. What else it raises passes by itself, and is the same for all."""
 
@@ -54,6 +58,16 @@ class Prepared:
     """The names of its steps, the first few."""
 
 
+@dataclass(frozen=True, kw_only=True)
+class Read:
+    """A queued file as it was read."""
+
+    path: str
+    wanted: Bundle
+    names_others: bool
+
+
+Came = TypeVar("Came")
 Answer = Prepared | str | JobyardError
 """The run that is held for a file; why there can be none; what keeps it from being one just now, and passes by itself."""
 _MACHINE = frozenset([errno.ENOSPC, errno.EDQUOT, errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.EROFS, errno.EACCES, errno.EIO])
@@ -75,10 +89,11 @@ class Preparation:
 
     async def prepare(
         self, tip: str, look: Layout, new: Mapping[str, QueueFile], commits: Mapping[str, str], again: Collection[str] = ()
-    ) -> dict[str, Answer]:
-        """From key to what comes of a file. One that waits for room in a limit is left out: it stays queued, and is tried again at a later
-        look. `again`: the keys of those that waited before, and for which nobody else shall wait now. Raises GitFailed."""
-        prepared: dict[str, Answer] = {}
+    ) -> dict[str, Answer | None]:
+        """From key to what comes of a file: None for one that waits for room in a limit; it stays queued, and is tried again at a later look.
+        One that there was no time to read is left out. `again`: the keys of those that waited before, and for which nobody else shall wait now.
+        Raises GitFailed."""
+        prepared: dict[str, Answer | None] = {}
         readable = {}
         for key, file in new.items():
             why = refuse(file)
@@ -88,20 +103,37 @@ class Preparation:
                 readable[key] = file
         texts = await self._repository.objects.blobs([file.oid for file in readable.values()], SIZE)
         prepared |= {key: "Its content is missing from the repository." for key, file in readable.items() if file.oid not in texts}
-        reading: list[asyncio.Future[None]] = []
+        reading: dict[str, asyncio.Future[bool]] = {}
+        clock = asyncio.get_running_loop().time
+        begun, until = list[str](), clock() + READING
 
-        async def one(key: str, file: QueueFile, is_read: asyncio.Future[None]) -> None:
-            prepared[key] = await self._prepare(tip, look, file, key, commits.get(file.name, tip), texts[file.oid], is_read)
+        async def one(key: str, file: QueueFile, is_read: asyncio.Future[bool]) -> None:
+            try:
+                async with self._fetching:
+                    if begun and clock() > until:
+                        return
+                    begun.append(key)
+                    reader = self._read(tip, look.path(Place.QUEUED, file.name), texts[file.oid])
+                    read = await self._contained(file, reader)
+                    is_read.set_result(True)
+            finally:
+                if not is_read.done():
+                    is_read.set_result(False)
+            if isinstance(read, Read):
+                prepared[key] = await self._contained(file, self._submit(read, key, file, commits.get(file.name, tip), tip))
+            else:
+                prepared[key] = read
 
         by_key: dict[str, asyncio.Task[None]] = {}
         for key, file in readable.items():
             if file.oid in texts:
-                reading.append(asyncio.get_running_loop().create_future())
-                by_key[key] = asyncio.create_task(one(key, file, reading[-1]))
+                reading[key] = asyncio.get_running_loop().create_future()
+                by_key[key] = asyncio.create_task(one(key, file, reading[key]))
         tasks = list(by_key.values())
         try:
-            # Reading takes as long as it takes: given up and begun again at every look, a long file would never be read to its end.
-            await asyncio.gather(*reading)
+            # What was begun is read to its end: given up and begun again at every look, a long file would never be.
+            await asyncio.gather(*reading.values())
+            prepared |= {key: None for key, is_read in reading.items() if is_read.result() and key not in prepared}
             await settle([task for key, task in by_key.items() if key not in again], QUIET)
             await settle(tasks, _SOON)
             for task in tasks:
@@ -113,20 +145,10 @@ class Preparation:
             await asyncio.gather(*tasks, return_exceptions=True)
         return prepared
 
-    async def _prepare(
-        self, tip: str, look: Layout, file: QueueFile, key: str, commit: str, text: bytes, is_read: asyncio.Future[None]
-    ) -> Answer:
-        """`is_read`: is done when the file was read, whatever came of that."""
-        path = look.path(Place.QUEUED, file.name)
+    async def _contained(self, file: QueueFile, step: Awaitable[Came]) -> Came | str | JobyardError:
+        """What comes of one step with a file; whatever it raises that is the file's own, in words."""
         try:
-            try:
-                async with self._fetching:
-                    wanted, names_others = await self._read(tip, path, text)
-            finally:
-                if not is_read.done():
-                    is_read.set_result(None)
-            origin = {"repository": self._url, "file": path, "commit": commit, "blob": file.oid, **({READ_AT: tip} if names_others else {})}
-            return await self._submit(wanted, key, origin)
+            return await step
         except InvalidFiles as error:
             told = [str(finding) for finding in error.findings[:_TOLD_FINDINGS]]
             return told[0] if len(told) == 1 else "\n".join([str(error), *told])
@@ -144,23 +166,27 @@ class Preparation:
             log.info("file %s could not be prepared", file.name, exc_info=error)
             return f"It can't be run ({place_of(error)}). This is a bug in Jobyard: report it. The other files go on."
 
-    async def _read(self, tip: str, path: str, text: bytes) -> tuple[Bundle, bool]:
-        """What a file asks for, and whether it names others; they alone are read of the repository. Raises InvalidFiles, WrongInput, NoChild."""
+    async def _read(self, tip: str, path: str, text: bytes) -> Read:
+        """What a file asks for; of the repository, what it names is read alone. Raises InvalidFiles, WrongInput, NoChild."""
         files = {path: text}
         names_others = needs_others(text)
+        allowance = self._room.allowance()
         if names_others:
-            files = {**await collect(self._repository.objects, tip, Text(path=path, content=text), self._room), path: text}
+            files = {**await collect(self._repository.objects, tip, Text(path=path, content=text), self._room, allowance), path: text}
         with tempfile.TemporaryDirectory(prefix="jobyard-git-") as name:
             asked = Unread(path=path, root=str(Path(name).resolve()), policy=self._settings.policy, contents=files)
-            verdict = await self._room.read(read_queued, asked, path)
+            verdict = await self._room.read(read_queued, asked, path, allowance)
         if verdict.bundle is None:
             raise InvalidFiles(verdict.mistakes)
-        return verdict.bundle, names_others
+        return Read(path=path, wanted=verdict.bundle, names_others=names_others)
 
-    async def _submit(self, wanted: Bundle, key: str, origin: Mapping[str, str]) -> Prepared:
+    async def _submit(self, read: Read, key: str, file: QueueFile, commit: str, tip: str) -> Prepared:
         """The run that is held for a file; waits for room. What waits for one keeps nobody back who needs none: how many calls are made at
         once is for the cluster's client to say."""
-        workflow = wanted.workflow
+        wanted, workflow = read.wanted, read.wanted.workflow
+        origin = {"repository": self._url, "file": read.path, "commit": commit, "blob": file.oid}
+        if read.names_others:
+            origin[READ_AT] = tip
         if workflow.keeps_names:  # a workflow says for itself how long
             steps = tuple(dataclasses.replace(step, start_timeout=self._settings.start_timeout) for step in workflow.steps)
             workflow = dataclasses.replace(workflow, steps=steps)

@@ -12,12 +12,11 @@ import asyncio
 import contextlib
 import dataclasses
 import logging
-from collections import Counter, defaultdict
+from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import timedelta
-from itertools import islice
 
 from jobyard.contracts import Engine
 from jobyard.files.reading_room import ReadingRoom
@@ -27,23 +26,20 @@ from jobyard.model.run import Run
 from jobyard.triggers.git import ending, layout, moves
 from jobyard.triggers.git.claims import Claims
 from jobyard.triggers.git.ending import Summary
-from jobyard.triggers.git.following import Following
+from jobyard.triggers.git.following import Claim, Following
 from jobyard.triggers.git.introductions import Introductions
 from jobyard.triggers.git.layout import ENDS, Layout, Place, QueueFile
 from jobyard.triggers.git.moves import Move, Trailers
 from jobyard.triggers.git.objects import is_oid
 from jobyard.triggers.git.preparation import Answer, Preparation, Prepared
 from jobyard.triggers.git.repository import Commit, Repository, against_rivals
-from jobyard.triggers.git.secrecy import kept_secret
+from jobyard.triggers.git.secrecy import tellable
 from jobyard.triggers.git.settings import Settings
 from jobyard.triggers.git.together import QUIET, Telling, at_once
+from jobyard.triggers.git.turns import Turns, at_work, choose
 
 log = logging.getLogger("jobyard.git")
 
-LISTED = 10_000
-"""How many files of a folder are looked at at once; the others' turn comes as these leave."""
-TRIED, TRIED_BYTES = 500, 64 * 1024 * 1024
-"""How many queued files, of how many bytes together, are prepared before what came of them is pushed."""
 TOLD_TOGETHER = 250
 """Of how many files one commit tells."""
 REMEMBERED = 1000
@@ -170,8 +166,11 @@ class _Serving:
         """From key to the run that is held for it, or why there can be none."""
         self._tries: Counter[str] = Counter()
         """From key to how often it was tried in vain to make a run of it."""
-        self._before: list[Run] = []
-        """The runs that somebody cared for before we looked at the branch: read before that look, or we might forget what another is just
+        self._turns = Turns()
+        self._is_whole = True
+        """Whether all of `processing` was looked at the last time."""
+        self._before: list[Run] | None = None
+        """The runs that somebody cared for before our first look at the branch: read before it, or we might forget what another is just
         about to claim."""
         self._found: list[Run] = []
         """The same, of namespaces that were opened since."""
@@ -187,7 +186,6 @@ class _Serving:
         """Looks, decides, pushes, acts, until every file that is queued was tried; anew when somebody else was faster. Raises what files
         wait for where nothing else goes on."""
         if self._openings is None:
-            self._before = await self._engine.runs(self._trigger.name)
             named = sorted(self._settings.policy.namespaces or ())
             self._openings = [self._tasks.create_task(self._open(name), name=f"opening {name}") for name in named]
         done = await against_rivals(lambda: self._try_once(quiet))
@@ -206,14 +204,18 @@ class _Serving:
                 self._trigger.wanted.set()
 
     async def _try_once(self, quiet: timedelta) -> Pass:
+        if self._before is None:
+            self._before = await self._engine.runs(self._trigger.name)
         self._before, self._found = self._before + self._found, []
         tip, look = await self._repository.look(self._settings.base)
-        started, keys, troubles = await self._queued(tip, look)
-        untried = sum(key not in self._prepared and not self._tries[key] for key in keys)
+        started, keys, troubles, unread = await self._queued(tip, look)
+        untried = unread + sum(key not in self._prepared and not self._tries[key] for key in keys)
         ended, running = await self._processing(tip, look, quiet)
         moves = (*started, *ended)
         if moves:
             tip = await self._publish(tip, look, moves)
+        if unread and self._before:
+            self._before = None  # whether their files are queued is known when all was read: they are asked for anew
         await self._act(tip, look, moves, keys)
         return Pass(
             moves=moves,
@@ -225,33 +227,40 @@ class _Serving:
 
     # --- what is queued ---
 
-    async def _queued(self, tip: str, look: Layout) -> tuple[list[Move], set[str], list[JobyardError]]:
-        """The moves of queued files, the keys of all that are queued, and what keeps some of them waiting."""
+    async def _queued(self, tip: str, look: Layout) -> tuple[list[Move], set[str], list[JobyardError], int]:
+        """The moves of queued files; the keys of those that are looked at; what keeps some of them waiting; how many have yet to be looked at."""
         found: list[Move] = []
         files: list[QueueFile] = []
-        for file in islice(look.files[Place.QUEUED].values(), LISTED):
+        held = {_name(key) for key in self._prepared}
+        window, unread = await asyncio.to_thread(self._turns.next, look.files[Place.QUEUED], held)
+        for file in window:
             others = [place for place in look.places(file.name) if place is not Place.QUEUED]
             if others and self._settings.drop_duplicates:
                 found.append(Move(file=file, target=None, reason=f"A file of this name is already in {others[0]}."))
             elif Place.PROCESSING not in others:  # else: its turn comes when that one has ended
                 files.append(file)
-        commits = await self._introductions.of(tip, look.path(Place.QUEUED, ""), {file.name: file.oid for file in files})
-        keyed = {_key(look.path(Place.QUEUED, file.name), file.oid, commits.get(file.name, tip)): file for file in files}
+        introduced = await self._introductions.of(tip, look.path(Place.QUEUED, ""), {file.name: file.oid for file in files})
+        commits = introduced.commits
+        known = [file for file in files if file.name not in introduced.unread]
+        keyed = {_key(look.path(Place.QUEUED, file.name), file.oid, commits.get(file.name, tip)): file for file in known}
         answers = await self._prepare(tip, look, {key: file for key, file in keyed.items() if key not in self._prepared}, commits)
-        for key in [key for key in self._tries if key not in keyed]:
+        for key in [key for key in self._tries if key not in keyed and _name(key) not in self._turns]:
             del self._tries[key]
         for key, file in keyed.items():
             found += self._start(look, file, self._prepared.get(key))
-        return found, set(keyed), [each for each in answers.values() if isinstance(each, JobyardError)]
+        troubles = [each for each in answers.values() if isinstance(each, JobyardError)]
+        return found, set(keyed), troubles, unread + len(introduced.unread)
 
-    async def _prepare(self, tip: str, look: Layout, new: dict[str, QueueFile], commits: Mapping[str, str]) -> dict[str, Answer]:
+    async def _prepare(self, tip: str, look: Layout, new: dict[str, QueueFile], commits: Mapping[str, str]) -> dict[str, Answer | None]:
         """Tries to make held runs of as many new files as may be read at once."""
         sizes = await self._repository.objects.find({file.oid for file in new.values()})
         sized = {key: dataclasses.replace(file, size=sizes[file.oid].size if file.oid in sizes else None) for key, file in new.items()}
         tried = choose(sized, commits, self._tries)
         answers = await self._preparation.prepare(tip, look, tried, commits, self._tries) if tried else {}
         for key, file in tried.items():
-            answer = answers.get(key)
+            if key not in answers:
+                continue  # there was no time to read it
+            answer = answers[key]
             if isinstance(answer, Prepared | str):
                 self._prepared[key] = answer
                 self._telling.forget(file.name)
@@ -277,23 +286,26 @@ class _Serving:
 
     async def _processing(self, tip: str, look: Layout, quiet: timedelta) -> tuple[list[Move], int]:
         """The moves of files whose runs have ended, and how many go on."""
-        files = {file.name: file for file in islice(look.files[Place.PROCESSING].values(), LISTED)}
-        await self._claims.learn(tip, look, files)
+        there, was_whole = look.files[Place.PROCESSING], self._is_whole
+        going = {name for name, claim in self._claims.of(there).items() if self._following.goes_on(claim)}
+        files = await asyncio.to_thread(at_work, there, going)
+        self._is_whole = len(files) == len(there)
+        await self._claims.learn(tip, look, files, is_whole=was_whole and self._is_whole)
         claims = self._claims.of(files)
         for claim in claims.values():
             self._following.follow(claim, tip)
-        await self._following.settle([claim.run for claim in claims.values()], quiet)
-        found, running = list[Move](), len(look.files[Place.PROCESSING]) - len(files)
+        await self._following.settle(claims.values(), quiet)
+        found, running = list[Move](), len(there) - len(files)
         ended: list[tuple[QueueFile, Summary]] = []
         for name, file in files.items():
             if name not in claims:
                 found.append(Move(file=file, target=Place.UNKNOWN, reason="NotClaimed: no commit of Jobyard's says which run it is."))
                 continue
             claim = claims[name]
-            if not self._following.has_ended(claim.run):
+            if self._following.goes_on(claim):
                 running += 1
                 continue
-            answer = self._following.result(claim.run)
+            answer = self._following.result(claim)
             if isinstance(answer, Summary):
                 ended.append((file, answer))
             else:
@@ -306,7 +318,11 @@ class _Serving:
         """The moves of files whose runs have ended, without what nobody may be told."""
         objects = self._repository.objects
         await objects.hold(oid for file, answer in ended for oid in (file.oid, answer.run.origin.get("blob", "")) if is_oid(oid))
-        return [ending.leave(file, answer, await kept_secret(objects, file, answer.run, tip, self._room)) for file, answer in ended]
+        moves_ = []
+        for file, answer in ended:
+            told = await tellable(objects, file, answer.run, tip, self._room, ending.texts(answer), moves.LINE_LENGTH)
+            moves_.append(ending.leave(file, answer, told))
+        return moves_
 
     # --- what comes of it ---
 
@@ -325,16 +341,18 @@ class _Serving:
     async def _act(self, tip: str, look: Layout, moves_: Iterable[Move], keys: set[str]) -> None:
         """After the push: what was claimed begins, what has ended is released, what nobody wants any more is forgotten."""
         claimed = {move.run: move for move in moves_ if move.target is Place.PROCESSING}
-        over = {move.run for move in moves_ if move.target is not Place.PROCESSING}
+        over = {(move.run, move.name) for move in moves_ if move.target is not Place.PROCESSING}
         held = {each.run.name: each.run for each in self._prepared.values() if isinstance(each, Prepared)}
         await at_once(self._quietly(self._engine.begin(held[run]), f"run {run} does not begin yet") for run in claimed)
         for run, move in claimed.items():
             claim = Trailers(file=move.name, state=Place.PROCESSING, run=run, namespace=move.namespace)
             self._claims.note(claim)
             self._following.follow(claim, tip)
-        in_use = {claim.run for claim in self._claims.of(look.files[Place.PROCESSING]).values()} | set(claimed)
+        stand = {(claim.run, claim.file) for claim in self._claims.of(look.files[Place.PROCESSING]).values()}
+        stand |= {(run, move.name) for run, move in claimed.items()}
+        in_use = {run for run, _ in stand}
         # A person may have taken the file of a run away: the run goes on, and is released when it ends.
-        await self._following.see_off(lambda run: run in over or run not in in_use)
+        await self._following.see_off(lambda claim: claim in over or claim not in stand)
         for key, prepared in list(self._prepared.items()):
             run_ = prepared.run if isinstance(prepared, Prepared) else None
             if key in keys and not (run_ and run_.name in claimed):
@@ -345,14 +363,15 @@ class _Serving:
                     self._engine.abandon(run_), f"run {run_.name} is held but not needed any more, and could not be deleted"
                 )
         if self._before:
-            await self._tidy(tip, [run for run in self._before if not await self._is_served_apart(tip, look, run)], in_use, keys)
-            self._before.clear()
+            await self._tidy(tip, [run for run in self._before if not await self._is_served_apart(tip, look, run)], stand, keys)
+            self._before = []
 
-    async def _tidy(self, tip: str, before: Iterable[Run], in_use: set[str], keys: set[str]) -> None:
+    async def _tidy(self, tip: str, before: Iterable[Run], stand: set[Claim], keys: set[str]) -> None:
         """After a restart: runs that were held for a push that never came are forgotten, others that no file stands for are seen off.
 
         Whoever else holds one of them pushes onto the commit that we have read, where its file is queued, or has pushed before it.
         """
+        in_use = {run for run, _ in stand}
         for run in before:
             origin = run.origin
             if run.name in in_use or _key(*(origin.get(part, "") for part in ("file", "blob", "commit"))) in keys:
@@ -361,8 +380,8 @@ class _Serving:
                 await self._quietly(self._engine.abandon(run), f"run {run.name} is held but not needed any more, and could not be deleted")
             else:
                 self._following.follow(Trailers(file="", state="", run=run.name, namespace=run.namespace), tip)
-        await self._following.settle_others(in_use, QUIET)
-        await self._following.see_off(lambda run: run not in in_use)
+        await self._following.settle_others(stand, QUIET)
+        await self._following.see_off(lambda claim: claim not in stand)
 
     async def _is_served_apart(self, tip: str, look: Layout, run: Run) -> bool:
         """Whether the run is of other folders of this branch, which somebody else looks after. Of folders that are no more, nobody does."""
@@ -382,28 +401,14 @@ class _Serving:
             self._telling.tell(otherwise, f"{otherwise}: {error}")
 
 
-def choose(new: Mapping[str, QueueFile], commits: Mapping[str, str], tries: Mapping[str, int]) -> dict[str, QueueFile]:
-    """The files, by key, to be tried now. What was tried in vain comes after what was not, and of those that were pushed together not all
-    before others: a push of thousands holds up nobody else's. Pure."""
-    turns: defaultdict[tuple[int, str], int] = defaultdict(int)
-    order: list[tuple[int, int, str]] = []
-    for key, file in new.items():
-        push = (tries.get(key, 0), commits.get(file.name, ""))
-        turns[push] += 1
-        order.append((push[0], turns[push], key))
-    chosen: dict[str, QueueFile] = {}
-    room = TRIED_BYTES
-    for _, _, key in sorted(order):
-        room -= new[key].size or 0
-        if chosen and (len(chosen) >= TRIED or room < 0):
-            break
-        chosen[key] = new[key]
-    return chosen
-
-
 def _key(path: str, blob: str, commit: str) -> str:
     """What makes a queued file the same request: where it lies, what it holds, and which commit queued it."""
     return "\0".join((path, blob, commit))
+
+
+def _name(key: str) -> str:
+    """The name of the file that a key is of."""
+    return key.partition("\0")[0].rpartition("/")[2]
 
 
 def _by_kind(moves_: Sequence[Move]) -> list[Sequence[Move]]:
