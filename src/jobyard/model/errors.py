@@ -222,6 +222,13 @@ class Unavailable(JobyardError):
     retry_after: float | None = None
 
 
+class Unreachable(Unavailable):
+    """Nobody listens at the address, its host is not known, or who answers there is not trusted: of an address that never worked, for good."""
+
+    sentence = "the cluster at {server} {what}; {remedy}"
+    remedy: str = "check that it is running and that the address is right"
+
+
 class NoAnswer(Unavailable):
     """A call took longer than there was time for, or what was being told broke off, whoever was asked. `what` is a whole sentence."""
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import replace
@@ -13,7 +12,7 @@ from jobyard.contracts import Engine
 from jobyard.engine.clock import SystemClock
 from jobyard.engine.engine import ClusterEngine, open_engine
 from jobyard.engine.namespace import Options
-from jobyard.model.errors import Unauthorized, Unavailable
+from jobyard.model.errors import Unauthorized, Unavailable, Unreachable
 from jobyard.model.run import Run
 from jobyard.service.obstacles import Obstacles
 from jobyard.service.options import GitOptions, ServeOptions, TargetOptions
@@ -43,16 +42,20 @@ async def open_trigger(
     *,
     told: Callable[[Run], None] = lambda _: None,
     in_cluster: bool | None = None,
+    waits: bool = True,
     **more: Any,
 ) -> AsyncIterator[tuple[GitTrigger, ClusterEngine]]:
     """A trigger and the engine to run it with; `more` are further settings. Every namespace that is named is open: what was left there
-    is seen to as well. `say` is told each transition, `warn` in words what keeps a run from running, `told` each run that may have changed.
+    is seen to as well. `waits`: also for a cluster that has never answered, or does not know us. `say` is told each transition, `warn` in words what keeps a run from running, `told` each run that may have changed.
     Raises NoRepository, GitFailed, NoCluster, NoSuchNamespace, HiddenNamespace."""
     found = await open_repository(git)
     async with AsyncExitStack() as stack:
         target = await stack.enter_async_context(open_target(options, in_cluster=in_cluster))
-        with contextlib.suppress(Unavailable, Unauthorized):  # that passes
+        try:
             await target.require_namespace()
+        except (Unavailable, Unauthorized) as away:  # that passes
+            if not waits and isinstance(away, (Unreachable, Unauthorized)):
+                raise
         obstacles = Obstacles(lambda run: run.origin.get("file", run.name).rpartition("/")[2], warn, target)
 
         def note(run: Run) -> None:
