@@ -228,6 +228,16 @@ def test_answers_become_errors_by_what_happens_next(code: int, status: dict[str,
         assert found.retry_after == 7
 
 
+def test_who_has_no_right_is_named_where_the_cluster_names_it() -> None:
+    def told(message: str) -> str:
+        body = json.dumps({"reason": "Forbidden", "message": message}).encode()
+        return str(error(server="s", action="list jobs", code=403, body=body, retry_after=None))
+
+    said = 'jobs.batch is forbidden: User "jane" cannot list resource "jobs" in API group "batch" in the namespace "n"'
+    assert told(said) == f"the cluster does not allow `jane` to list jobs: {said}"
+    assert told("a webhook says no") == "the cluster does not allow Jobyard to list jobs: a webhook says no"
+
+
 def test_a_proxy_s_page_is_an_answer_too() -> None:
     found = error(server="s", action="a", code=502, body=b"<html>Bad gateway</html>", retry_after="3")
     assert isinstance(found, Unavailable)

@@ -9,7 +9,17 @@ import rich_click as click
 from jobyard.cli.hints import say
 from jobyard.cli.options import cluster_options, output_option
 from jobyard.cli.printing import print_json
+from jobyard.model.errors import JobyardError
 from jobyard.service.options import TargetOptions
+
+
+class NothingDeleted(JobyardError):
+    """Runs might go, and not one could be deleted: why was said of each kind."""
+
+    sentence = "nothing was deleted in namespace {namespace}: {count} could not be"
+    exit_code = 3
+    count: str
+    namespace: str
 
 
 @click.command()
@@ -57,6 +67,7 @@ async def _clean(options: TargetOptions, age: object, keep: int, unreleased: boo
 
     from jobyard.engine.clock import SystemClock
     from jobyard.engine.sweep import find_expired, sweep
+    from jobyard.model.errors import number
     from jobyard.model.retention import Keeping
     from jobyard.service.target import open_target
 
@@ -66,7 +77,10 @@ async def _clean(options: TargetOptions, age: object, keep: int, unreleased: boo
         if dry_run:
             going = await find_expired(target.cluster, SystemClock(), target.namespace, Keeping(runs=default), keep, cared_for)
         else:
-            going = await sweep(target.cluster, SystemClock(), target.namespace, Keeping(runs=default), keep, cared_for)
+            refused: list[JobyardError] = []
+            going = await sweep(target.cluster, SystemClock(), target.namespace, Keeping(runs=default), keep, cared_for, refused=refused)
+            if refused and not going:
+                raise NothingDeleted(count=number(len(refused), "run"), namespace=target.namespace)
         if not going:
             await target.require_namespace()
         return [run.name for run in going], target.namespace

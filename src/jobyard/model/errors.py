@@ -324,9 +324,13 @@ class Unauthorized(Rejected):
 
 
 class Forbidden(Rejected):
-    """403, and neither a quota nor a namespace that goes: a missing right, or an admission hook."""
+    """403, and neither a quota nor a namespace that goes: a missing right, or an admission hook. `user`: who has no right, where it says so."""
 
-    sentence = "the cluster does not allow us to {action}: {message}"
+    sentence = "the cluster does not allow {who} to {action}: {message}"
+    user: str = ""
+
+    def __str__(self) -> str:
+        return self.sentence.format_map({**vars(self), "who": f"`{self.user}`" if self.user else "Jobyard"})
 
 
 class NotFound(Rejected):
