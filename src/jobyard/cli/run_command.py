@@ -17,6 +17,7 @@ from jobyard.cli.printing import print_json
 from jobyard.service.options import TargetOptions
 
 if TYPE_CHECKING:
+    from jobyard.engine.engine import ClusterEngine
     from jobyard.files.objects import SideObject
     from jobyard.files.reading import Reading
     from jobyard.model.run import Run
@@ -143,7 +144,7 @@ async def _run_file(options: RunOptions) -> int:
     ) as target:
         if options.detach and target.ends_with_us:
             raise click.UsageError(
-                "--detach: the local cluster would end with this command; start one that stays (`jobyard local start`), or leave it out"
+                "--detach: the local cluster would end with this command; start one that stays (`jobyard local start`), or leave out --detach"
             )
         if elsewhere := namespaces.foreign_to(reading.placed, target.namespace):
             raise InvalidFiles(elsewhere)
@@ -168,26 +169,23 @@ async def _run_file(options: RunOptions) -> int:
             )
             started = await engine.submit(request)
             if options.detach:
-                return await _leave(options, target, started)
+                return await _leave(options, target, engine, started)
             return await watch_run(engine, started, target, options.output, steps=len(workflow.jobs))
 
 
-async def _leave(options: RunOptions, target: Target, started: Run) -> int:
+async def _leave(options: RunOptions, target: Target, engine: ClusterEngine, started: Run) -> int:
     """Says what becomes of a run that nobody waits for."""
-    from jobyard.engine.clock import SystemClock
-    from jobyard.service.in_sight import drives
+    from jobyard.cli.leaving import is_driven, what_goes_on
     from jobyard.service.shapes import listed_json
 
-    driven = await drives(target.cluster, SystemClock(), target.namespace)
+    driven = await is_driven(target)
     if options.output == "json":
         print_json({**listed_json(started), "driven": driven})
     else:
         say(f"Run {started.name} is submitted, in namespace {target.namespace}.", err=False)
     if not driven:
-        say(
-            f"No Jobyard service drives namespace {target.namespace}: Jobs that have started go on, and no other step starts until somebody"
-            f" drives the run:\n  jobyard run --resume {started.name}{target.options.words()}"
-        )
+        view = await engine.view(started.name, started.namespace)
+        say(what_goes_on(view, f"jobyard run --resume {started.name}{target.options.words()}", driven=False))
     return 0
 
 

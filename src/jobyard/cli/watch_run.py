@@ -11,6 +11,7 @@ import rich_click as click
 from jobyard.cli import render
 from jobyard.cli.follow import follow
 from jobyard.cli.hints import say
+from jobyard.cli.leaving import on_leaving
 from jobyard.cli.printing import fit
 from jobyard.cli.screens import JsonLines, Lines, LiveTree, Screen
 from jobyard.cli.tails import TAIL, Tails
@@ -45,7 +46,7 @@ async def watch_run(engine: ClusterEngine, started: Run, target: Target, output:
         raise
     except BaseException as error:
         if isinstance(innermost(error), BrokenPipeError) and not target.ends_with_us:
-            say(f"Nobody reads the output any more. The Jobs go on. Come back with:\n  {come_back}")
+            say(f"Nobody reads the output any more. {await on_leaving(engine, started, target, come_back)}")
         raise
     finally:
         screen.close()
