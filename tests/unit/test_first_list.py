@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import logging
 from collections.abc import AsyncIterator
+from pathlib import Path
 from typing import Any, cast
 
 import pytest
 
+from jobyard.cli.asking import ask_cluster
 from jobyard.cluster.client import open_cluster
 from jobyard.cluster.kubeconfig import Connection
 from jobyard.contracts import Change, Cluster, Inventory
@@ -17,7 +20,10 @@ from jobyard.engine.engine import open_engine
 from jobyard.engine.namespace import COMMAND, Options
 from jobyard.model.errors import JobyardError, Unauthorized, Unavailable, Unreachable, innermost
 from jobyard.model.objects import CONFIG_MAPS, JOBS, Kind
+from jobyard.service.options import TargetOptions
+from jobyard.service.reading import read_file
 from tests.faketime import in_fake_time
+from tests.unit.samples import manifest
 from tests.unit.test_transport import says, server
 
 NOT_KNOWN = b"HTTP/1.1 401 Unauthorized\r\nContent-Length: 2\r\nConnection: close\r\n\r\n{}"
@@ -99,3 +105,15 @@ def test_what_worked_once_is_tried_for_a_minute_and_that_is_said(
     with caplog.at_level(logging.WARNING, "jobyard.engine"):
         assert in_fake_time(seconds_until_told(said, options)) == pytest.approx(seconds)
     assert ("trying for 60 s, then giving up" in caplog.text) == (seconds == 60)
+
+
+async def test_a_login_that_is_refused_is_no_mistake_in_a_file(tmp_path: Path) -> None:
+    file, kubeconfig = tmp_path / "j.json", tmp_path / "kubeconfig"
+    file.write_text(json.dumps(manifest()))
+    async with server(says(NOT_KNOWN)) as url:
+        user, context = {"name": "u", "user": {"token": "old"}}, {"name": "c", "context": {"cluster": "c", "user": "u"}}
+        named = {"clusters": [{"name": "c", "cluster": {"server": url}}], "users": [user], "contexts": [context], "current-context": "c"}
+        kubeconfig.write_text(json.dumps(named))
+        with pytest.raises(Unauthorized) as raised:
+            await ask_cluster(TargetOptions(kubeconfig=str(kubeconfig)), read_file(file))
+    assert raised.value.exit_code == 3

@@ -48,6 +48,8 @@ class Reading:
     """The values of parameters that the file gives: a run file's."""
     in_cluster: bool | None = None
     quiet_tls: bool = False
+    files: frozenset[str] = frozenset()
+    """Every file that was looked into, as messages name it."""
 
     @property
     def errors(self) -> list[Finding]:
@@ -109,6 +111,7 @@ def read(path: Path, readers: Sequence[Reader], plain: Callable[[Folder, Path], 
         reading, much = Reading(workflow=None, findings=folder.findings), [error.finding]
     reading.findings.sort(key=lambda found: (found.position.file, found.position.line, found.position.column))
     reading.findings += much
+    reading.files = frozenset(map(show, folder.looked_into))
     return reading
 
 

@@ -55,6 +55,12 @@ def _shown(text: str) -> str:
 
 def did_you_mean(word: str, known: Iterable[str]) -> str:
     """`did you mean "x"?` for a likely misspelling, else an empty string."""
+    meant = guess(word, known)
+    return f'did you mean "{meant}"?' if meant else ""
+
+
+def guess(word: str, known: Iterable[str]) -> str:
+    """The known word that is likely to be meant by a misspelled one; '' where none is."""
     if len(word) > _GUESSED:
         return ""
     known = list(itertools.islice(known, _GUESSED))
@@ -63,4 +69,4 @@ def did_you_mean(word: str, known: Iterable[str]) -> str:
         folded = {name.lower().replace("_", ""): name for name in known}
         match = folded.get(word.lower().replace("_", "").replace("-", ""))
         close = [match] if match else []
-    return f'did you mean "{close[0]}"?' if close else ""
+    return close[0] if close else ""
