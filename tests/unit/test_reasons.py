@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from jobyard.cli import render
 from jobyard.cli.render import explain
 from jobyard.model.back_off import Tries
 from jobyard.model.cause import Cause, Diagnosis
@@ -102,8 +103,8 @@ SAID: list[tuple[str, StepView, str]] = [
     ("waits for its pod", step(State.PENDING, Reason.WAITING_FOR_POD), "is not running. Waiting for its pod to start."),
     (
         "waits for its turn",
-        step(State.PENDING, Reason.WAITING_FOR_LIMIT, message="All 3 places of limit shop are taken, by a, b, c."),
-        "is not running. Waiting for its turn: all 3 places of limit shop are taken, by a, b, c.",
+        step(State.PENDING, Reason.WAITING_FOR_LIMIT, message="All 3 places of limit shop are taken by a, b, c."),
+        "is not running. Waiting for its turn: all 3 places of limit shop are taken by a, b, c.",
     ),
     (
         "waits by parallelism",
@@ -127,6 +128,15 @@ SAID: list[tuple[str, StepView, str]] = [
 @pytest.mark.parametrize(("case", "of", "sentence"), SAID, ids=[case[0].replace(" ", "-") for case in SAID])
 def test_a_sentence_for_each_way_to_stand(case: str, of: StepView, sentence: str) -> None:
     assert of_job(of).sentence == f"Job load {sentence}"
+
+
+def test_who_fills_a_limit_is_said_once_and_by_show_too() -> None:
+    full = step(State.PENDING, Reason.WAITING_FOR_LIMIT, message="The only place of limit gpu is taken by a-1.")
+    assert of_job(full).detail == ""
+    shown = render.to_explain(view(full, replace(full, name="next"), StepView(name="other", state=State.RUNNING, job="other-1")))
+    assert [line for each in shown for line in render.explain(each)] == [
+        "load: Waiting for its turn: the only place of limit gpu is taken by a-1."
+    ]
 
 
 @pytest.mark.parametrize(("case", "of", "sentence"), SAID, ids=[case[0].replace(" ", "-") for case in SAID])

@@ -9,17 +9,7 @@ import rich_click as click
 from jobyard.cli.hints import say
 from jobyard.cli.options import cluster_options, output_option
 from jobyard.cli.printing import print_json
-from jobyard.model.errors import JobyardError
 from jobyard.service.options import TargetOptions
-
-
-class NothingDeleted(JobyardError):
-    """Runs might go, and not one could be deleted: why was said of each kind."""
-
-    sentence = "nothing was deleted in namespace {namespace}: {count} could not be"
-    exit_code = 3
-    count: str
-    namespace: str
 
 
 @click.command()
@@ -63,11 +53,12 @@ def clean(older_than: str | None, keep: int, unreleased: bool, dry_run: bool, ta
 
 
 async def _clean(options: TargetOptions, age: object, keep: int, unreleased: bool, dry_run: bool) -> tuple[list[str], str]:
+    from collections import Counter
     from datetime import timedelta
 
     from jobyard.engine.clock import SystemClock
-    from jobyard.engine.sweep import find_expired, sweep
-    from jobyard.model.errors import number
+    from jobyard.engine.sweep import find_expired, sweep, why_kept
+    from jobyard.model.errors import JobyardError, number
     from jobyard.model.retention import Keeping
     from jobyard.service.target import open_target
 
@@ -80,7 +71,9 @@ async def _clean(options: TargetOptions, age: object, keep: int, unreleased: boo
             refused: list[JobyardError] = []
             going = await sweep(target.cluster, SystemClock(), target.namespace, Keeping(runs=default), keep, cared_for, refused=refused)
             if refused and not going:
-                raise NothingDeleted(count=number(len(refused), "run"), namespace=target.namespace)
+                raise refused[0]
+            for why, count in Counter(map(why_kept, refused)).items():
+                say(f"{number(count, 'run')} could not be deleted: {why}")
         if not going:
             await target.require_namespace()
         return [run.name for run in going], target.namespace

@@ -9,7 +9,7 @@ from datetime import datetime
 from jobyard.model import duration, names
 from jobyard.model.cause import LOG_TELLS_MORE
 from jobyard.model.objects import Job
-from jobyard.model.run import RunView, State, StepView
+from jobyard.model.run import Reason, RunView, State, StepView
 from jobyard.service.reasons import reason_of, title, told
 
 MARKS = {
@@ -93,6 +93,20 @@ def job(found: Job, stands: StepView, now: datetime) -> list[str]:
 def exactly(moment: datetime) -> str:
     """A time with its day and zone."""
     return moment.astimezone().strftime("%Y-%m-%d %H:%M:%S %Z")
+
+
+def to_explain(view: RunView) -> list[StepView]:
+    """The steps of which there is more to say than a table does. Who fills a limit is said once, of the first that waits for it."""
+    found: list[StepView] = []
+    full = set[str]()
+    for step in view.steps:
+        if step.state is State.PENDING and step.reason == Reason.WAITING_FOR_LIMIT and step.message:
+            if step.message not in full:
+                found.append(step)
+            full.add(step.message)
+        elif step.state in (State.FAILED, State.LOST) or (step.state is State.PENDING and (step.diagnosis or (step.job and step.message))):
+            found.append(step)
+    return found
 
 
 def explain(step: StepView) -> list[str]:

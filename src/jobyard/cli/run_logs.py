@@ -17,7 +17,7 @@ from jobyard.engine.clock import SystemClock
 from jobyard.engine.sight import JOB_NAME_LABEL
 from jobyard.engine.tries import INDEX, Tried, Try
 from jobyard.model import duration, names
-from jobyard.model.errors import Forbidden, MissingRights, Rejected, Unauthorized, Unavailable
+from jobyard.model.errors import Forbidden, Rejected, Unauthorized, Unavailable
 from jobyard.model.job import job_of, read
 from jobyard.model.objects import CONFIG_MAPS, JOBS, PODS, ConfigMap, ContainerStatus, Job, Kind, Pod
 from jobyard.model.run import Role
@@ -33,7 +33,7 @@ _TIME = re.compile(r"\d{4}-\d\d-\d\dT\S+")
 async def print_logs(options: TargetOptions, asked: LogOptions, say: Say, tell: Say) -> None:
     """Prints what was asked for; `tell` is for what is no log. A line is headed by its step when there are several.
 
-    Raises MissingRights; and what the cluster answers, where no line could be had because of it."""
+    Raises what the cluster answers, where no line could be had because of it."""
     async with open_target(options) as target:
         tried = await face.tried(target.cluster, SystemClock(), target.namespace, asked.run)
         await print_tried(target, tried, asked, say, tell)
@@ -129,12 +129,8 @@ class _Printer:
                 async for line in lines:
                     self.lines += 1
                     self._say(json.dumps(_line_json(one, pod, status, line)) if is_json else f"{head}{line}")
-        except Forbidden as refused:
-            if not refused.user:
-                raise
-            raise MissingRights(rights="get pods/log", namespace=self._target.namespace) from None
-        except Unauthorized:
-            raise
+        except (Forbidden, Unauthorized):
+            raise  # of all logs, then
         except (Rejected, Unavailable) as error:
             self.unread[f"{head}its log can't be had: {error}"] = error
 

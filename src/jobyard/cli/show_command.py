@@ -86,7 +86,6 @@ def _tell(answer: Answer, target: TargetOptions) -> None:
 def _show_run(view: RunView, target: TargetOptions) -> None:
     from jobyard.cli import render
     from jobyard.engine.clock import SystemClock
-    from jobyard.model.run import State
     from jobyard.service.evidence import LINES
     from jobyard.service.reasons import title
 
@@ -97,14 +96,13 @@ def _show_run(view: RunView, target: TargetOptions) -> None:
         click.echo(f"{key} {value}")
     click.echo()
     print_table(("STEP", "STATE", "DURATION", "ATTEMPT", "REASON"), render.table(view, now), ("ATTEMPT",))
-    for step in view.steps:
-        if step.state in (State.FAILED, State.LOST) or (step.state is State.PENDING and (step.diagnosis or (step.job and step.message))):
-            click.echo()
-            for line in render.explain(step):
-                say(line, err=False)
-            command = target.logs_command(view.name, title(step)) if step.diagnosis and step.diagnosis.has_log else ""
-            for line in render.end_of_log(step.last_lines, command, LINES):
-                click.echo(line)
+    for step in render.to_explain(view):
+        click.echo()
+        for line in render.explain(step):
+            say(line, err=False)
+        command = target.logs_command(view.name, title(step)) if step.diagnosis and step.diagnosis.has_log else ""
+        for line in render.end_of_log(step.last_lines, command, LINES):
+            click.echo(line)
 
 
 def _show_job(found: SingleJob, target: TargetOptions) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import re
 
 from jobyard.cluster.answers import Unreadable, decode
@@ -18,7 +19,9 @@ from jobyard.model.errors import (
 )
 from jobyard.model.objects import Object
 
-_USER = re.compile(r' is forbidden: User "([^"]{1,300})" cannot \w+ resource ')
+_MISSING = re.compile(
+    r' is forbidden: User "([^"]{1,300})" cannot (\w+) resource "([^"]+)" in API group "([^"]*)"(?: in the namespace "([^"]+)")?'
+)
 """How Kubernetes says that a right is missing. An admission hook's refusal is Forbidden, too, and names nobody."""
 _MAYBE = {408, 429, 500, 502, 503, 504}
 """Answers after which the same call may be repeated: slow down (429), and those that do not say whether the call was done."""
@@ -79,6 +82,10 @@ def error(*, server: str, action: str, code: int, body: bytes, retry_after: str 
         # Quota and lack of rights are both "Forbidden", and nothing but the words tells them apart. A quota that was just made is counted soon.
         kind = NoRoom
     if code == 403 and kind is Rejected:
-        user = _USER.search(message)
-        return Forbidden(action=action, status=code, reason=status.reason, message=message, user=user[1] if user else "")
+        refused = Forbidden(action=action, status=code, reason=status.reason, message=message)
+        if found := _MISSING.search(message):
+            user, verb, resource, group, namespace = found.groups("")
+            right = f"{verb} {resource}{f'.{group}' if group else ''}"
+            refused = dataclasses.replace(refused, who=f"`{user}`", right=right, namespace=namespace)
+        return refused
     return kind(action=action, status=code, reason=status.reason, message=message)

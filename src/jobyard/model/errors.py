@@ -324,13 +324,13 @@ class Unauthorized(Rejected):
 
 
 class Forbidden(Rejected):
-    """403, and neither a quota nor a namespace that goes: a missing right, or an admission hook. `user`: who has no right, where it says so."""
+    """403, and neither a quota nor a namespace that goes: a missing right, or an admission hook. Where it is a right, who has none, which in
+    words (`create jobs.batch`), and in which namespace."""
 
     sentence = "the cluster does not allow {who} to {action}: {message}"
-    user: str = ""
-
-    def __str__(self) -> str:
-        return self.sentence.format_map({**vars(self), "who": f"`{self.user}`" if self.user else "Jobyard"})
+    who: str = "Jobyard"
+    right: str = ""
+    namespace: str = ""
 
 
 class NotFound(Rejected):

@@ -162,7 +162,7 @@ def _explain(step: StepView, head: str) -> Answer:
         return replace(common, sentence=f"{head} is running, but not all is well. {said}" if found else f"{head} is running.")
     if step.state in (State.SUCCEEDED, State.CANCELLED):
         return replace(common, sentence=f"{head} {_is(step.state)}.")
-    detail = common.detail or (step.message if step.message not in said else "")
+    detail = common.detail or (step.message if step.message.lower() not in said.lower() else "")
     return replace(common, sentence=f"{head} {_is(step.state)}. {said}".rstrip(), detail=detail)
 
 
