@@ -173,7 +173,6 @@ def test_each_failure_before_another_try_is_told_once_with_the_end_of_its_log() 
     assert [line[9:].strip() for line in said] == [
         "· a pending [RetryBackOff]",
         "Failed 1 of 7 times: exit code 4; Kubernetes tries again soon.",
-        "Its log tells more.",
         "a | no connection",
         "▸ a running",
         "· a pending [RetryBackOff]",

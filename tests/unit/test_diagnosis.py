@@ -573,7 +573,9 @@ def test_what_a_program_said_is_not_told_of_a_timeout() -> None:
 
 
 def test_the_api_s_own_volume_is_late_at_nearly_every_start() -> None:
-    late = 'MountVolume.SetUp failed for volume "kube-api-access-7zx2c" : failed to sync configmap cache: timed out waiting for the condition'
+    late = (
+        'MountVolume.SetUp failed for volume "kube-api-access-7zx2c" : failed to sync configmap cache: timed out waiting for the condition'
+    )
     assert diagnose(ALIVE, [pod()], [event("FailedMount", late)]) is None
     assert diagnose(ALIVE, [pod()], [event("FailedMount", late.replace("kube-api-access-7zx2c", "data"))]) is not None
 
@@ -613,14 +615,21 @@ def test_success_target_conditions_are_not_the_end() -> None:
     ("image", "host", "remedy"),
     [
         ("none:1", "Docker Hub", "Ask whoever runs the cluster why its nodes can't find it."),
-        ("r.example/none:1", "r.example", "Correct the host in the image's name, or ask whoever runs the cluster why its nodes can't find it."),
+        (
+            "r.example/none:1",
+            "r.example",
+            "Correct the host in the image's name, or ask whoever runs the cluster why its nodes can't find it.",
+        ),
     ],
 )
 def test_a_registry_that_the_node_can_t_find(image: str, host: str, remedy: str) -> None:
     said = f'failed to pull "{image}": dial tcp: lookup registry-1.docker.io: no such host'
     both = [("ErrImagePull", said), ("ImagePullBackOff", f'Back-off pulling image "{image}": ErrImagePull: {said}')]
     pods = [pod(state=waiting(reason, message)) for reason, message in both]
-    pods = [msgspec.structs.replace(each, spec=msgspec.structs.replace(each.spec, containers=(Container(name="main", image=image),))) for each in pods]
+    pods = [
+        msgspec.structs.replace(each, spec=msgspec.structs.replace(each.spec, containers=(Container(name="main", image=image),)))
+        for each in pods
+    ]
     first, second = (diagnose(ALIVE, [each]) for each in pods)
     assert first is not None
     assert second is not None

@@ -109,18 +109,20 @@ def to_explain(view: RunView) -> list[StepView]:
     return found
 
 
-def explain(step: StepView) -> list[str]:
-    """Why a step failed, or does not run: the sentence, what to do, the details. That its log tells more comes last: it follows."""
-    lines = [f"{title(step)}: {told(step) or f'{step.state} ({step.reason})'}"]
+def explain(step: StepView, now: datetime | None = None, log: Sequence[str] = ()) -> list[str]:
+    """Why a step failed, or does not run: the sentence, what to do, the details. That its log tells more comes last, and not at all where its
+    lines (`log`) follow."""
+    lines = [f"{title(step)}: {told(step, now) or f'{step.state} ({step.reason})'}"]
     diagnosis = step.diagnosis
     if diagnosis:
-        remedy = [f"  {diagnosis.remedy}"] if diagnosis.remedy else []
-        lines += remedy if diagnosis.remedy != LOG_TELLS_MORE else []
+        says_more = diagnosis.remedy == LOG_TELLS_MORE
+        remedy = [f"  {diagnosis.remedy}"] if diagnosis.remedy and not (says_more and log) else []
+        lines += [] if says_more else remedy
         if diagnosis.pod:
             code = f", exit code {diagnosis.exit_code}" if diagnosis.exit_code is not None else ""
             lines.append(f"  pod {diagnosis.pod}: {diagnosis.reason}{code}")
         lines += [f"  {line}" for line in diagnosis.detail.splitlines() if line.strip()]
-        lines += remedy if diagnosis.remedy == LOG_TELLS_MORE else []
+        lines += remedy if says_more else []
     return lines
 
 

@@ -42,12 +42,14 @@ def show(name: str, target: TargetOptions, output: str) -> None:
 @output_option
 def why(name: str, target: TargetOptions, output: str) -> None:
     """Say in a sentence why a run or any Job is not running, or why it failed, and what to do."""
+    from jobyard.engine.clock import SystemClock
     from jobyard.model.run import RunView
     from jobyard.service import reasons
     from jobyard.service.shapes import answer_json
 
     found = asyncio.run(_look(target, name))
-    for answer in reasons.of_run(found) if isinstance(found, RunView) else [reasons.of_job(found.view)]:
+    now = None if output == "json" else SystemClock().now()
+    for answer in reasons.of_run(found, now) if isinstance(found, RunView) else [reasons.of_job(found.view, now)]:
         if output == "json":
             print_json(answer_json(answer))
         else:
@@ -98,7 +100,7 @@ def _show_run(view: RunView, target: TargetOptions) -> None:
     print_table(("STEP", "STATE", "DURATION", "ATTEMPT", "REASON"), render.table(view, now), ("ATTEMPT",))
     for step in render.to_explain(view):
         click.echo()
-        for line in render.explain(step):
+        for line in render.explain(step, now, step.last_lines):
             say(line, err=False)
         command = target.logs_command(view.name, title(step)) if step.diagnosis and step.diagnosis.has_log else ""
         for line in render.end_of_log(step.last_lines, command, LINES):
@@ -110,7 +112,8 @@ def _show_job(found: SingleJob, target: TargetOptions) -> None:
     from jobyard.engine.clock import SystemClock
     from jobyard.service import reasons
 
-    for line in render.job(found.job, found.view, SystemClock().now()):
+    now = SystemClock().now()
+    for line in render.job(found.job, found.view, now):
         click.echo(line)
     click.echo()
-    _tell(reasons.of_job(found.view), target)
+    _tell(reasons.of_job(found.view, now), target)

@@ -99,7 +99,7 @@ async def _tell_end(view: RunView, tails: Tails | None, target: Target) -> None:
             log = await last_lines(target.cluster, target.namespace, step, TAIL, tails.kept(step.job) if tails else ())
             has_log = step.diagnosis is not None and step.diagnosis.has_log and not target.ends_with_us
             click.echo()
-            for line in render.explain(step):
+            for line in render.explain(step, now, log):
                 say(line, err=False)
             for line in render.end_of_log(log, target.logs_command(view.name, title(step)) if has_log else "", TAIL):
                 click.echo(line)

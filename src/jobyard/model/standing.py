@@ -63,7 +63,13 @@ def _pod_awaits(pod: Pod) -> str:
     scheduled = next((each for each in status.conditions if each.type == "PodScheduled"), None)
     if scheduled and scheduled.reason == "SchedulingGated":
         gates = [gate.name for gate in spec.scheduling_gates]
-        which = f"scheduling gate {gates[0]} is" if len(gates) == 1 else f"scheduling gates {' and '.join(gates)} are" if gates else "its gate is"
+        which = (
+            f"scheduling gate {gates[0]} is"
+            if len(gates) == 1
+            else f"scheduling gates {' and '.join(gates)} are"
+            if gates
+            else "its gate is"
+        )
         return f"It waits until {which} removed; no node is chosen before that."
     if not spec.node_name and scheduled is None:
         if spec.scheduler_name not in ("", "default-scheduler"):

@@ -105,7 +105,9 @@ def _crash_loop(pod: Pod, status: ContainerStatus, message: str, warnings: Seque
     if ended:
         return terminated(pod, status, ended, warnings)
     make = maker(pod=pod.metadata.name, container=status.name, detail=message)
-    return make(Cause.CRASH_LOOP, sentence(Cause.CRASH_LOOP, f"container {status.name} keeps failing; each restart waits longer"), LOG_TELLS_MORE)
+    return make(
+        Cause.CRASH_LOOP, sentence(Cause.CRASH_LOOP, f"container {status.name} keeps failing; each restart waits longer"), LOG_TELLS_MORE
+    )
 
 
 def _mount(pod: Pod, message: str) -> Diagnosis:
