@@ -90,7 +90,7 @@ def test_a_mistake_in_a_job_is_found_with_its_place(line: str, after: str, expec
         (
             "kind: Job",
             "kind: CronJob",
-            "f.yaml:2:7: the file holds no Job, only a CronJob, expected at least one; write its spec.jobTemplate",
+            "f.yaml:2:7: the file holds no Job, only a CronJob, expected at least one Job; write its spec.jobTemplate",
         ),
         ("kind: Job", "kind: job", 'f.yaml:2:7: kind job is not a Job, expected kind: Job; did you mean "Job"?'),
         ("apiVersion: batch/v1", "apiVersion: batch/v1beta1", "f.yaml:1:13: apiVersion batch/v1beta1 of a Job, expected batch/v1"),
@@ -332,7 +332,7 @@ def test_mistakes_in_objects_beside_the_jobs_are_found(old: str, new: str, expec
 
 
 def test_objects_alone_are_no_run() -> None:
-    assert findings(OBJECTS) == ["f.yaml:2:7: the file holds no Job, only a ConfigMap, expected at least one"]
+    assert findings(OBJECTS) == ["f.yaml:2:7: the file holds no Job, only a ConfigMap, expected at least one Job"]
 
 
 def test_no_placeholder_is_filled_in_beside_a_job() -> None:

@@ -114,7 +114,7 @@ SAID: list[tuple[str, StepView, str]] = [
     ),
     (
         "waits for a right",
-        step(State.PENDING, Reason.NO_RIGHT, message="we may not create jobs"),
+        step(State.PENDING, Reason.NO_RIGHT, message="Jobyard may not create jobs"),
         "is not running. Waiting for a right that is missing.",
     ),
     ("succeeded", step(State.SUCCEEDED), "succeeded."),

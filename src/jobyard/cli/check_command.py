@@ -80,6 +80,7 @@ def summary(wrong: Sequence[str], seen: Sequence[str], asked: Sequence[str]) -> 
 
     `wrong`: the file of each mistake; `seen`: the files that were read; `asked`: the clusters that were asked, in words."""
     from jobyard import schema
+    from jobyard.files.rules import RELEASE
     from jobyard.model.errors import number
 
     every = list(dict.fromkeys([*seen, *wrong]))
@@ -92,7 +93,7 @@ def summary(wrong: Sequence[str], seen: Sequence[str], asked: Sequence[str]) -> 
     by = f"asked: {'; '.join(asked)}" if asked else "no cluster was asked"
     return [
         *(f"{file}: good" for file in good if len(every) > 1),
-        f"Checked against the schema of Kubernetes {schema.version()}; {by}.",
+        f"Checked by the rules of Kubernetes {RELEASE} and the fields of {schema.version()}; {by}.",
         told,
     ]
 

@@ -8,6 +8,7 @@ from datetime import datetime
 
 from jobyard.model import duration, names
 from jobyard.model.cause import LOG_TELLS_MORE
+from jobyard.model.job import run_name
 from jobyard.model.objects import Job
 from jobyard.model.run import Reason, RunView, State, StepView
 from jobyard.service.reasons import reason_of, title, told
@@ -78,7 +79,7 @@ def cancelled(view: RunView, now: datetime, *, was_over: bool) -> str:
 def job(found: Job, stands: StepView, now: datetime) -> list[str]:
     """A Job by itself, in a few lines."""
     took = duration.show((stands.finished or now) - stands.started) if stands.started else ""
-    run, step = found.metadata.labels.get(names.RUN), found.metadata.annotations.get(names.STEP)
+    run, step = run_name(found), found.metadata.annotations.get(names.STEP)
     whose = f"step {step} of run {run}" if run else "not started by Jobyard"
     counts = ((found.status.active, "active"), (found.status.succeeded, "succeeded"), (found.status.failed, "failed"))
     pods = ", ".join(f"{count} {word}" for count, word in counts if count) or "none"

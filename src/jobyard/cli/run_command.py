@@ -12,7 +12,7 @@ import rich_click as click
 from click.exceptions import Exit
 
 from jobyard.cli.hints import say
-from jobyard.cli.options import cluster_options, complete_run, containers, output_option, runtime_option
+from jobyard.cli.options import cluster_options, complete_run, containers, named, output_option, runtime_option
 from jobyard.cli.printing import print_json
 from jobyard.service.options import TargetOptions
 
@@ -51,7 +51,9 @@ class RunOptions:
 @click.option("--timeout", metavar="DURATION", help="How long the run may take, such as 30s, 15m or 1h30m.")
 @click.option("--parallelism", type=click.IntRange(min=0), metavar="N", help="How many Jobs may be active at once; 0 means no limit.")
 @click.option("--cleanup", type=click.Choice(["never", "succeeded", "always"]), help="When to delete the run's Jobs after it has ended.")
-@click.option("--resume", metavar="RUN", help="Go on with this run instead of starting a new one.", shell_complete=complete_run)
+@click.option(
+    "--resume", metavar="RUN", help="Go on with this run instead of starting a new one.", shell_complete=complete_run, callback=named
+)
 @click.option("--detach", is_flag=True, help="Submit the run and return; a service that serves the namespace drives it.")
 def run(given: tuple[str, ...], target: TargetOptions, runtime: str | None, **options: Any) -> None:
     """Run a workflow, a run file, a Jobernetes model or plain Job manifests; wait, and show it live.
@@ -200,7 +202,7 @@ async def _resume(options: RunOptions) -> int:
     async with open_target(options.target) as target:
         await demand(target.cluster, target.namespace, GO_ON)
         async with open_engine(target.cluster, SystemClock(), target.namespace) as engine:
-            started = await find_run(target.cluster, engine, options.resume or "")
+            started = await find_run(target.cluster, engine, options.resume or "", "run --resume")
             return await watch_run(engine, started, target, options.output)
 
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import rich_click as click
 
 from jobyard.cli.hints import say
-from jobyard.cli.options import cluster_options, complete_run, output_option
+from jobyard.cli.options import cluster_options, complete_run, named, output_option
 from jobyard.cli.printing import print_json, print_table
 from jobyard.service.options import TargetOptions
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 
 @click.command()
-@click.argument("name", metavar="RUN|JOB", shell_complete=complete_run)
+@click.argument("name", metavar="RUN|JOB", shell_complete=complete_run, callback=named)
 @cluster_options
 @output_option
 def show(name: str, target: TargetOptions, output: str) -> None:
@@ -37,7 +37,7 @@ def show(name: str, target: TargetOptions, output: str) -> None:
 
 
 @click.command()
-@click.argument("name", metavar="RUN|JOB", shell_complete=complete_run)
+@click.argument("name", metavar="RUN|JOB", shell_complete=complete_run, callback=named)
 @cluster_options
 @output_option
 def why(name: str, target: TargetOptions, output: str) -> None:

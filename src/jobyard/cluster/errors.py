@@ -73,7 +73,7 @@ def error(*, server: str, action: str, code: int, body: bytes, retry_after: str 
     if code in _MAYBE:
         details = status.details or Details()
         asked = seconds(retry_after) if retry_after else _bounded(details.retry_after_seconds)
-        what = "asks us to slow down" if code == 429 else f"answered {code} ({message})"
+        what = "asks Jobyard to slow down" if code == 429 else f"answered {code} ({message})"
         return Unavailable(server=server, what=what, retry_after=asked)
     kind: type[Rejected] = {401: Unauthorized, 404: NotFound, 409: Conflict, 410: WatchExpired}.get(code, Rejected)
     if code == 403 and any(cause.reason == "NamespaceTerminating" for cause in (status.details or Details()).causes):

@@ -83,13 +83,13 @@ class InvalidFiles(WrongInput):
 
 
 class InvalidParameter(WrongInput):
-    """A parameter that the workflow does not declare, or a value that it does not take."""
+    """A parameter that the workflow does not declare, or a value that it does not take. `hint` follows the sentence."""
 
-    sentence = "parameter {name}: {found}; expected {expected}. {remedy}"
+    sentence = "parameter {name}: {found}; expected {expected}{hint}"
     name: str
     found: str
     expected: str
-    remedy: str
+    hint: str
 
 
 class PlaceholderUnknown(WrongInput):
@@ -134,8 +134,8 @@ class TooManyNamespaces(WrongInput):
     """One process looks after as many namespaces as it can."""
 
     sentence = (
-        "namespace {namespace} is one too many: this process looks after {count} others, and opens no more. Serve some of them by another "
-        "one, or let fewer be named (--allow-namespace NAME)"
+        "this process already serves {count} namespaces, its maximum, so {namespace} is not served. Serve some of them by another process, "
+        "or let fewer be named (--allow-namespace NAME)"
     )
     namespace: str
     count: int
@@ -195,9 +195,9 @@ class NoCluster(JobyardError):
 
 
 class NoLocalCluster(NoCluster):
-    """The local cluster was asked for, and does not run or is another."""
+    """The local cluster was asked for, and does not run or is another: `why` is a whole sentence."""
 
-    sentence = "no local cluster: {why}"
+    sentence = "{why}"
 
 
 class InvalidKubeconfig(JobyardError):

@@ -34,6 +34,8 @@ class Finding:
     expected: str = ""
     remedy: str = ""
     is_error: bool = True
+    is_placed: bool = True
+    """There is a line to point at; else `what` names the file or folder itself."""
 
     def __post_init__(self) -> None:
         for name in ("what", "expected", "remedy"):
@@ -45,7 +47,8 @@ class Finding:
         kind = "" if self.is_error else "warning: "
         expected = f", expected {self.expected}" if self.expected else ""
         remedy = f"; {self.remedy}" if self.remedy else ""
-        return f"{self.position}: {kind}{self.what}{expected}{remedy}"
+        place = f"{self.position}: " if self.is_placed else ""
+        return f"{place}{kind}{self.what}{expected}{remedy}"
 
 
 def _shown(text: str) -> str:

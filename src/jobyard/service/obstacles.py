@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
-from datetime import datetime
 
 from jobyard.engine.clock import SystemClock
 from jobyard.engine.engine import ClusterEngine
@@ -20,11 +19,9 @@ from jobyard.service.target import Target
 class Obstacles:
     """Is told of runs that changed, and says each obstacle of each run once."""
 
-    def __init__(
-        self, title: Callable[[Run], str], say: Callable[[str], None], target: Target, now: Callable[[], datetime] = SystemClock().now
-    ) -> None:
+    def __init__(self, title: Callable[[Run], str], say: Callable[[str], None], target: Target) -> None:
         """`title`: how a person knows the run; `say` is called with each line; `target`: where the commands that are named must lead."""
-        self._title, self._say, self._target, self._now = title, say, target, now
+        self._title, self._say, self._target, self._clock = title, say, target, SystemClock()
         self._news = Signal()
         self._changed: dict[str, Run] = {}
         self._said: dict[str, set[tuple[str, str]]] = {}
@@ -60,7 +57,7 @@ class Obstacles:
 
     def _lines(self, run: Run, view: RunView) -> list[str]:
         said, lines = self._said.setdefault(run.id, set()), list[str]()
-        for answer, shown in zip(held_up(view), held_up(view, self._now()), strict=True):
+        for answer, shown in zip(held_up(view), held_up(view, self._clock.now()), strict=True):
             # By its stable words: a message may count seconds or pods, and would be news for ever.
             known = (answer.about, words(answer.diagnosis.reason) if answer.diagnosis else answer.sentence)
             if known not in said:

@@ -122,11 +122,11 @@ def _local(stack: AsyncExitStack, runtime: str | None, *, make: bool) -> tuple[C
     if daemon.running_pid(folder) is not None:
         if runtime not in (None, other := daemon.runtime_of(folder)):
             raise NoLocalCluster(
-                why=f"the one that is running uses runtime {other}, not {runtime}"
+                why=f"the local cluster that is running uses runtime {other}, not {runtime}"
                 f" (`jobyard local stop`, then `jobyard local start --runtime {runtime}` changes that)"
             )
         return connect(kubeconfig=str(folder / "kubeconfig")), False
     if not make:
-        raise NoLocalCluster(why="none is running (`jobyard local start` starts one)")
+        raise NoLocalCluster(why="no local cluster is running; `jobyard local start` starts one")
     chosen: Name = next((name for name in NAMES if name == runtime), "process")
     return connect(kubeconfig=str(stack.enter_context(daemon.in_this_process(chosen)))), True
