@@ -36,7 +36,7 @@ def _called(parameter: click.Parameter, context: click.Context | None) -> str:
     return parameter.make_metavar(context).strip("[].") if context is not None else (parameter.name or "").upper()
 
 
-def _expected(kind: click.ParamType) -> str | None:
+def _expected(kind: object) -> str | None:
     """What a value of this type is, in words; None where who refused it said so."""
     match kind:
         case click.Choice():
