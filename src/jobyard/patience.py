@@ -9,6 +9,7 @@ import asyncio
 import random
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
+from datetime import timedelta
 from typing import TypeVar
 
 from jobyard.model.errors import Conflict, InTheWay, JobyardError, NoAnswer, Unavailable
@@ -41,6 +42,11 @@ class Backoff:
 
 
 CLUSTER = Backoff(first=0.4, longest=30.0)
+
+
+def trying_for(time: timedelta | None) -> str:
+    """How long something is tried again, as a message goes on with it; '' where that is for ever."""
+    return "" if time is None else f"; trying for {time.total_seconds():.0f} s, then giving up"
 
 
 async def patiently(

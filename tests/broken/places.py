@@ -231,7 +231,7 @@ WAITS = [
     ),
     _waits(
         "gate",
-        "waits for whoever opens its scheduling gate example.com/wait-for-data",
+        "waits until scheduling gate example.com/wait-for-data is removed",
         {"schedulingGates": [{"name": "example.com/wait-for-data"}]},
     ),
     _waits(
@@ -274,7 +274,7 @@ FORBIDDEN = [
     broken(
         "run-as-root",
         "RunsAsRoot",
-        "Would run as root, which it forbids itself: container main has runAsNonRoot, and its image's user is root.",
+        "Would run as root, which its runAsNonRoot forbids: container main has runAsNonRoot, and its image's user is root.",
         "securityContext.runAsUser",
         container={"securityContext": {"runAsNonRoot": True}},
     ),

@@ -21,8 +21,8 @@ def images(registry: str) -> list[Broken]:
         image(
             "image-host",
             _PULL,
-            "fetch the program: there is no host registry.invalid.",
-            "Correct the image's name",
+            "fetch the program: the node can't find registry.invalid (DNS).",
+            "Correct the host in the image's name",
             "registry.invalid/none:1",
         ),
         pull(
@@ -40,7 +40,7 @@ def images(registry: str) -> list[Broken]:
             "secret:1",
             pod={"imagePullSecrets": [{"name": "none"}]},
         ),
-        pull("image-rate", "{registry} answers that it was asked too often.", "Kubernetes keeps trying", "busy:1"),
+        pull("image-rate", "{registry} refuses for now: too many pulls (rate limit).", "Kubernetes keeps trying", "busy:1"),
         pull("image-registry-down", "{registry} is not working (503).", "Kubernetes keeps trying", "down:1"),
         image("image-unreachable", _PULL, "127.0.0.1:1 can't be reached from its node.", "Kubernetes keeps trying", "127.0.0.1:1/none:1"),
         pull("image-platform", "other-machine:1 is not made for the kind of machine that its node is.", "that platform", "other-machine:1"),
@@ -129,7 +129,7 @@ ENDS = [
     _exits("folder-of-script", 2, "cd /nosuch"),
     _signal(15, "SIGTERM", "Something asked it to stop"),
     _signal(11, "SIGSEGV", "The program crashed"),
-    _signal(9, "SIGKILL", "memory ran out on the node"),
+    _signal(9, "SIGKILL", "its node ran out of memory"),
     broken(
         "oom",
         "OOMKilled",
@@ -231,7 +231,7 @@ TRIES = [
     broken(
         "indexes-fail",
         "MaxFailedIndexesExceeded",
-        "failed. More of its parts failed than may: index ",
+        "failed. More of its parts failed than is allowed: index ",
         "Its log tells more.",
         "exit 1",
         spec=_indexed(completions=3, parallelism=3, backoffLimitPerIndex=0, maxFailedIndexes=1),

@@ -161,7 +161,7 @@ async def test_a_service_waits_for_its_role_binding(guest: Guest, tmp_path: Path
         run, first = await waiting_run(guest, engine, tmp_path)
         driving = asyncio.create_task(engine.outcome(run))
         await guest.take_rights()
-        with pytest.raises(Unavailable, match=r"rights? (is|are) missing in namespace .*: we may not create jobs.batch"):
+        with pytest.raises(Unavailable, match=r"rights? (is|are) missing in namespace .*: Jobyard may not create jobs.batch"):
             await engine.submit(asks(plain(job("new")), "new"))
         await guest.admin.patch(JOBS, guest.namespace, first, RESUME)
         await until_said(engine, run, "cannot")
@@ -196,7 +196,7 @@ async def test_a_service_waits_for_its_token(guest: Guest, tmp_path: Path) -> No
         run, first = await waiting_run(guest, engine, tmp_path)
         driving = asyncio.create_task(engine.outcome(run))
         await guest.revoke_token()
-        with pytest.raises(Unavailable, match="does not accept our credentials"):
+        with pytest.raises(Unavailable, match=r"does not accept Jobyard's credentials"):
             await engine.submit(asks(plain(job("new")), "new"))
         await guest.admin.patch(JOBS, guest.namespace, first, RESUME)
         await until_said(engine, run, "credentials")

@@ -58,7 +58,7 @@ async def test_a_run_that_waits_for_a_limit_is_seen_to_by_who_drives_nothing(
         second = await engine.submit(asked(flow))
         view = await face.view(cluster, CLOCK, namespace, second.name)
         assert (view.state, view.reason, view.steps[0].reason) == (State.PENDING, Reason.WAITING_FOR_LIMIT, Reason.WAITING_FOR_LIMIT)
-        assert f"the only place of limit gpu is taken, by {first.name}." in why(view)
+        assert f"the only place of limit gpu is taken by {first.name}." in why(view)
         await until_noted(cluster, namespace, second)
         assert await listed(cluster, namespace, second) == Reason.WAITING_FOR_LIMIT
         await engine.cancel(first)

@@ -166,7 +166,7 @@ async def test_a_leader_that_takes_no_places_and_a_person_keep_to_one_limit(
         await until_pod(cluster, namespace, await until_job(cluster, namespace, early), is_running)
         async with open_engine(cluster, SystemClock(), namespace, ways[other]) as two:
             late = await two.submit(request(flow, waits=False))
-            assert f"is taken, by {early.name}." in await waits(two, late, Reason.WAITING_FOR_LIMIT)
+            assert f"is taken by {early.name}." in await waits(two, late, Reason.WAITING_FOR_LIMIT)
             ended, after = await one.outcome(early), await two.outcome(late)
     assert {ended.state, after.state} == {State.SUCCEEDED}
     assert (ended.view.finished or late.created) <= (after.view.steps[0].started or late.created)
@@ -176,7 +176,7 @@ async def test_a_step_s_limit_counts_jobs(cluster: HttpCluster, namespace: str, 
     flow = read(workflow("w", step("a", "sleep 2", limits=["licence"]), step("b", limits=["licence"]), step("free")), tmp_path)
     async with open_limited(cluster, namespace, "licence", 1) as engine:
         run = await engine.submit(request(flow))
-        assert "The only place of limit licence is taken, by a-" in await waits(engine, run, Reason.WAITING_FOR_LIMIT)
+        assert "The only place of limit licence is taken by a-" in await waits(engine, run, Reason.WAITING_FOR_LIMIT)
         name, number, held = (await list_limits(cluster, SystemClock(), namespace))[0]
         assert (name, number, held) == ("licence", 1, [await until_job(cluster, namespace, run, "a")])
         async with asyncio.timeout(BOUND):

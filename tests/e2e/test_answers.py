@@ -202,12 +202,12 @@ def test_jobs_are_known_by_name_where_that_does(jobyard: Jobyard, under_test: Cl
         assert jobyard(command, "foreign").code == 0, command
         answer = jobyard(command, "nothing")
         assert (answer.code, "no run or Job nothing in namespace" in answer.err) == (2, True)
-    assert f"step a of run {run['id']}" in jobyard("show", run["steps"][0]["job"]).out
+    assert f"step a of run {run['name']}" in jobyard("show", run["steps"][0]["job"]).out
     for words in (("cancel",), ("rerun",), ("run", "--resume")):
         answer = jobyard(*words, "foreign")
         assert (answer.code, answer.err) == (2, "jobyard: foreign is a Job, not a run; Jobyard did not start it, so use kubectl\n")
         answer = jobyard(*words, run["steps"][0]["job"])
-        assert (answer.code, f"it belongs to run {run['id']}" in answer.err) == (2, True)
+        assert (answer.code, f"it belongs to run {run['name']}: `jobyard {' '.join(words)} {run['name']}" in answer.err) == (2, True)
         answer = jobyard(*words, run["name"][:-1])
         assert (answer.code, f'did you mean "{run["name"]}"?' in answer.err) == (2, True)
 
@@ -248,7 +248,9 @@ def test_check_looks_at_each_of_them_and_says_by_what(jobyard: Jobyard, under_te
     answer = jobyard("check", ".", cluster=False, cwd=tmp_path)
     assert answer.code == 2
     assert answer.err.splitlines()[0] == "a.json: good"
-    assert re.fullmatch(r"Checked against the schema of Kubernetes v[\d.]+; no cluster was asked\.", answer.err.splitlines()[1])
+    assert re.fullmatch(
+        r"Checked by the rules of Kubernetes v[\d.]+ and the fields of v[\d.]+; no cluster was asked\.", answer.err.splitlines()[1]
+    )
     assert answer.err.splitlines()[2] == "1 mistake in 1 of 2 files"
     asked = jobyard("check", "a.json", cwd=tmp_path)
     assert (asked.code, f"asked: {connect(kubeconfig=str(under_test.kubeconfig)).server.split('/')[0]}" in asked.out) == (0, True)

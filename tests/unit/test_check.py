@@ -90,7 +90,7 @@ def test_a_mistake_in_a_job_is_found_with_its_place(line: str, after: str, expec
         (
             "kind: Job",
             "kind: CronJob",
-            "f.yaml:2:7: the file holds no Job, only a CronJob, expected at least one; write its spec.jobTemplate",
+            "f.yaml:2:7: the file holds no Job, only a CronJob, expected at least one Job; write its spec.jobTemplate",
         ),
         ("kind: Job", "kind: job", 'f.yaml:2:7: kind job is not a Job, expected kind: Job; did you mean "Job"?'),
         ("apiVersion: batch/v1", "apiVersion: batch/v1beta1", "f.yaml:1:13: apiVersion batch/v1beta1 of a Job, expected batch/v1"),
@@ -332,7 +332,7 @@ def test_mistakes_in_objects_beside_the_jobs_are_found(old: str, new: str, expec
 
 
 def test_objects_alone_are_no_run() -> None:
-    assert findings(OBJECTS) == ["f.yaml:2:7: the file holds no Job, only a ConfigMap, expected at least one"]
+    assert findings(OBJECTS) == ["f.yaml:2:7: the file holds no Job, only a ConfigMap, expected at least one Job"]
 
 
 def test_no_placeholder_is_filled_in_beside_a_job() -> None:
@@ -384,3 +384,77 @@ def test_a_step_that_is_a_folder_is_a_step_for_each_job_and_a_gate() -> None:
 )
 def test_a_correct_file_is_never_refused(path: Path) -> None:
     assert [str(finding) for finding in read_file(path).errors] == []
+
+
+# --- one mistake hides no other, and invents none ---
+
+FLOW = """apiVersion: jobyard.dev/v1
+kind: Workflow
+spec:
+  steps:
+    - name: extract
+      job: {spec: {backoffLimit: 0, template: {spec: {restartPolicy: Never, containers: [{name: c, image: i, command: [a]}]}}}}
+    - name: load
+      needs: [extract]
+      job: {spec: {backoffLimit: 0, template: {spec: {restartPolicy: Never, containers: [{name: c, image: i, command: [a]}]}}}}
+"""
+
+
+@pytest.mark.parametrize(
+    ("wrong", "told"),
+    [
+        ("      colour: red", 'f.yaml:7:7: unknown key "colour"'),
+        ("      timeout: soon", 'f.yaml:7:16: the text "soon" as'),
+        ("      when: never", 'f.yaml:7:13: the text "never" as'),
+    ],
+)
+def test_a_wrong_key_hides_no_wrong_placeholder_or_need(wrong: str, told: str) -> None:
+    text = FLOW.replace("    - name: load\n", f"{wrong}\n    - name: load\n").replace("[extract]", "[extrct]")
+    text = text.replace("command: [a]}]}}}}\n", "command: ['{{ params.day }}']}]}}}}\n", 1)
+    found = findings(text)
+    assert found[1].startswith(told)
+    assert [each.split(": ", 1)[1] for each in (found[0], found[2])] == [
+        "{{ params.day }}: the workflow declares no parameter day; declare it in spec.parameters",
+        'step load needs extrct, which does not exist; did you mean "extract"?',
+    ]
+    assert len(found) == 3
+
+
+def test_a_misspelled_key_is_one_mistake() -> None:
+    text = FLOW.replace("needs: [extract]", "neds: [extract]").replace("[a]}]}}}}\n", "[a, '{{ steps.extract.outputs.rows }}']}]}}}}\n")
+    text = text.replace("[a, '{{ steps.extract.outputs.rows }}']", "[a]", 1)
+    (found,) = findings(text)
+    assert 'did you mean "needs"?' in found
+
+
+def test_a_manifest_that_is_missing_is_one_mistake() -> None:
+    text = FLOW.replace("[a]}]}}}}\n    - name: load", "[a]}]}}}}\n    - name: load").replace("[a]", "['{{ steps.extract.outputs.rows }}']")
+    first = text.index("      job:")
+    text = text[:first] + "      manifest: nowhere.yaml\n" + text[text.index("    - name: load") :]
+    (found,) = findings(text)
+    assert "nowhere.yaml does not exist" in found
+
+
+# --- a folder ---
+
+
+def test_a_folder_is_checked_as_a_whole_and_no_file_is_skipped_in_silence() -> None:
+    def checked() -> tuple[int, str]:
+        done = CliRunner().invoke(check, ["."])
+        return done.exit_code, done.output
+
+    Path("jobs").mkdir()
+    named = FLOW[: FLOW.index("      job:")] + "      manifest: jobs/named.yaml\n"
+    for name, text in {"workflow.yaml": named, "jobs/named.yaml": JOB, "jobs/other.yaml": JOB, "values.yaml": "a: 1\n"}.items():
+        Path(name).write_text(text)
+    code, said = checked()
+    assert code == 0
+    assert "Not checked, for they hold neither Jobs nor a workflow: values.yaml." in said
+    assert "3 files: all good" in said
+    Path("jobs/other.yaml").write_text(JOB.replace("  template:", "  backofLimit: 3\n  template:"))
+    code, said = checked()
+    assert (code, 'jobs/other.yaml:6:3: unknown field "backofLimit" in spec' in said) == (2, True)
+    Path("jobs/other.yaml").write_text("{")
+    Path("list.yaml").write_text('{"apiVersion": "v1", "kind": "List", "items": [{"kind": "Job"}]}')
+    code, said = checked()
+    assert (code, "jobs/other.yaml:" in said, "list.yaml:1:" in said) == (2, True, True)

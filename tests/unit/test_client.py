@@ -99,7 +99,7 @@ async def test_a_right_is_asked_for(code: int, body: dict[str, Any], may: bool |
 
 async def test_a_refusal_for_want_of_a_right_is_a_class_of_its_own() -> None:
     cluster = client(always(403, {"reason": "Forbidden", "message": "no"}))
-    with pytest.raises(Forbidden, match="does not allow us to get Job a: no"):
+    with pytest.raises(Forbidden, match="does not allow Jobyard to get Job a: no"):
         await cluster.get(JOBS, "n", "a")
 
 

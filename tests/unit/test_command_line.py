@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections import defaultdict
 from collections.abc import Iterator
 from dataclasses import replace
@@ -14,6 +15,7 @@ from jobyard.cli import render
 from jobyard.cli.hints import Given, as_given, complete, wrap
 from jobyard.cli.main import cli
 from jobyard.cli.screens import Lines
+from jobyard.cli.usage import in_our_words
 from jobyard.model.back_off import Tries
 from jobyard.model.diagnosis import Diagnosis
 from jobyard.model.run import Reason, RunView, State, StepView
@@ -173,7 +175,6 @@ def test_each_failure_before_another_try_is_told_once_with_the_end_of_its_log() 
     assert [line[9:].strip() for line in said] == [
         "· a pending [RetryBackOff]",
         "Failed 1 of 7 times: exit code 4; Kubernetes tries again soon.",
-        "Its log tells more.",
         "a | no connection",
         "▸ a running",
         "· a pending [RetryBackOff]",
@@ -202,3 +203,29 @@ def test_plain_lines_say_nothing_twice() -> None:
     for away in ("gone (1)", "gone (2)", "gone (1)", "", "", "gone (1)"):
         screen.show(_view(_waiting("ErrImagePull", attempt=2), away), {}, now)
     assert [line[9:] for line in said] == ["reconnecting: gone (1)", "reconnecting: gone (2)", "connected again", "reconnecting: gone (1)"]
+
+
+# --- what is wrong with the line itself ---
+
+
+@pytest.mark.parametrize(
+    ("line", "said"),
+    [
+        ("logs x --tail base", "--tail base: expected a whole number, at least 0"),
+        ("logs x --attempt 0", "--attempt 0: expected a whole number, at least 1"),
+        ("limits set database many", "NUMBER many: expected a whole number, at least 0"),
+        ("runs -o jsn", '--output jsn: expected one of text, json; did you mean "json"?'),
+        ("run --cleanup sometimes", "--cleanup sometimes: expected one of never, succeeded, always"),
+        ("logs", "RUN|JOB is missing"),
+        ("cancel", "RUN is missing"),
+        ("runs --limt 3", 'there is no option --limt; did you mean "--limit"?'),
+        *((f"{command} ''", f"{name} is empty") for command, name in (("logs", "RUN|JOB"), ("why", "RUN|JOB"), ("cancel", "RUN"))),
+        ("rerun ' '", "RUN is empty"),
+        ("run --resume ''", "RUN is empty"),
+    ],
+)
+def test_a_wrong_line_is_told_in_our_words(line: str, said: str) -> None:
+    with pytest.raises(click.ClickException) as raised:
+        cli.main(shlex.split(line), prog_name="jobyard", standalone_mode=False)
+    assert in_our_words(raised.value) == said
+    assert raised.value.exit_code == 2

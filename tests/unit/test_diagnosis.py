@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 import msgspec
@@ -155,7 +156,7 @@ CASES: list[Case] = [
         pod(state=waiting("CreateContainerConfigError", "container has runAsNonRoot and image will run as root")),
         [],
         "RunsAsRoot",
-        "Would run as root, which it forbids itself: container main has runAsNonRoot",
+        "Would run as root, which its runAsNonRoot forbids: container main has runAsNonRoot",
         "securityContext.runAsUser",
     ),
     (
@@ -173,7 +174,7 @@ CASES: list[Case] = [
         pod(),
         [event("FailedMount", "timed out waiting for the condition")],
         "FailedMount",
-        "a volume of its pod does not become ready.",
+        "a volume of its pod is not ready.",
         "exists",
     ),
     (
@@ -376,7 +377,7 @@ CASES: list[Case] = [
         None,
         [],
         "BackoffLimitExceeded",
-        "Failed more often than it may: its pods are deleted",
+        "Failed more often than it is allowed to: its pods are deleted",
         "Run it again",
     ),
     (
@@ -395,8 +396,8 @@ CASES: list[Case] = [
         None,
         [event("Failed", 'Failed to pull image "x"')],
         "Timeout",
-        "Took longer than its timeout allows, so Jobyard stopped it.",
-        "longer timeout",
+        "Took longer than its timeout allows, so Jobyard stopped it. Before that: Could not fetch the program: x can't be pulled.",
+        "imagePullSecrets if it requires a login, then run it again.",
     ),
     # --- words that the node of our tests does not say: of other runtimes, registries, clusters ---
     pulled(
@@ -409,7 +410,7 @@ CASES: list[Case] = [
         "too many pulls, in newer words",
         "failed to copy: httpReadSeeker: failed open: unexpected status from GET request to https://registry-1.docker.io/v2/library/none/manifests/1: "
         "429 Too Many Requests: toomanyrequests: You have reached your unauthenticated pull rate limit.",
-        "Docker Hub answers that it was asked too often.",
+        "Docker Hub refuses for now: too many pulls (rate limit).",
     ),
     pulled("CRI-O", "reading manifest 1 in docker.io/library/none: manifest unknown", "version 1 of none does not exist."),
     pulled(
@@ -463,7 +464,7 @@ CASES: list[Case] = [
         [event("FailedAttachVolume", 'Multi-Attach error for volume "pvc-1" Volume is already used by pod(s) other')],
         "FailedMount",
         "volume pvc-1 is in use on another node.",
-        "once the other pod has ended",
+        "until the other pod has ended",
     ),
     (
         "a hook that does not answer",
@@ -503,7 +504,7 @@ CASES: list[Case] = [
         [event("Unhealthy", "Readiness probe failed: ")],
         "Signal",
         "Container main was ended by SIGKILL (exit code 137).",
-        "memory ran out on the node",
+        "its node ran out of memory",
     ),
     (
         "cancelled",
@@ -542,7 +543,41 @@ def test_what_came_before_a_timeout_is_told_though_the_pods_are_gone() -> None:
     stopped = job(("Suspended", "JobSuspended", "m"), suspend=True, annotations={"jobyard.dev/stop": "Timeout"})
     found = diagnose(stopped, [], [event("Failed", 'Failed to pull image "x"')])
     assert found is not None
-    assert found.detail == "Before that: Could not fetch the program: x can't be pulled."
+    assert found.sentence.endswith(" Before that: Could not fetch the program: x can't be pulled.")
+    assert found.detail == 'Failed to pull image "x"'
+
+
+@pytest.mark.parametrize(
+    "case", [case for case in CASES if case[1] in (ALIVE,) and case[2] is not None], ids=lambda case: case[0].replace(" ", "-")
+)
+def test_after_a_start_timeout_the_cause_comes_first_and_nothing_goes_on_by_itself(case: Case) -> None:
+    _, _, its_pod, events, *_ = case
+    stopped = job(("Suspended", "JobSuspended", "m"), suspend=True, annotations={"jobyard.dev/stop": "StartTimeout"})
+    waits = diagnose(ALIVE, [its_pod] if its_pod else [], events)
+    found = diagnose(stopped, [its_pod] if its_pod else [], events)
+    assert found is not None
+    if waits is not None and waits.exit_code is None:
+        assert found.sentence == f"Did not start within its startTimeout, so Jobyard stopped it. Before that: {waits.sentence}"
+        assert "run it again" in found.remedy
+        assert found.detail == waits.detail
+    assert not re.search("by itself|keeps trying", found.remedy)
+
+
+def test_what_a_program_said_is_not_told_of_a_timeout() -> None:
+    its_pod = pod("Running", state={"waiting": {"reason": "CrashLoopBackOff"}}, last={"terminated": {"exitCode": 1, "message": "secret"}})
+    stopped = job(("Suspended", "JobSuspended", "m"), suspend=True, annotations={"jobyard.dev/stop": "StartTimeout"})
+    found = diagnose(stopped, [its_pod], [])
+    assert found is not None
+    assert "exited with code 1" in found.sentence
+    assert "secret" not in f"{found.sentence}{found.detail}{found.remedy}"
+
+
+def test_the_api_s_own_volume_is_late_at_nearly_every_start() -> None:
+    late = (
+        'MountVolume.SetUp failed for volume "kube-api-access-7zx2c" : failed to sync configmap cache: timed out waiting for the condition'
+    )
+    assert diagnose(ALIVE, [pod()], [event("FailedMount", late)]) is None
+    assert diagnose(ALIVE, [pod()], [event("FailedMount", late.replace("kube-api-access-7zx2c", "data"))]) is not None
 
 
 @pytest.mark.parametrize(
@@ -562,7 +597,8 @@ def test_what_came_before_a_timeout_is_told_though_the_pods_are_gone() -> None:
 def test_what_warnings_tell_of_a_pod_that_is_gone_is_said_in_the_same_words(told: Event, before: str) -> None:
     found = diagnose(job(("Failed", "DeadlineExceeded", "m")), [], [told])
     assert found is not None
-    assert found.detail == f"Before that: {before}"
+    assert found.sentence.endswith(f" Before that: {before}")
+    assert found.detail == told.message
 
 
 def test_other_warnings_are_quoted() -> None:
@@ -573,3 +609,38 @@ def test_other_warnings_are_quoted() -> None:
 
 def test_success_target_conditions_are_not_the_end() -> None:
     assert diagnose(job(("FailureTarget", "BackoffLimitExceeded", "m")), [pod("Running", state={"running": {}})]) is None
+
+
+@pytest.mark.parametrize(
+    ("image", "host", "remedy"),
+    [
+        ("none:1", "Docker Hub", "Ask whoever runs the cluster why its nodes can't find it."),
+        (
+            "r.example/none:1",
+            "r.example",
+            "Correct the host in the image's name, or ask whoever runs the cluster why its nodes can't find it.",
+        ),
+    ],
+)
+def test_a_registry_that_the_node_can_t_find(image: str, host: str, remedy: str) -> None:
+    said = f'failed to pull "{image}": dial tcp: lookup registry-1.docker.io: no such host'
+    both = [("ErrImagePull", said), ("ImagePullBackOff", f'Back-off pulling image "{image}": ErrImagePull: {said}')]
+    pods = [pod(state=waiting(reason, message)) for reason, message in both]
+    pods = [
+        msgspec.structs.replace(each, spec=msgspec.structs.replace(each.spec, containers=(Container(name="main", image=image),)))
+        for each in pods
+    ]
+    first, second = (diagnose(ALIVE, [each]) for each in pods)
+    assert first is not None
+    assert second is not None
+    assert (first.sentence, first.remedy) == (f"Could not fetch the program: the node can't find {host} (DNS).", remedy)
+    assert (second.sentence, second.remedy, second.detail) == (first.sentence, first.remedy, first.detail), "said once"
+
+
+def test_a_container_that_ended_with_its_cluster_is_told_so() -> None:
+    its_pod = pod("Failed", state=ended(137, "ContainerStatusUnknown", message="The local cluster was stopped while it ran."))
+    found = diagnose(FAILED, [its_pod])
+    assert found is not None
+    assert "Container main was cut short: the local cluster was stopped while it ran." in found.sentence
+    assert "run it again" in found.remedy
+    assert "memory" not in found.remedy

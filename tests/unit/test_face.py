@@ -40,7 +40,7 @@ def without(*plurals: str, continued: Collection[str] = ()) -> Serve:
 async def test_runs_that_we_may_not_see_are_an_error_and_no_empty_list() -> None:
     for forbidden in (("jobs",), ("jobs", "configmaps")):
         cluster = client(without(*forbidden))
-        with pytest.raises(Forbidden, match="the cluster does not allow us to list jobs: jobs is forbidden") as told:
+        with pytest.raises(Forbidden, match="the cluster does not allow Jobyard to list jobs: jobs is forbidden") as told:
             await face.page(cluster, CLOCK, "n")
     assert told.value.exit_code == 3
 

@@ -22,6 +22,7 @@ from jobyard.model.errors import (
     CredentialsUnavailable,
     Forbidden,
     InvalidKubeconfig,
+    JobyardError,
     NoCluster,
     NoRoom,
     NotFound,
@@ -30,6 +31,7 @@ from jobyard.model.errors import (
     Unavailable,
     WatchExpired,
 )
+from jobyard.service.target import missing_rights
 
 
 def config(folder: Path, name: str, user: dict[str, Any] | None = None, current: str | None = "x", **cluster: Any) -> Path:
@@ -226,6 +228,20 @@ def test_answers_become_errors_by_what_happens_next(code: int, status: dict[str,
     if code == 429:
         assert isinstance(found, Unavailable)
         assert found.retry_after == 7
+
+
+def test_who_has_no_right_is_named_where_the_cluster_names_it_and_which() -> None:
+    def told(message: str) -> JobyardError:
+        body = json.dumps({"reason": "Forbidden", "message": message}).encode()
+        return error(server="s", action="list jobs", code=403, body=body, retry_after=None)
+
+    said = 'jobs.batch is forbidden: User "jane" cannot list resource "jobs" in API group "batch" in the namespace "n"'
+    assert str(told(said)) == f"the cluster does not allow `jane` to list jobs: {said}"
+    assert str(missing_rights(told(said))).startswith("no right to list jobs.batch in namespace n. ")
+    logs = 'pods "p" is forbidden: User "jane" cannot get resource "pods/log" in API group "" in the namespace "n"'
+    assert str(missing_rights(told(logs))).startswith("no right to get pods/log in namespace n. ")
+    hook = told("a webhook says no")
+    assert (str(hook), missing_rights(hook)) == ("the cluster does not allow Jobyard to list jobs: a webhook says no", None)
 
 
 def test_a_proxy_s_page_is_an_answer_too() -> None:

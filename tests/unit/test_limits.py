@@ -2,18 +2,25 @@
 
 from __future__ import annotations
 
+import asyncio
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from typing import Any, cast
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from jobyard.contracts import Cluster
 from jobyard.engine import limits
+from jobyard.engine.clock import SystemClock
+from jobyard.engine.limit_settings import list_limits
 from jobyard.engine.limits import Claim, Full, Place
-from jobyard.model.objects import ConfigMap, Metadata
+from jobyard.model import names
+from jobyard.model.objects import ConfigMap, Job, Kind, Metadata
 from jobyard.model.retention import FOR_EVER, UNRELEASED, Candidate, Keeping, expired
 from jobyard.model.workflow import Step, Workflow
+from tests.unit.samples import job_record, request
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 DAY = timedelta(days=1)
@@ -31,7 +38,7 @@ def test_who_is_over_makes_room() -> None:
     held = {"a": Place(run="run a", at=NOW)}
     full = limits.take(claim, "run b", held, [], NOW)
     assert full == Full(scope="gpu", limit=1, holders=("a",))
-    assert str(full) == "The only place of limit gpu is taken, by a."
+    assert str(full) == "The only place of limit gpu is taken by a."
     assert limits.take(claim, "run b", held, ["a"], NOW) == {"b": Place(run="run b", at=NOW)}
 
 
@@ -55,8 +62,8 @@ def test_what_is_written_of_places_is_read_again() -> None:
 @pytest.mark.parametrize(
     ("limit", "holders", "words"),
     [
-        (2, ("a", "b"), "All 2 places of limit gpu are taken, by a, b."),
-        (5, ("a", "b", "c", "d", "e"), "All 5 places of limit gpu are taken, by a, b, c and 2 more."),
+        (2, ("a", "b"), "All 2 places of limit gpu are taken by a, b."),
+        (5, ("a", "b", "c", "d", "e"), "All 5 places of limit gpu are taken by a, b, c and 2 more."),
         (0, (), "Limit gpu is 0: nothing that counts towards it may start."),
     ],
 )
@@ -124,3 +131,21 @@ def test_what_did_not_succeed_may_be_kept_for_another_time() -> None:
 def test_a_run_whose_source_never_let_go_is_kept_longer() -> None:
     assert expired([kept("a", 8, released=False)], Keeping(runs=7 * DAY), 0, NOW) == []
     assert expired([kept("a", 7 + UNRELEASED.days, released=False)], Keeping(runs=7 * DAY), 0, NOW) == ["a"]
+
+
+class Holds:
+    """A cluster with these objects."""
+
+    def __init__(self, *objects: ConfigMap | Job) -> None:
+        self.objects = objects
+
+    async def list(self, kind: Kind[Any], namespace: str, *, labels: str) -> list[ConfigMap | Job]:
+        return [each for each in self.objects if isinstance(each, kind.struct)]
+
+
+def test_who_is_active_without_a_place_is_listed_too() -> None:
+    """A leader takes no places: what it began counts all the same."""
+    run = job_record(request("k"), "uid")
+    set_ = ConfigMap(metadata=Metadata(name=limits.LIMITS, labels={names.ROLE: "limits"}), data={"namespace": "1"})
+    rows = asyncio.run(list_limits(cast(Cluster, Holds(set_, run)), SystemClock(), "n"))
+    assert rows == [("namespace", 1, [run.metadata.name])]

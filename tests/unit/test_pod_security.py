@@ -104,7 +104,7 @@ def test_what_leads_to_the_node_is_beyond_both_levels(part: str, line: str, said
     (one,) = found(PodLevel.BASELINE, **{part: line})
     assert said in one
     assert one.startswith("p.yaml:")
-    assert one.endswith("; change or remove it, or let this repository have pods: any")
+    assert one.endswith("; change or remove it, or allow it: --pods any (in a service's settings: pods: any)")
     assert one in found(PodLevel.RESTRICTED, **{part: line})
     assert found(PodLevel.ANY, **{part: line}) == []
 
@@ -113,7 +113,7 @@ def test_what_leads_to_the_node_is_beyond_both_levels(part: str, line: str, said
 def test_what_is_not_hardened_is_beyond_restricted_alone(part: str, line: str, said: str) -> None:
     (one,) = found(PodLevel.RESTRICTED, **{part: line})
     assert said in one
-    assert one.endswith("; change or remove it, or let this repository have pods: baseline")
+    assert one.endswith("; change or remove it, or allow it: --pods baseline (in a service's settings: pods: baseline)")
     assert found(PodLevel.BASELINE, **{part: line}) == []
 
 

@@ -47,7 +47,7 @@ def test_a_repository_begins_with_baseline(tmp_path: Path) -> None:
     (mistake,) = said(tmp_path, x=text(HOST_PATH))
     assert mistake == (
         "queued/x.yaml:22:11: a mapping as spec.template.spec.volumes[0].hostPath, which pods: baseline forbids, expected a volume of another"
-        " kind; change or remove it, or let this repository have pods: any"
+        " kind; change or remove it, or allow it: --pods any (in a service's settings: pods: any)"
     )
     assert said(tmp_path, allowing(pods=PodLevel.ANY), x=text(HOST_PATH)) == []
     assert len(said(tmp_path, allowing(pods=PodLevel.RESTRICTED), x=text(job("plain")))) == 4
@@ -97,7 +97,7 @@ def test_a_kind_of_unknown_pods_is_allowed_by_its_full_name_alone(tmp_path: Path
     for kinds in (None, frozenset(["Job", "RayJob"])):
         (mistake,) = said(tmp_path, allowing(kinds=kinds), x=x)
         assert "kind RayJob of ray.io/v1, whose pods can't be judged while pods: baseline holds" in mistake
-        assert mistake.endswith("; take it out, or let this repository make RayJob.ray.io, by this name")
+        assert mistake.endswith("; take it out, or allow it by name: --allow-kind RayJob.ray.io (in a service's settings: kinds)")
     assert said(tmp_path, allowing(kinds=frozenset(["Job", "RayJob.ray.io"])), x=x) == []
     assert said(tmp_path, allowing(kinds=None, pods=PodLevel.ANY), x=x) == []
     knative: Tree = {"apiVersion": "serving.knative.dev/v1", "kind": "Service", "metadata": {"name": "x"}}

@@ -8,12 +8,14 @@ from typing import Any
 
 import pytest
 
+from jobyard.cli import render
 from jobyard.cli.render import explain
+from jobyard.cli.screens import folded
 from jobyard.model.back_off import Tries
 from jobyard.model.cause import Cause, Diagnosis
 from jobyard.model.explained import lone
 from jobyard.model.run import Reason, Role, RunView, State, StepView
-from jobyard.service.reasons import as_text, discreet, held_up, of_job, of_run, reason_of
+from jobyard.service.reasons import as_text, discreet, held_up, of_job, of_run, reason_of, told
 from jobyard.service.shapes import answer_json, step_json
 from tests.unit import test_tries
 from tests.unit.test_diagnosis import CASES
@@ -102,8 +104,8 @@ SAID: list[tuple[str, StepView, str]] = [
     ("waits for its pod", step(State.PENDING, Reason.WAITING_FOR_POD), "is not running. Waiting for its pod to start."),
     (
         "waits for its turn",
-        step(State.PENDING, Reason.WAITING_FOR_LIMIT, message="All 3 places of limit shop are taken, by a, b, c."),
-        "is not running. Waiting for its turn: all 3 places of limit shop are taken, by a, b, c.",
+        step(State.PENDING, Reason.WAITING_FOR_LIMIT, message="All 3 places of limit shop are taken by a, b, c."),
+        "is not running. Waiting for its turn: all 3 places of limit shop are taken by a, b, c.",
     ),
     (
         "waits by parallelism",
@@ -112,7 +114,7 @@ SAID: list[tuple[str, StepView, str]] = [
     ),
     (
         "waits for a right",
-        step(State.PENDING, Reason.NO_RIGHT, message="we may not create jobs"),
+        step(State.PENDING, Reason.NO_RIGHT, message="Jobyard may not create jobs"),
         "is not running. Waiting for a right that is missing.",
     ),
     ("succeeded", step(State.SUCCEEDED), "succeeded."),
@@ -127,6 +129,15 @@ SAID: list[tuple[str, StepView, str]] = [
 @pytest.mark.parametrize(("case", "of", "sentence"), SAID, ids=[case[0].replace(" ", "-") for case in SAID])
 def test_a_sentence_for_each_way_to_stand(case: str, of: StepView, sentence: str) -> None:
     assert of_job(of).sentence == f"Job load {sentence}"
+
+
+def test_who_fills_a_limit_is_said_once_and_by_show_too() -> None:
+    full = step(State.PENDING, Reason.WAITING_FOR_LIMIT, message="The only place of limit gpu is taken by a-1.")
+    assert of_job(full).detail == ""
+    shown = render.to_explain(view(full, replace(full, name="next"), StepView(name="other", state=State.RUNNING, job="other-1")))
+    assert [line for each in shown for line in render.explain(each)] == [
+        "load: Waiting for its turn: the only place of limit gpu is taken by a-1."
+    ]
 
 
 @pytest.mark.parametrize(("case", "of", "sentence"), SAID, ids=[case[0].replace(" ", "-") for case in SAID])
@@ -218,3 +229,34 @@ def test_json_tells_of_tries_and_of_the_log() -> None:
 def test_the_next_try_may_be_due() -> None:
     late = replace(TRIES, again=NOW - timedelta(hours=1))
     assert "tries again about" in of_job(replace(SAID[0][1], tries=late)).sentence
+
+
+@pytest.mark.parametrize(
+    ("seconds", "when"),
+    [(-1, "now"), (0, "in 0 s"), (2.2, "in 3 s"), (119.5, "in 120 s"), (120, f"about {(NOW + timedelta(seconds=120)).astimezone():%H:%M}")],
+)
+def test_a_try_that_is_near_is_told_in_seconds(seconds: float, when: str) -> None:
+    tries = replace(TRIES, again=NOW + timedelta(seconds=seconds))
+    waits = step(State.PENDING, Reason.RETRY_BACK_OFF, tries=tries, diagnosis=EXIT)
+    assert told(waits, NOW) == f"Failed 3 of 7 times: exit code 4; Kubernetes tries again {when}."
+    assert f" {when}." in of_job(waits, NOW).sentence
+    assert f" {when}." in of_run(view(waits), NOW)[0].sentence
+    about = f"about {tries.again.astimezone():%H:%M}" if tries.again else ""
+    assert about in answer_json(of_job(waits))["sentence"], "a program is told the time"
+
+
+def test_that_a_log_tells_more_is_not_said_where_its_lines_follow() -> None:
+    failed = step(State.FAILED, diagnosis=EXIT)
+    assert "Its log tells more." in "".join([*as_text(of_job(failed)), *explain(failed)])
+    with_lines = replace(failed, last_lines=("no connection",))
+    assert "tells more" not in "".join([*as_text(of_job(with_lines)), *explain(failed, NOW, ["no connection"])])
+
+
+def test_what_does_not_fit_beside_a_step_is_folded_below_it_with_what_its_failed_try_wrote() -> None:
+    waits = step(State.PENDING, Reason.RETRY_BACK_OFF, tries=TRIES, diagnosis=EXIT)
+    assert folded(waits, NOW, 200, 9) == [], "it fits"
+    assert folded(waits, NOW, 40, 9) == ["Failed 3 of 7 times: exit code 4;", "Kubernetes tries again in 0 s."]
+    wrote = replace(waits, last_lines=("no connection", "giving up"))
+    assert folded(wrote, NOW, 200, 9)[1:] == ["| no connection", "| giving up"]
+    assert len(folded(wrote, NOW, 200, 2)) == 2, "no more than there is room for"
+    assert folded(step(State.RUNNING), NOW, 1, 9) == []

@@ -108,7 +108,7 @@ def test_a_mistake_is_told_with_its_place(old: str, new: str, expected: str) -> 
 
 
 def test_mistakes_of_the_workflow_are_told_where_they_stand() -> None:
-    write("flows/etl.yaml", workflow("etl", {**step("a"), "need": ["b"]}, parameters=PARAMETERS))
+    write("flows/etl.yaml", workflow("etl", step("b"), {**step("a"), "need": ["b"]}, parameters=PARAMETERS))
     (found,) = told(GOOD.replace("rows: 7", "rows: 8"))
     assert found.startswith("flows/etl.yaml:")
     assert 'unknown key "need"' in found

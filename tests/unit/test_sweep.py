@@ -132,7 +132,18 @@ async def test_a_run_that_cannot_be_deleted_keeps_no_other(error: JobyardError, 
     with caplog.at_level(logging.WARNING):
         assert await swept(server) == ["c"]
     (said,) = caplog.messages
-    assert said == f"namespace n: 2 runs past retention could not be deleted yet: {error}"
+    assert said == f"namespace n: 2 runs past retention could not be deleted: {error}"
+
+
+async def test_a_missing_right_is_said_in_a_few_words_and_kept_for_who_asked(caplog: pytest.LogCaptureFixture) -> None:
+    server = Server(released("a"))
+    server.refused["a"] = Forbidden(action="delete", status=403, reason="Forbidden", message="no", who="`u`", right="delete configmaps")
+    why: list[JobyardError] = []
+    with caplog.at_level(logging.WARNING):
+        assert await sweep(cast(Cluster, server), FixedClock(NOW + DAY * 3), "n", Keeping(runs=DAY), refused=why) == []
+        assert [(str(each), caplog.messages) for each in why] == [("the cluster does not allow `u` to delete: no", [])]
+        assert await swept(server) == []
+    assert caplog.messages == ["namespace n: 1 run past retention could not be deleted: no right to delete configmaps"]
 
 
 async def test_an_object_that_is_another_s_by_now_is_none_of_ours() -> None:
@@ -211,7 +222,7 @@ async def test_a_stopped_job_that_cannot_be_deleted_keeps_no_other(caplog: pytes
     with caplog.at_level(logging.WARNING):
         assert await delete_stopped(cast(Cluster, server), FixedClock(NOW), "n") == 2
     assert server.left() == ["a", "c"]
-    assert caplog.messages[0] == f"namespace n: 1 stopped Job could not be deleted yet: {error}"
+    assert caplog.messages[0] == f"namespace n: 1 stopped Job could not be deleted: {error}"
     assert len(caplog.messages) == 2, "each reason once"
 
 

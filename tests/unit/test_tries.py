@@ -242,7 +242,7 @@ def test_what_kept_a_pod_from_running_is_told_though_it_is_gone() -> None:
     )
     found = lone(failed, [], [failed_pull("load-x7k2p", at(1)), failed_pull("other-x7k2p", at(1))]).diagnosis
     assert found is not None
-    assert found.detail == "Before that: Could not fetch the program: x can't be pulled."
+    assert found.sentence.endswith(" Before that: Could not fetch the program: x can't be pulled.")
     earlier = lone(failed, [], [failed_pull("load-x7k2p", at(-60))]).diagnosis
     assert earlier is not None
     assert earlier.detail == ""

@@ -18,6 +18,7 @@ from jobyard.model.errors import (
     NotFound,
     PlaceholderUnknown,
     Rejected,
+    Unauthorized,
 )
 from jobyard.model.finding import Finding, Position
 from jobyard.model.job import render
@@ -39,7 +40,8 @@ class Asked:
 
 
 async def ask_cluster(options: TargetOptions, reading: Reading) -> Asked:
-    """What the cluster refuses. Nothing when there is no cluster; a warning when one was meant and can't be asked."""
+    """What the cluster refuses. Nothing when there is no cluster; a warning when one may be meant and can't be asked. Raises why, where it was
+    named."""
     if reading.workflow is None:
         return Asked()
     try:
@@ -85,6 +87,8 @@ async def _dry_run(target: Target, workflow: Workflow, reading: Reading) -> list
         except NotFound:
             await target.require_namespace()
             raise
+        except Unauthorized:
+            raise
         except Rejected as refused:
             if isinstance(refused, Forbidden) and await target.cluster.may("create", JOBS, target.namespace) is False:
                 raise MissingRights(rights="create jobs.batch", namespace=target.namespace) from None
@@ -104,6 +108,8 @@ async def _dry_run_object(target: Target, side: SideObject) -> list[Finding]:
         await target.cluster.create(kind, target.namespace, side.manifest, dry_run=True)
     except (Conflict, NotFound):
         return []
+    except Unauthorized:
+        raise
     except Rejected as refused:
         return [Finding(position=side.document.at(), what=f"the cluster refuses it: {refused.message}")]
     return []

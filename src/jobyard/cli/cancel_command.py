@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import rich_click as click
 
 from jobyard.cli.hints import say
-from jobyard.cli.options import cluster_options, complete_run, output_option
+from jobyard.cli.options import cluster_options, complete_run, named, output_option
 from jobyard.cli.printing import print_json
 from jobyard.service.options import TargetOptions
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 @click.command()
-@click.argument("run", shell_complete=complete_run)
+@click.argument("run", shell_complete=complete_run, callback=named)
 @cluster_options
 @output_option
 def cancel(run: str, target: TargetOptions, output: str) -> None:
@@ -47,7 +47,7 @@ async def _cancel(options: TargetOptions, run: str) -> tuple[RunView, bool]:
     async with open_target(options) as target:
         await demand(target.cluster, target.namespace, CANCEL)
         async with open_engine(target.cluster, SystemClock(), target.namespace) as engine:
-            found = await find_run(target.cluster, engine, run)
+            found = await find_run(target.cluster, engine, run, "cancel")
             if not found.state.is_end:
                 await engine.cancel(found)
             # Whoever drives the run may be gone: so we drive it to its end ourselves.

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import rich_click as click
@@ -22,24 +22,39 @@ from jobyard.service.options import TargetOptions
 def check(files: tuple[Path, ...], target: TargetOptions, output: str) -> None:
     """Find every mistake in workflows, models, manifests, and a service's settings.
 
+    FILE may be a folder: everything in it is checked, also Jobs that no workflow there names.
     Checks against Kubernetes' schema and rules without a cluster; with one, asks it too (a strict dry run of each Job).
     Exit code 2 when anything is wrong.
     """
     from jobyard.cli.asking import ask_cluster
     from jobyard.files.folder import show
     from jobyard.files.manifest import without_command
+    from jobyard.files.rest import rest
     from jobyard.model.finding import Finding
-    from jobyard.service.reading import files_of, read_file
+    from jobyard.service.reading import READERS, files_of, read_file
     from jobyard.service.shapes import finding_json
 
     findings: list[Finding] = []
     seen: dict[str, None] = {}
     asked: dict[str, None] = {}
+    looked_into: set[str] = set()
+    beside: list[str] = []
     runnable = False
-    for file in (each for path in files for each in files_of(path)):
+
+    def all_files() -> Iterator[Path]:
+        for path in files:
+            yield from files_of(path)
+            if path.is_dir():
+                more = rest(path, looked_into, READERS)
+                findings.extend(more.findings)
+                beside.extend(more.skipped)
+                yield from more.files
+
+    for file in all_files():
         reading = read_file(file)
         runnable |= reading.instead is None
-        seen.update(dict.fromkeys([show(file)] if not file.is_dir() else (placed.document.file for placed in reading.placed)))
+        looked_into |= reading.files
+        seen.update(dict.fromkeys([show(file)] if not file.is_dir() else sorted(reading.files)))
         findings += [*reading.findings, *reading.advice]
         findings += without_command(reading.jobs)
         if not reading.errors:
@@ -54,6 +69,8 @@ def check(files: tuple[Path, ...], target: TargetOptions, output: str) -> None:
     else:
         for finding in findings:
             say(str(finding), err=False)
+        if beside:
+            say(f"Not checked, for they hold neither Jobs nor a workflow: {', '.join(beside[:12])}{' …' if len(beside) > 12 else ''}.")
         for line in summary(wrong, list(seen), [who for who in asked if who], runnable=runnable):
             say(line, err=bool(wrong))
     if wrong:
@@ -66,6 +83,7 @@ def summary(wrong: Sequence[str], seen: Sequence[str], asked: Sequence[str], *, 
     `wrong`: the file of each mistake; `seen`: the files that were read; `asked`: the clusters that were asked, in words; `runnable`: whether
     there was anything among them for Kubernetes."""
     from jobyard import schema
+    from jobyard.files.rules import RELEASE
     from jobyard.model.errors import number
 
     every = list(dict.fromkeys([*seen, *wrong]))
@@ -78,7 +96,7 @@ def summary(wrong: Sequence[str], seen: Sequence[str], asked: Sequence[str], *, 
     by = f"asked: {'; '.join(asked)}" if asked else "no cluster was asked"
     return [
         *(f"{file}: good" for file in good if len(every) > 1),
-        *([f"Checked against the schema of Kubernetes {schema.version()}; {by}."] if runnable else []),
+        *([f"Checked by the rules of Kubernetes {RELEASE} and the fields of {schema.version()}; {by}."] if runnable else []),
         told,
     ]
 

@@ -53,10 +53,12 @@ def clean(older_than: str | None, keep: int, unreleased: bool, dry_run: bool, ta
 
 
 async def _clean(options: TargetOptions, age: object, keep: int, unreleased: bool, dry_run: bool) -> tuple[list[str], str]:
+    from collections import Counter
     from datetime import timedelta
 
     from jobyard.engine.clock import SystemClock
-    from jobyard.engine.sweep import find_expired, sweep
+    from jobyard.engine.sweep import find_expired, sweep, why_kept
+    from jobyard.model.errors import JobyardError, number
     from jobyard.model.retention import Keeping
     from jobyard.service.target import open_target
 
@@ -66,7 +68,12 @@ async def _clean(options: TargetOptions, age: object, keep: int, unreleased: boo
         if dry_run:
             going = await find_expired(target.cluster, SystemClock(), target.namespace, Keeping(runs=default), keep, cared_for)
         else:
-            going = await sweep(target.cluster, SystemClock(), target.namespace, Keeping(runs=default), keep, cared_for)
+            refused: list[JobyardError] = []
+            going = await sweep(target.cluster, SystemClock(), target.namespace, Keeping(runs=default), keep, cared_for, refused=refused)
+            if refused and not going:
+                raise refused[0]
+            for why, count in Counter(map(why_kept, refused)).items():
+                say(f"{number(count, 'run')} could not be deleted: {why}")
         if not going:
             await target.require_namespace()
         return [run.name for run in going], target.namespace

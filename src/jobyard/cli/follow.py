@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
+from jobyard.cli.leaving import on_leaving
 from jobyard.cli.screens import Screen
 from jobyard.cli.tails import Tails
 from jobyard.contracts import Clock
@@ -127,7 +128,7 @@ async def _until_end_or_interrupt(
     if ending.done():
         return False
     if not target.ends_with_us:
-        back = f"The Jobs go on. Come back with:\n  {come_back}"
+        back = await on_leaving(engine, run, target, come_back)
         if interrupts.terminated:
             screen.say(f"Terminated. {back}")
             return True

@@ -99,7 +99,7 @@ async def _process(git: GitOptions, serve: ServeOptions, options: TargetOptions,
     live = live_files(SystemClock()) if wait and output == "text" else None
     move = live.move if live else print_move_json if output == "json" else print_move
     ends, told = Ends(move), live.note if live else lambda _: None
-    async with open_trigger(git, serve, options, ends.say, live.say if live else warn, told=told) as (trigger, engine):
+    async with open_trigger(git, serve, options, ends.say, live.say if live else warn, told=told, waits=False) as (trigger, engine):
         async with live.drawn(engine, trigger) if live else nullcontext():
             done = await (trigger.run_until_idle(engine) if wait else trigger.run_once(engine))
         if output == "text" and not (done.moves or wait):

@@ -37,7 +37,9 @@ def start(runtime: str | None, output: str) -> None:
     pid = daemon.running_pid(folder)
     if pid is not None:
         if runtime not in (None, other := daemon.runtime_of(folder)):
-            raise NoLocalCluster(why=f"one is already running, with runtime {other}, not {runtime} (`jobyard local stop` ends it)")
+            raise NoLocalCluster(
+                why=f"a local cluster is already running, with runtime {other}, not {runtime} (`jobyard local stop` ends it)"
+            )
         said = f"The local cluster is already running (process {pid})."
     else:
         pid = daemon.start(folder, next((name for name in NAMES if name == runtime), "process"))
@@ -107,7 +109,7 @@ def kubeconfig() -> None:
 
     folder = daemon.data_folder()
     if daemon.running_pid(folder) is None:
-        raise NoLocalCluster(why="none is running (`jobyard local start` starts one)")
+        raise NoLocalCluster(why="no local cluster is running; `jobyard local start` starts one")
     click.echo(str(folder / "kubeconfig"))
 
 

@@ -17,9 +17,8 @@ from jobyard.service.reasons import title
 class NoSuchAttempt(WrongInput):
     """The step is there, the attempt is not, or has no log."""
 
-    sentence = "step {step} of {run} has no attempt {number} that left anything; it has {known}"
-    run: str
-    step: str
+    sentence = "{what} has no logs of attempt {number}{known}"
+    what: str
     number: int
     known: str
 
@@ -64,15 +63,17 @@ def choose(tried: Tried, asked: LogOptions) -> list[Try]:
     """The tries whose logs are meant, in the order in which their steps started. Raises NoSuchStep, NoSuchAttempt."""
     found = [each for each in tried.tries if wanted(each.title, asked.step) or each.job == asked.step]
     known = steps(tried)
-    if not found and not any(wanted(each, asked.step) for each in known):
-        hint = did_you_mean(asked.step or "", known) or f"it has: {', '.join(known[:12])}"
-        raise NoSuchStep(run=tried.name, step=asked.step or "", hint=hint)
+    if asked.step is not None and not found and not any(wanted(each, asked.step) for each in known):
+        hint = did_you_mean(asked.step, known) or f"it has: {', '.join(known[:12])}"
+        raise NoSuchStep(run=tried.name, step=asked.step, hint=hint)
     if asked.attempt is not None:
         numbers = [each.number for each in found]
         found = [each for each in found if each.number == asked.attempt]
         if not found:
-            told = f"{min(numbers)} to {max(numbers)}" if len(set(numbers)) > 1 else str(numbers[0]) if numbers else "none yet"
-            raise NoSuchAttempt(run=tried.name, step=asked.step or "of it", number=asked.attempt, known=told)
+            told = f", only of attempts {min(numbers)} to {max(numbers)}" if len(set(numbers)) > 1 else ""
+            told = told or (f", only of attempt {numbers[0]}" if numbers else ", and none of any other")
+            what = f"step {asked.step} of {tried.name}" if asked.step else tried.name
+            raise NoSuchAttempt(what=what, number=asked.attempt, known=told)
     elif not asked.every:
         found = newest(found)
     started = {title(step): str(step.started or "~") for step in tried.view.steps} if tried.view else {}
@@ -95,7 +96,7 @@ def check_containers(pods: Sequence[Pod], asked: LogOptions) -> None:
     known = list(dict.fromkeys(status.name for pod in pods for status in statuses(pod)))
     for name in asked.containers:
         if known and name not in known:
-            raise NoSuchContainer(container=name, hint=did_you_mean(name, known) or f"there are: {', '.join(known)}")
+            raise NoSuchContainer(container=name, hint=did_you_mean(name, known) or f"its containers: {', '.join(known)}")
 
 
 def none_yet(tried: Tried, asked: LogOptions) -> str:

@@ -8,7 +8,7 @@ from typing import Any
 
 import rich_click as click
 
-from jobyard.cli.options import ask_cluster_named, cluster_options, complete_run, output_option
+from jobyard.cli.options import ask_cluster_named, cluster_options, complete_run, named, output_option
 from jobyard.service.options import TargetOptions
 
 
@@ -39,7 +39,7 @@ def complete_step(context: click.Context, parameter: click.Parameter, incomplete
 
 
 @click.command()
-@click.argument("run", metavar="RUN|JOB", shell_complete=complete_run)
+@click.argument("run", metavar="RUN|JOB", shell_complete=complete_run, callback=named)
 @click.argument("step", required=False, shell_complete=complete_step)
 @click.option("--attempt", type=click.IntRange(min=1), metavar="N", help="Print this attempt, instead of the newest.")
 @click.option("--all", "every", is_flag=True, help="Print all attempts and pods, each with a heading.")

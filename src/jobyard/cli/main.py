@@ -28,6 +28,7 @@ from jobyard.cli.run_command import run
 from jobyard.cli.runs_command import runs
 from jobyard.cli.serve_command import serve, triggers
 from jobyard.cli.show_command import show, why
+from jobyard.cli.usage import in_our_words
 from jobyard.model.errors import InvalidFiles, JobyardError, innermost
 
 INTERRUPTED = 130
@@ -119,7 +120,7 @@ def main() -> None:
         error.show()
         sys.exit(error.exit_code)
     except click.ClickException as error:
-        tell(f"jobyard: {error.format_message()}", cli, given)
+        tell(f"jobyard: {in_our_words(error)}", cli, given)
         if isinstance(error, click.UsageError) and error.ctx is not None:
             tell(f"Try `{error.ctx.command_path} --help`.", None, given)
         sys.exit(error.exit_code)

@@ -119,6 +119,13 @@ def ask_cluster_named(context: click.Context, ask: Callable[[Target], Awaitable[
         return []
 
 
+def named(context: click.Context, parameter: click.Parameter, value: str | None) -> str | None:
+    """The callback of what names something: '' names nothing, and is what is left of a variable that nobody set."""
+    if value is not None and not value.strip():
+        raise click.UsageError(f"{parameter.metavar or (parameter.name or '').upper()} is empty", context)
+    return value
+
+
 def complete_run(context: click.Context, parameter: click.Parameter, incomplete: str) -> list[str]:
     """Completes the name of a run."""
 

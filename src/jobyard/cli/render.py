@@ -8,8 +8,9 @@ from datetime import datetime
 
 from jobyard.model import duration, names
 from jobyard.model.cause import LOG_TELLS_MORE
+from jobyard.model.job import run_name
 from jobyard.model.objects import Job
-from jobyard.model.run import RunView, State, StepView
+from jobyard.model.run import Reason, RunView, State, StepView
 from jobyard.service.reasons import reason_of, title, told
 
 MARKS = {
@@ -78,7 +79,7 @@ def cancelled(view: RunView, now: datetime, *, was_over: bool) -> str:
 def job(found: Job, stands: StepView, now: datetime) -> list[str]:
     """A Job by itself, in a few lines."""
     took = duration.show((stands.finished or now) - stands.started) if stands.started else ""
-    run, step = found.metadata.labels.get(names.RUN), found.metadata.annotations.get(names.STEP)
+    run, step = run_name(found), found.metadata.annotations.get(names.STEP)
     whose = f"step {step} of run {run}" if run else "not started by Jobyard"
     counts = ((found.status.active, "active"), (found.status.succeeded, "succeeded"), (found.status.failed, "failed"))
     pods = ", ".join(f"{count} {word}" for count, word in counts if count) or "none"
@@ -95,18 +96,34 @@ def exactly(moment: datetime) -> str:
     return moment.astimezone().strftime("%Y-%m-%d %H:%M:%S %Z")
 
 
-def explain(step: StepView) -> list[str]:
-    """Why a step failed, or does not run: the sentence, what to do, the details. That its log tells more comes last: it follows."""
-    lines = [f"{title(step)}: {told(step) or f'{step.state} ({step.reason})'}"]
+def to_explain(view: RunView) -> list[StepView]:
+    """The steps of which there is more to say than a table does. Who fills a limit is said once, of the first that waits for it."""
+    found: list[StepView] = []
+    full = set[str]()
+    for step in view.steps:
+        if step.state is State.PENDING and step.reason == Reason.WAITING_FOR_LIMIT and step.message:
+            if step.message not in full:
+                found.append(step)
+            full.add(step.message)
+        elif step.state in (State.FAILED, State.LOST) or (step.state is State.PENDING and (step.diagnosis or (step.job and step.message))):
+            found.append(step)
+    return found
+
+
+def explain(step: StepView, now: datetime | None = None, log: Sequence[str] = ()) -> list[str]:
+    """Why a step failed, or does not run: the sentence, what to do, the details. That its log tells more comes last, and not at all where its
+    lines (`log`) follow."""
+    lines = [f"{title(step)}: {told(step, now) or f'{step.state} ({step.reason})'}"]
     diagnosis = step.diagnosis
     if diagnosis:
-        remedy = [f"  {diagnosis.remedy}"] if diagnosis.remedy else []
-        lines += remedy if diagnosis.remedy != LOG_TELLS_MORE else []
+        says_more = diagnosis.remedy == LOG_TELLS_MORE
+        remedy = [f"  {diagnosis.remedy}"] if diagnosis.remedy and not (says_more and log) else []
+        lines += [] if says_more else remedy
         if diagnosis.pod:
             code = f", exit code {diagnosis.exit_code}" if diagnosis.exit_code is not None else ""
             lines.append(f"  pod {diagnosis.pod}: {diagnosis.reason}{code}")
         lines += [f"  {line}" for line in diagnosis.detail.splitlines() if line.strip()]
-        lines += remedy if diagnosis.remedy == LOG_TELLS_MORE else []
+        lines += remedy if says_more else []
     return lines
 
 

@@ -7,12 +7,12 @@ import asyncio
 import rich_click as click
 from click.exceptions import Exit
 
-from jobyard.cli.options import cluster_options, complete_run, output_option
+from jobyard.cli.options import cluster_options, complete_run, named, output_option
 from jobyard.service.options import TargetOptions
 
 
 @click.command()
-@click.argument("run", shell_complete=complete_run)
+@click.argument("run", shell_complete=complete_run, callback=named)
 @click.option("--failed", is_flag=True, help="Only what did not succeed; the results and outputs of the other steps are reused.")
 @cluster_options
 @output_option
@@ -38,6 +38,6 @@ async def _rerun(options: TargetOptions, run: str, failed: bool, output: str) ->
     async with open_target(options) as target:
         await demand(target.cluster, target.namespace, GO_ON)
         async with open_engine(target.cluster, SystemClock(), target.namespace) as engine:
-            found = await find_run(target.cluster, engine, run)
+            found = await find_run(target.cluster, engine, run, "rerun")
             started = await engine.again(found, uuid.uuid4().hex, failed_only=failed)
             return await watch_run(engine, started, target, output)

@@ -12,11 +12,12 @@ import rich_click as click
 from click.exceptions import Exit
 
 from jobyard.cli.hints import say
-from jobyard.cli.options import cluster_options, complete_run, containers, output_option, runtime_option
+from jobyard.cli.options import cluster_options, complete_run, containers, named, output_option, runtime_option
 from jobyard.cli.printing import print_json
 from jobyard.service.options import TargetOptions
 
 if TYPE_CHECKING:
+    from jobyard.engine.engine import ClusterEngine
     from jobyard.files.objects import SideObject
     from jobyard.files.reading import Reading
     from jobyard.model.run import Run
@@ -50,7 +51,9 @@ class RunOptions:
 @click.option("--timeout", metavar="DURATION", help="How long the run may take, such as 30s, 15m or 1h30m.")
 @click.option("--parallelism", type=click.IntRange(min=0), metavar="N", help="How many Jobs may be active at once; 0 means no limit.")
 @click.option("--cleanup", type=click.Choice(["never", "succeeded", "always"]), help="When to delete the run's Jobs after it has ended.")
-@click.option("--resume", metavar="RUN", help="Go on with this run instead of starting a new one.", shell_complete=complete_run)
+@click.option(
+    "--resume", metavar="RUN", help="Go on with this run instead of starting a new one.", shell_complete=complete_run, callback=named
+)
 @click.option("--detach", is_flag=True, help="Submit the run and return; a service that serves the namespace drives it.")
 def run(given: tuple[str, ...], target: TargetOptions, runtime: str | None, **options: Any) -> None:
     """Run a workflow, a run file, a Jobernetes model or plain Job manifests; wait, and show it live.
@@ -143,7 +146,7 @@ async def _run_file(options: RunOptions) -> int:
     ) as target:
         if options.detach and target.ends_with_us:
             raise click.UsageError(
-                "--detach: the local cluster would end with this command; start one that stays (`jobyard local start`), or leave it out"
+                "--detach: the local cluster would end with this command; start one that stays (`jobyard local start`), or leave out --detach"
             )
         if elsewhere := namespaces.foreign_to(reading.placed, target.namespace):
             raise InvalidFiles(elsewhere)
@@ -168,26 +171,23 @@ async def _run_file(options: RunOptions) -> int:
             )
             started = await engine.submit(request)
             if options.detach:
-                return await _leave(options, target, started)
+                return await _leave(options, target, engine, started)
             return await watch_run(engine, started, target, options.output, steps=len(workflow.jobs))
 
 
-async def _leave(options: RunOptions, target: Target, started: Run) -> int:
+async def _leave(options: RunOptions, target: Target, engine: ClusterEngine, started: Run) -> int:
     """Says what becomes of a run that nobody waits for."""
-    from jobyard.engine.clock import SystemClock
-    from jobyard.service.in_sight import drives
+    from jobyard.cli.leaving import is_driven, what_goes_on
     from jobyard.service.shapes import listed_json
 
-    driven = await drives(target.cluster, SystemClock(), target.namespace)
+    driven = await is_driven(target)
     if options.output == "json":
         print_json({**listed_json(started), "driven": driven})
     else:
         say(f"Run {started.name} is submitted, in namespace {target.namespace}.", err=False)
     if not driven:
-        say(
-            f"No service is in sight that drives namespace {target.namespace}. Without one, Jobs that have started go on, and no other step"
-            f" starts until somebody drives the run:\n  jobyard run --resume {started.name}{target.options.words()}"
-        )
+        view = await engine.view(started.name, started.namespace)
+        say(what_goes_on(view, f"jobyard run --resume {started.name}{target.options.words()}", driven=False))
     return 0
 
 
@@ -202,7 +202,7 @@ async def _resume(options: RunOptions) -> int:
     async with open_target(options.target) as target:
         await demand(target.cluster, target.namespace, GO_ON)
         async with open_engine(target.cluster, SystemClock(), target.namespace) as engine:
-            started = await find_run(target.cluster, engine, options.resume or "")
+            started = await find_run(target.cluster, engine, options.resume or "", "run --resume")
             return await watch_run(engine, started, target, options.output)
 
 

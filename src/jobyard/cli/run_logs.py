@@ -17,7 +17,7 @@ from jobyard.engine.clock import SystemClock
 from jobyard.engine.sight import JOB_NAME_LABEL
 from jobyard.engine.tries import INDEX, Tried, Try
 from jobyard.model import duration, names
-from jobyard.model.errors import Rejected, Unavailable
+from jobyard.model.errors import Forbidden, Rejected, Unauthorized, Unavailable
 from jobyard.model.job import job_of, read
 from jobyard.model.objects import CONFIG_MAPS, JOBS, PODS, ConfigMap, ContainerStatus, Job, Kind, Pod
 from jobyard.model.run import Role
@@ -31,22 +31,30 @@ _TIME = re.compile(r"\d{4}-\d\d-\d\dT\S+")
 
 
 async def print_logs(options: TargetOptions, asked: LogOptions, say: Say, tell: Say) -> None:
-    """Prints what was asked for; `tell` is for what is no log. A line is headed by its step when there are several."""
+    """Prints what was asked for; `tell` is for what is no log. A line is headed by its step when there are several.
+
+    Raises what the cluster answers, where no line could be had because of it."""
     async with open_target(options) as target:
         tried = await face.tried(target.cluster, SystemClock(), target.namespace, asked.run)
-        chosen = choose(tried, asked)
-        shown = [pod for each in chosen for pod in _pods(each, asked)]
-        check_containers(shown, asked)
-        printer = _Printer(target, asked, tried, chosen, say, tell)
-        if asked.follow and not _has_ended(tried):
-            await printer.follow()
-        else:
-            await printer.print_all()
-        if not printer.logs:
-            tell(none_yet(tried, asked))
-        elif not printer.lines and asked.tail != 0:
-            tell(f"Nothing was written{f' in the last {duration.show(asked.since)}' if asked.since else ''}.")
-        printer.tell_of_others()
+        await print_tried(target, tried, asked, say, tell)
+
+
+async def print_tried(target: Target, tried: Tried, asked: LogOptions, say: Say, tell: Say) -> None:
+    """The same of what is known to have been tried."""
+    chosen = choose(tried, asked)
+    shown = [pod for each in chosen for pod in _pods(each, asked)]
+    check_containers(shown, asked)
+    printer = _Printer(target, asked, tried, chosen, say, tell)
+    if asked.follow and not _has_ended(tried):
+        await printer.follow()
+    else:
+        await printer.print_all()
+    printer.tell_of_unread()
+    if not printer.logs:
+        tell(none_yet(tried, asked))
+    elif not (printer.lines or printer.unread) and asked.tail != 0:
+        tell(f"Nothing was written{f' in the last {duration.show(asked.since)}' if asked.since else ''}.")
+    printer.tell_of_others()
 
 
 def _has_ended(tried: Tried) -> bool:
@@ -65,6 +73,8 @@ class _Printer:
         self.logs = 0
         """How many were printed, empty ones included."""
         self.lines = 0
+        self.unread: dict[str, Rejected | Unavailable] = {}
+        """By what is to be said of it: why a log could not be had."""
         self._synced = asyncio.Event()
         """All pods that there were when we began to follow are known."""
 
@@ -81,6 +91,14 @@ class _Printer:
     def _say_heading(self, one: Try, pod: Pod) -> None:
         if self._asked.every and self._asked.output == "text":
             self._say(f"==> {one.title}, attempt {one.number}, pod {pod.metadata.name}: {how(pod)} <==")
+
+    def tell_of_unread(self) -> None:
+        """Says which logs could not be had. Raises why, where the cluster was away and there is nothing else."""
+        away = next((error for error in self.unread.values() if isinstance(error, Unavailable)), None)
+        if away is not None and not self.lines:
+            raise away
+        for said in self.unread:
+            self._tell(said)
 
     def tell_of_others(self) -> None:
         """Says that there were other attempts, where one step was asked for."""
@@ -111,8 +129,10 @@ class _Printer:
                 async for line in lines:
                     self.lines += 1
                     self._say(json.dumps(_line_json(one, pod, status, line)) if is_json else f"{head}{line}")
+        except (Forbidden, Unauthorized):
+            raise  # of all logs, then
         except (Rejected, Unavailable) as error:
-            self._tell(f"{head}its log can't be had: {error}")
+            self.unread[f"{head}its log can't be had: {error}"] = error
 
     def _head(self, one: Try, pod: Pod, status: ContainerStatus, *, several: bool) -> str:
         """What stands before each line: whatever of step, pod and container is not the same for all."""

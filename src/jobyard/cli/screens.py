@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Callable, Mapping
+import textwrap
+from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, Protocol
 
 from jobyard.cli import render
+from jobyard.model.cause import LOG_TELLS_MORE
 from jobyard.model.run import Reason, Role, RunView, State, StepView
 from jobyard.service.reasons import reason_of, title, told
 from jobyard.service.shapes import run_json
@@ -70,15 +72,16 @@ class Lines:
             said.add(news)
             self._echo(f"{_clock(now)} {render.change_line(step, now)}")
             if step.state is State.PENDING:
-                self._explain(step, said)
+                self._explain(step, said, now)
         if step.tries and step.last_lines and f"log {news}" not in said:
             said.add(f"log {news}")
             for line in step.last_lines:
                 self._echo(f"         {title(step)} | {line}")
 
-    def _explain(self, step: StepView, said: set[str]) -> None:
+    def _explain(self, step: StepView, said: set[str], now: datetime) -> None:
         why = step.diagnosis
-        for part in (part for part in (told(step), why.remedy if why else "", why.detail if why else "") if part and part not in said):
+        remedy = why.remedy if why and not (step.tries and why.remedy == LOG_TELLS_MORE) else ""  # its lines follow
+        for part in (part for part in (told(step, now), remedy, why.detail if why else "") if part and part not in said):
             said.add(part)
             self._echo(f"         {part}")
 
@@ -135,9 +138,15 @@ class LiveTree:
         grid = columns()
         if not self._depths:
             self._depths = depths(view.steps)
-        chosen = choose(view.steps, max(height - 5, 5))
+        room = max(height - 5, 5)
+        chosen = choose(view.steps, room)
+        names = [_shown(step, self._depths.get(step.name, 0)) for step in chosen]
+        width = (grid.width or 0) - max(map(len, names), default=0) - max((len(render.lasted(step, now)) for step in chosen), default=0) - 4
+        spare = room - len(chosen)
         for step in chosen:
-            grid.add_row(*row(step, self._depths.get(step.name, 0), last_lines, now))
+            lines = folded(step, now, width, spare)
+            spare -= len(lines)
+            grid.add_row(*row(step, self._depths.get(step.name, 0), last_lines, now, lines=lines))
         head = Text.assemble(
             (view.name, "bold"), "  ", (render.summary(view), render.STYLES[view.state]), "  ", (render.lasted(view, now), "dim")
         )
@@ -170,26 +179,46 @@ def columns() -> Table:
     return grid
 
 
-def row(step: StepView, depth: int, last_lines: Mapping[str, str], now: datetime, name: str = "") -> tuple[Text, Text, Text]:
-    """A step as a row of `columns`. `last_lines`: of each Job's log; `name`: what it is called instead of its own name."""
+def row(
+    step: StepView, depth: int, last_lines: Mapping[str, str], now: datetime, name: str = "", lines: Sequence[str] = ()
+) -> tuple[Text, Text, Text]:
+    """A step as a row of `columns`. `last_lines`: of each Job's log; `name`: what it is called instead of its own name; `lines`: what stands
+    below its reason, instead of beside it."""
     from rich.text import Text
 
     style = render.STYLES[step.state]
-    shown = "  " * min(depth, 8) + f"{render.MARKS[step.state]} {name or title(step)}"
+    shown = _shown(step, depth, name)
     attempt = f" attempt {step.attempt}" if step.attempt > 1 else ""
     note = Text(f"{reason_of(step)}{attempt}".strip(), style="yellow")
-    if behind := _behind(step, last_lines):
+    if lines:
+        note = Text("\n").join([note, *(Text(_plain(line), style="dim") for line in lines)])
+    elif behind := _behind(step, last_lines, now):
         note = Text.assemble(note, " " if note else "", (_plain(behind), "dim"))
     return Text(shown, style=style), Text(render.lasted(step, now), style="dim"), note
 
 
-def _behind(step: StepView, last_lines: Mapping[str, str]) -> str:
+def _shown(step: StepView, depth: int, name: str = "") -> str:
+    return "  " * min(depth, 8) + f"{render.MARKS[step.state]} {name or title(step)}"
+
+
+def folded(step: StepView, now: datetime, width: int, room: int) -> list[str]:
+    """Why a step does not run, and what its failed try wrote last, in lines below its reason: where a row is too narrow for that, and there is
+    room. `width`: characters of a note; `room`: lines to spare. Pure."""
+    if step.state is not State.PENDING or not (step.tries or step.diagnosis) or room < 1:
+        return []
+    said = told(step, now)
+    if not step.last_lines and len(f"{reason_of(step)} {said}") <= width:
+        return []
+    return [*textwrap.wrap(said, max(width, 20)), *(f"| {line}" for line in step.last_lines)][:room]
+
+
+def _behind(step: StepView, last_lines: Mapping[str, str], now: datetime) -> str:
     """What stands behind a step's reason: why it does not run, the last line of its log, what it gave."""
     last = last_lines.get(step.job, "")
     if step.state is State.RUNNING:
         return last
     if step.state is State.PENDING and (step.tries or step.diagnosis or (step.job and step.message)):
-        return f"{told(step)}  {last}" if step.tries and last else told(step)
+        return f"{told(step, now)}  {last}" if step.tries and last else told(step, now)
     return render.outputs(step)
 
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import rich_click as click
 
 from jobyard.cli.hints import say
-from jobyard.cli.options import cluster_options, complete_run, output_option
+from jobyard.cli.options import cluster_options, complete_run, named, output_option
 from jobyard.cli.printing import print_json, print_table
 from jobyard.service.options import TargetOptions
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 
 @click.command()
-@click.argument("name", metavar="RUN|JOB", shell_complete=complete_run)
+@click.argument("name", metavar="RUN|JOB", shell_complete=complete_run, callback=named)
 @cluster_options
 @output_option
 def show(name: str, target: TargetOptions, output: str) -> None:
@@ -37,17 +37,19 @@ def show(name: str, target: TargetOptions, output: str) -> None:
 
 
 @click.command()
-@click.argument("name", metavar="RUN|JOB", shell_complete=complete_run)
+@click.argument("name", metavar="RUN|JOB", shell_complete=complete_run, callback=named)
 @cluster_options
 @output_option
 def why(name: str, target: TargetOptions, output: str) -> None:
     """Say in a sentence why a run or any Job is not running, or why it failed, and what to do."""
+    from jobyard.engine.clock import SystemClock
     from jobyard.model.run import RunView
     from jobyard.service import reasons
     from jobyard.service.shapes import answer_json
 
     found = asyncio.run(_look(target, name))
-    for answer in reasons.of_run(found) if isinstance(found, RunView) else [reasons.of_job(found.view)]:
+    now = None if output == "json" else SystemClock().now()
+    for answer in reasons.of_run(found, now) if isinstance(found, RunView) else [reasons.of_job(found.view, now)]:
         if output == "json":
             print_json(answer_json(answer))
         else:
@@ -86,7 +88,6 @@ def _tell(answer: Answer, target: TargetOptions) -> None:
 def _show_run(view: RunView, target: TargetOptions) -> None:
     from jobyard.cli import render
     from jobyard.engine.clock import SystemClock
-    from jobyard.model.run import State
     from jobyard.service.evidence import LINES
     from jobyard.service.reasons import title
 
@@ -97,14 +98,13 @@ def _show_run(view: RunView, target: TargetOptions) -> None:
         click.echo(f"{key} {value}")
     click.echo()
     print_table(("STEP", "STATE", "DURATION", "ATTEMPT", "REASON"), render.table(view, now), ("ATTEMPT",))
-    for step in view.steps:
-        if step.state in (State.FAILED, State.LOST) or (step.state is State.PENDING and (step.diagnosis or (step.job and step.message))):
-            click.echo()
-            for line in render.explain(step):
-                say(line, err=False)
-            command = target.logs_command(view.name, title(step)) if step.diagnosis and step.diagnosis.has_log else ""
-            for line in render.end_of_log(step.last_lines, command, LINES):
-                click.echo(line)
+    for step in render.to_explain(view):
+        click.echo()
+        for line in render.explain(step, now, step.last_lines):
+            say(line, err=False)
+        command = target.logs_command(view.name, title(step)) if step.diagnosis and step.diagnosis.has_log else ""
+        for line in render.end_of_log(step.last_lines, command, LINES):
+            click.echo(line)
 
 
 def _show_job(found: SingleJob, target: TargetOptions) -> None:
@@ -112,7 +112,8 @@ def _show_job(found: SingleJob, target: TargetOptions) -> None:
     from jobyard.engine.clock import SystemClock
     from jobyard.service import reasons
 
-    for line in render.job(found.job, found.view, SystemClock().now()):
+    now = SystemClock().now()
+    for line in render.job(found.job, found.view, now):
         click.echo(line)
     click.echo()
-    _tell(reasons.of_job(found.view), target)
+    _tell(reasons.of_job(found.view, now), target)

@@ -11,6 +11,7 @@ import rich_click as click
 from jobyard.cli import render
 from jobyard.cli.follow import follow
 from jobyard.cli.hints import say
+from jobyard.cli.leaving import on_leaving
 from jobyard.cli.printing import fit
 from jobyard.cli.screens import JsonLines, Lines, LiveTree, Screen
 from jobyard.cli.tails import TAIL, Tails
@@ -45,7 +46,7 @@ async def watch_run(engine: ClusterEngine, started: Run, target: Target, output:
         raise
     except BaseException as error:
         if isinstance(innermost(error), BrokenPipeError) and not target.ends_with_us:
-            say(f"Nobody reads the output any more. The Jobs go on. Come back with:\n  {come_back}")
+            say(f"Nobody reads the output any more. {await on_leaving(engine, started, target, come_back)}")
         raise
     finally:
         screen.close()
@@ -98,7 +99,7 @@ async def _tell_end(view: RunView, tails: Tails | None, target: Target) -> None:
             log = await last_lines(target.cluster, target.namespace, step, TAIL, tails.kept(step.job) if tails else ())
             has_log = step.diagnosis is not None and step.diagnosis.has_log and not target.ends_with_us
             click.echo()
-            for line in render.explain(step):
+            for line in render.explain(step, now, log):
                 say(line, err=False)
             for line in render.end_of_log(log, target.logs_command(view.name, title(step)) if has_log else "", TAIL):
                 click.echo(line)

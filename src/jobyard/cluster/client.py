@@ -24,10 +24,10 @@ from jobyard.cluster.answers import Listing, Named, Page, Reader, Resources, Rev
 from jobyard.cluster.kubeconfig import Connection, load_client_certificate
 from jobyard.cluster.pace import Pace
 from jobyard.cluster.tally import Tally
-from jobyard.cluster.transport import LINE_LIMIT, OBJECT_LIMIT, Broken, Pools, lines, open_pools, refusal
+from jobyard.cluster.transport import LINE_LIMIT, OBJECT_LIMIT, Broken, Nobody, Pools, lines, open_pools, refusal
 from jobyard.cluster.watch import watch
 from jobyard.contracts import Change, Selection
-from jobyard.model.errors import CredentialsUnavailable, Forbidden, NotFound, Rejected, Unauthorized, Unavailable, WatchExpired
+from jobyard.model.errors import CredentialsUnavailable, Forbidden, NotFound, Rejected, Unauthorized, Unavailable, Unreachable, WatchExpired
 from jobyard.model.objects import LEASES, Kind, Manifest, Other, T
 
 log = logging.getLogger("jobyard.cluster")
@@ -340,6 +340,8 @@ class HttpCluster:
         return errors.error(server=self.shown, action=action, code=code, body=body, retry_after=retry_after)
 
     def _unavailable(self, error: Broken) -> Unavailable:
+        if isinstance(error, Nobody):
+            return Unreachable(server=self.shown, what=str(error))
         return Unavailable(server=self.shown, what=str(error), remedy="check that it is running and that the address is right")
 
 

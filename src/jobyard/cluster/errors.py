@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import dataclasses
+import re
+
 from jobyard.cluster.answers import Unreadable, decode
 from jobyard.model.errors import (
     Conflict,
@@ -16,6 +19,10 @@ from jobyard.model.errors import (
 )
 from jobyard.model.objects import Object
 
+_MISSING = re.compile(
+    r' is forbidden: User "([^"]{1,300})" cannot (\w+) resource "([^"]+)" in API group "([^"]*)"(?: in the namespace "([^"]+)")?'
+)
+"""How Kubernetes says that a right is missing. An admission hook's refusal is Forbidden, too, and names nobody."""
 _MAYBE = {408, 429, 500, 502, 503, 504}
 """Answers after which the same call may be repeated: slow down (429), and those that do not say whether the call was done."""
 
@@ -66,12 +73,19 @@ def error(*, server: str, action: str, code: int, body: bytes, retry_after: str 
     if code in _MAYBE:
         details = status.details or Details()
         asked = seconds(retry_after) if retry_after else _bounded(details.retry_after_seconds)
-        what = "asks us to slow down" if code == 429 else f"answered {code} ({message})"
+        what = "asks Jobyard to slow down" if code == 429 else f"answered {code} ({message})"
         return Unavailable(server=server, what=what, retry_after=asked)
-    kind: type[Rejected] = {401: Unauthorized, 403: Forbidden, 404: NotFound, 409: Conflict, 410: WatchExpired}.get(code, Rejected)
+    kind: type[Rejected] = {401: Unauthorized, 404: NotFound, 409: Conflict, 410: WatchExpired}.get(code, Rejected)
     if code == 403 and any(cause.reason == "NamespaceTerminating" for cause in (status.details or Details()).causes):
         kind = NamespaceTerminating
     if code == 403 and any(words in message for words in ("exceeded quota", "status unknown for quota")):
         # Quota and lack of rights are both "Forbidden", and nothing but the words tells them apart. A quota that was just made is counted soon.
         kind = NoRoom
+    if code == 403 and kind is Rejected:
+        refused = Forbidden(action=action, status=code, reason=status.reason, message=message)
+        if found := _MISSING.search(message):
+            user, verb, resource, group, namespace = found.groups("")
+            right = f"{verb} {resource}{f'.{group}' if group else ''}"
+            refused = dataclasses.replace(refused, who=f"`{user}`", right=right, namespace=namespace)
+        return refused
     return kind(action=action, status=code, reason=status.reason, message=message)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import errno
 import io
 import os
 import ssl
@@ -43,6 +44,10 @@ _MUST_BE_CUT = sys.version_info < (3, 12, 7)
 
 class Broken(Exception):
     """No answer came, or none that is HTTP. The call may have been carried out. Says what the server did, as a predicate."""
+
+
+class Nobody(Broken):
+    """Nobody listens there, the host is not known, or it is not who it should be: nothing was carried out."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -90,14 +95,14 @@ class Pool:
                 body = await answer.read() if answer.status < 400 else await refusal(self._chunks(answer))
                 return Answer(status=answer.status, body=body, retry_after=answer.headers.get("Retry-After"))
         except (aiohttp.ClientError, OSError, ValueError) as error:  # ValueError: an address or a header that can't be sent
-            raise Broken(self._words(error)) from error
+            raise self._broken(error) from error
 
     @asynccontextmanager
     async def stream(self, url: str, headers: Mapping[str, str]) -> AsyncIterator[Stream]:
         try:
             answer = await self._session.get(URL(url, encoded=True), headers=headers, **self._more)
         except (aiohttp.ClientError, OSError, ValueError) as error:
-            raise Broken(self._words(error)) from error
+            raise self._broken(error) from error
         try:
             yield Stream(status=answer.status, retry_after=answer.headers.get("Retry-After"), chunks=self._chunks(answer))
         finally:
@@ -108,7 +113,12 @@ class Pool:
             async for chunk in answer.content.iter_any():
                 yield chunk
         except (aiohttp.ClientError, OSError) as error:
-            raise Broken(self._words(error)) from error
+            raise self._broken(error) from error
+
+    def _broken(self, error: Exception) -> Broken:
+        refused = isinstance(error, aiohttp.ClientConnectorError) and error.os_error.errno == errno.ECONNREFUSED
+        nobody = refused or isinstance(error, (aiohttp.ClientConnectorDNSError, aiohttp.ClientConnectorCertificateError))
+        return (Nobody if nobody else Broken)(self._words(error))
 
     def _words(self, error: Exception) -> str:
         match error:

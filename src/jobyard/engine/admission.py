@@ -149,4 +149,4 @@ class Admission:
         missing = await lacking(self._cluster, self._namespace, wanted)
         may = None if missing is None else not missing
         verdict = judge(refused, tries.one_more(refused, may), may, self._namespace)
-        return replace(verdict, message=f"we may not {', '.join(missing)}") if missing else verdict
+        return replace(verdict, message=f"Jobyard may not {', '.join(missing)}") if missing else verdict

@@ -41,7 +41,7 @@ from jobyard.model.job import owned_by
 from jobyard.model.objects import JOBS, PODS
 from jobyard.model.run import Outcome, Reason, Run, RunView, State
 from jobyard.model.workflow import Workflow
-from jobyard.patience import CLUSTER
+from jobyard.patience import CLUSTER, trying_for
 
 log = logging.getLogger("jobyard.engine")
 
@@ -300,7 +300,7 @@ class Driver:
         now, gives_up = asyncio.get_running_loop().time(), self._tools.gives_up
         if self._barred is None:
             self._barred = now
-            log.warning("run %s in namespace %s waits: %s", self.run.name, self._tools.namespace, error)
+            log.warning("run %s in namespace %s waits: %s%s", self.run.name, self._tools.namespace, error, trying_for(gives_up))
         if gives_up is not None and now - self._barred >= gives_up.total_seconds():
             raise error
 

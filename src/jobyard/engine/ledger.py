@@ -170,7 +170,7 @@ class Ledger:
         if self._sight.without_config_maps:
             rights = ", ".join(RECORDS.in_words())
             message = (
-                f"its record needs a ConfigMap (only a run of a single Job that starts at once does not), and we lack the right to {rights}"
+                f"its record needs a ConfigMap (only a run of a single Job that starts at once does not), and there is no right to {rights}"
             )
             raise Forbidden(action=f"keep the record of run {request.run_id}", status=403, reason=Reason.NO_RIGHT, message=message)
         if found is not None:
@@ -250,7 +250,7 @@ class Ledger:
             except Forbidden as forbidden:
                 if request.run_id in name:  # nobody else makes one of this name
                     return
-                message = f"a {kind_name} named {name} exists already, and we may not see what it belongs to ({forbidden.message}), so it is left alone"
+                message = f"a {kind_name} named {name} exists already, and Jobyard may not see what it belongs to ({forbidden.message}), so it is left alone"
                 raise Rejected(action=f"create {kind_name} {name}", status=409, reason=Reason.NAME_TAKEN, message=message) from None
             if any(owner.uid == uid for owner in there.metadata.owner_references):
                 return

@@ -74,7 +74,8 @@ async def all_that_is_open(cluster: Cluster, namespace: str) -> Sight:
 
 
 async def list_limits(cluster: Cluster, clock: Clock, namespace: str) -> list[tuple[str, int | None, list[str]]]:
-    """Each limit by name, with its number where it is set and who holds a place, as the cluster has it now."""
+    """Each limit by name, with its number where it is set and who holds a place, as the cluster has it now: also those that need none,
+    because a leader began them, and count."""
     sight = await all_that_is_open(cluster, namespace)
     shared = Places(cluster, clock, namespace, sight, alone=False)
     rows: dict[str, tuple[int | None, list[str]]] = {name: (number, []) for name, number in limits.numbers(sight.limits).items()}
@@ -84,8 +85,11 @@ async def list_limits(cluster: Cluster, clock: Clock, namespace: str) -> list[tu
             rows.setdefault(limits.workflow_scope(workflow.name), (workflow.max_runs, []))
     for places in sight.places.values():
         scope = places.metadata.annotations.get(names.SCOPE, "")
-        held = [(holder, place) for holder, place in limits.holders(places).items() if not await shared.is_over(holder, place)]
-        shown = [sight.runs[holder].record.metadata.name if holder in sight.runs else holder for holder, _ in held]
-        if scope in rows or shown:
-            rows[scope] = (rows.get(scope, (None, []))[0], shown)
+        held = [holder for holder, place in limits.holders(places).items() if not await shared.is_over(holder, place)]
+        if scope in rows or held:
+            rows[scope] = (rows.get(scope, (None, []))[0], held)
+    for scope, (number, held) in rows.items():
+        begun = [each.id for uid in sight.active(scope) if (each := sight.of(uid)) is not None and each.has_begun]
+        active = dict.fromkeys([*held, *begun, *sorted(sight.jobs_of(scope))])
+        rows[scope] = (number, [sight.runs[each].record.metadata.name if each in sight.runs else each for each in active])
     return sorted((name, number, held) for name, (number, held) in rows.items())

@@ -74,7 +74,7 @@ class Full:
         if self.limit == 0:
             return f"Limit {self.scope} is 0: nothing that counts towards it may start."
         places = "The only place" if self.limit == 1 else f"All {self.limit} places"
-        return f"{places} of limit {self.scope} {'is' if self.limit == 1 else 'are'} taken, by {shown}."
+        return f"{places} of limit {self.scope} {'is' if self.limit == 1 else 'are'} taken by {shown}."
 
 
 def numbers(config: ConfigMap | None) -> dict[str, int]:

@@ -52,7 +52,7 @@ def judge(error: Rejected, tries: int, may: bool | None, namespace: str) -> Verd
             why = f"Namespace {namespace} is being deleted: nothing can start in it any more."
             return Verdict(reason=Reason.NAMESPACE_TERMINATING, message=why)
         case Unauthorized():
-            why = f"The cluster does not accept our credentials at the moment{f': {message}' if message else ''}."
+            why = f"The cluster does not accept Jobyard's credentials at the moment{f': {message}' if message else ''}."
             return Verdict(reason=Reason.NO_RIGHT, message=why, wait=LOOK_FOR_RIGHTS)
         case Forbidden() if may is not True:
             return Verdict(reason=Reason.NO_RIGHT, message=message, wait=LOOK_FOR_RIGHTS)

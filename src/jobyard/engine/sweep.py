@@ -89,9 +89,11 @@ async def sweep(
     keep: int = 0,
     cared_for: Collection[str] | None = (),
     service: str = "",
+    refused: list[JobyardError] | None = None,
 ) -> list[Run]:
-    """Deletes the runs that may go, but for those of another service than `service`; says which, the newest first. One that can't be deleted stays, and the log says why; the others go. Safe
-    to repeat, and to be cut short: a run goes as a whole, by its owner references. Raises what a list is answered."""
+    """Deletes the runs that may go, but for those of another service than `service`; says which, the newest first. One that can't be deleted
+    stays, and the log says why; the others go. `refused` takes why instead. Safe to repeat, and to be cut short: a run goes as a whole, by
+    its owner references. Raises what a list is answered."""
     gone: list[Run] = []
     with _telling(namespace, "run", " past retention") as kept:
         async for each in _going(cluster, clock, namespace, keeping, keep, cared_for, service):
@@ -99,10 +101,18 @@ async def sweep(
                 with contextlib.suppress(Conflict):  # another's by now
                     await cluster.delete(each.kind, namespace, each.run.name, uid=each.run.uid)
             except (Rejected, Unavailable) as error:
-                kept[each.kind.plural, type(error)].append(str(error))
+                if refused is not None:
+                    refused.append(error)
+                else:
+                    kept[each.kind.plural, type(error)].append(why_kept(error))
             else:
                 gone.append(each.run)
     return _newest_first(gone)
+
+
+def why_kept(error: JobyardError) -> str:
+    """Why an object could not be deleted, as a message goes on with it."""
+    return f"no right to {error.right}" if isinstance(error, Forbidden) and error.right else str(error)
 
 
 async def delete_stopped(cluster: Cluster, clock: Clock, namespace: str, service: str = "") -> int:
@@ -123,7 +133,7 @@ async def delete_stopped(cluster: Cluster, clock: Clock, namespace: str, service
             except Conflict:
                 continue  # it has changed since: the next look sees how
             except (Rejected, Unavailable) as error:
-                kept[JOBS.plural, type(error)].append(str(error))
+                kept[JOBS.plural, type(error)].append(why_kept(error))
     return count
 
 
@@ -135,7 +145,7 @@ def _telling(namespace: str, noun: str, rest: str = "") -> Iterator[defaultdict[
         yield kept
     finally:
         for whys in kept.values():
-            log.warning("namespace %s: %s%s could not be deleted yet: %s", namespace, number(len(whys), noun), rest, whys[0])
+            log.warning("namespace %s: %s%s could not be deleted: %s", namespace, number(len(whys), noun), rest, whys[0])
 
 
 async def _records(cluster: Cluster, namespace: str) -> AsyncIterator[tuple[Job | Other, Kind[Any]]]:

@@ -11,9 +11,9 @@ from typing import Any, Protocol, TypeVar
 from jobyard.access import RECORDS, lacking
 from jobyard.contracts import Change, Clock, Cluster, Inventory, Selection
 from jobyard.model import names
-from jobyard.model.errors import Forbidden, InvalidKubeconfig, JobyardError, NoAnswer
+from jobyard.model.errors import Forbidden, InvalidKubeconfig, JobyardError, NoAnswer, Unauthorized, Unreachable
 from jobyard.model.objects import CONFIG_MAPS, EVENTS, JOBS, PODS, ConfigMap, Event, Job, Kind, Pod
-from jobyard.patience import patiently
+from jobyard.patience import patiently, trying_for
 
 log = logging.getLogger("jobyard.engine")
 
@@ -68,6 +68,9 @@ class Watches:
         self._audience = audience
         self._out_of_touch: dict[str, JobyardError] = {}
         """By the kind of objects that nothing is heard of, in the plural."""
+        self._gives_up: timedelta | None = None
+        self._worked = self._has_begun = False
+        """The cluster has answered a list as it should, once; and all watches have told what there is."""
         self._config_maps_seen = asyncio.Event()
         self._missed: set[str] = set()
         """Rights that we do without, and have said so."""
@@ -82,8 +85,10 @@ class Watches:
     async def start(self, spawn: Spawn, gives_up: timedelta | None) -> None:
         """Opens the watches, records first: what comes then is known to belong to one, or to none. Returns when all have told what there is.
 
-        Raises InvalidKubeconfig; and what the cluster answers when it has not told all within `gives_up`.
+        Raises InvalidKubeconfig; and what the cluster answers when it has not told all within `gives_up`: at once where it never worked, and
+        no waiting is likely to mend that.
         """
+        self._gives_up = gives_up
         try:
             async with asyncio.timeout(gives_up.total_seconds() if gives_up else None):
                 refused = await self._begin(spawn, CONFIG_MAPS, names.WATCHED)
@@ -92,6 +97,7 @@ class Watches:
                     await self._ask_for_config_maps(refused)
                 await self._begin(spawn, PODS, names.SELECTOR, first=_pods_that_go_on)
                 await self._begin(spawn, EVENTS, "", "type=Warning")
+                self._has_begun = True
         except TimeoutError:
             why = next(iter(self._out_of_touch.values()), None)
             raise why or NoAnswer(what="the cluster did not answer", remedy="try again later") from None
@@ -141,6 +147,7 @@ class Watches:
     def _note(self, kind: Kind[Seen], change: Change[Seen], synced: asyncio.Future[JobyardError | None]) -> None:
         match change.type:
             case "SYNCED":
+                self._worked = True
                 if not synced.done():
                     synced.set_result(None)
                 if kind.plural == CONFIG_MAPS.plural:
@@ -148,8 +155,8 @@ class Watches:
                 if change.inventory is not None:
                     self._audience.note_inventory(kind, change.inventory)
                 self._touch(kind, None)
-            case "LOST_TOUCH" if isinstance(change.error, InvalidKubeconfig) and not synced.done():
-                synced.set_exception(change.error)  # no waiting mends a file
+            case "LOST_TOUCH" if change.error is not None and not synced.done() and self._is_hopeless(change.error):
+                synced.set_exception(change.error)
             case "LOST_TOUCH":
                 is_config_maps, is_events = kind.plural == CONFIG_MAPS.plural, kind.plural == EVENTS.plural
                 if isinstance(change.error, Forbidden) and (is_events or (is_config_maps and not self._config_maps_seen.is_set())):
@@ -166,6 +173,11 @@ class Watches:
                 self._audience.take_in(change.object)
             case "GONE":
                 self._audience.let_go(change.uid, change.version)
+
+    def _is_hopeless(self, error: JobyardError) -> bool:
+        """No waiting mends a file. Nor, for who waits for an answer, an address or a login that never worked."""
+        never_worked = self._gives_up is not None and not self._worked
+        return isinstance(error, InvalidKubeconfig) or (never_worked and isinstance(error, (Unauthorized, Unreachable)))
 
     def _see_config_maps(self) -> None:
         if "ConfigMaps" in self._missed and not self._config_maps_seen.is_set():
@@ -186,7 +198,8 @@ class Watches:
         if error is not None:
             self._out_of_touch[kind.plural] = error
         if bool(self._out_of_touch) != before:
-            how = "is watched again" if error is None else f"can't be watched: {error}"
+            trying = "" if self._has_begun else trying_for(self._gives_up)
+            how = "is watched again" if error is None else f"can't be watched: {error}{trying}"
             log.warning("namespace %s %s", self._namespace, how)
         if (was is None) != (error is None) or str(was) != str(error):
             self._audience.note_reach()

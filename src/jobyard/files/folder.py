@@ -32,6 +32,11 @@ class Folder:
     """The Jobs of what was read, by path and whether braces mean nothing in it: many steps may name one file."""
     _read: dict[Path, tuple[list[Document], list[Finding]]] = field(default_factory=dict)
 
+    @property
+    def looked_into(self) -> list[Path]:
+        """The files that were read, or were to be, also those in which nothing was found."""
+        return list(self._read)
+
     def resolve(self, relative: str) -> Path:
         """A path as a file in this folder means it; for those written for another working directory, as this process means it."""
         if self.root is not None:

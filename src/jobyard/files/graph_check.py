@@ -74,8 +74,8 @@ def _of_template(
             what, remedy = f"{{{{ {name} }}}} is not a placeholder", "an output is written {{ steps.NAME.outputs.KEY }}"
         elif asked[0] not in by_name:
             what, remedy = f"{{{{ {name} }}}}: there is no step {asked[0]}", did_you_mean(asked[0], by_name)
-        elif by_name[asked[0]].is_gate:
-            what, remedy = f"{{{{ {name} }}}}: {asked[0]} is several Jobs", "name one of them: " + ", ".join(by_name[asked[0]].needs[:5])
+        elif several := [need for need in by_name[asked[0]].needs if by_name[asked[0]].is_gate and need.startswith(f"{asked[0]}/")]:
+            what, remedy = f"{{{{ {name} }}}}: {asked[0]} is several Jobs", "name one of them: " + ", ".join(several[:5])
         elif not (template is step.revert and asked[0] == step.name) and not _comes_before(asked[0], step, by_name, budget, document, path):
             what = f"{{{{ {name} }}}}: step {step.name} does not need {asked[0]}, which may not have ended"
             remedy = f"add {asked[0]} to its needs"

@@ -37,7 +37,7 @@ def read_jobs(folder: Folder, path: Path, *, literal: bool) -> list[JobSource]:
         position = first.document.at(("kind",)) if first else Position(file=show(path))
         hint = "write its spec.jobTemplate as a Job of its own" if first and first.kind == "CronJob" else ""
         found = f"the {what} holds no Job, only a {first.kind}" if first else f"the {what} is empty"
-        folder.findings.append(Finding(position=position, what=found, expected="at least one", remedy=hint))
+        folder.findings.append(Finding(position=position, what=found, expected="at least one Job", remedy=hint))
     folder.jobs[path, literal] = [job for job in read if job is not None]
     return list(folder.jobs[path, literal])
 
@@ -48,7 +48,10 @@ def _read(folder: Folder, path: Path, *, literal: bool) -> list[JobSource | None
         files = manifests(path)
         if not files:
             finding = Finding(
-                position=Position(file=show(path)), what="the folder holds no manifest", expected="a .yaml, .yml or .json file"
+                position=Position(file=show(path)),
+                what=f"the folder {show(path)} holds no manifest",
+                expected="a .yaml, .yml or .json file",
+                is_placed=False,
             )
             folder.findings.append(finding)
         return [job for file in files for job in _read(folder, file, literal=literal)]

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable
-from typing import Any, get_args
+from typing import Any, TypeVar, get_args
 
 from pydantic import BaseModel, ValidationError
 
 from jobyard.files.inspection import Inspection, kind_of
-from jobyard.model.finding import did_you_mean
+from jobyard.model.finding import did_you_mean, guess
 from jobyard.model.template import Path as TreePath
 from jobyard.schema import spell
+
+Model = TypeVar("Model", bound=BaseModel)
 
 _WORDS = (
     ("a valid integer", "a whole number"),
@@ -74,6 +77,54 @@ def explain(
                 for theirs, ours in _WORDS:
                     expected = expected.replace(theirs, ours)
                 inspection.error(path, f"{called(path, found)} as {spell(path) or whole}", expected)
+
+
+def mended(tree: Any, error: ValidationError, model: type[Model]) -> Model | None:
+    """What the tree says, without its mistakes: an unknown key is what it was meant to be, or nothing, and what need not be said is not said.
+    None where more than that is wrong. What follows from a key that is left out is not to be told as another mistake."""
+    tree = copy.deepcopy(tree)
+    for each in error.errors(include_url=False):
+        path: TreePath = tuple(part for part in each["loc"] if not _is_union_tag(part))
+        around: Any = tree
+        for part in path[:-1]:
+            around = around[part] if _has(around, part) else None
+        if not isinstance(around, dict) or not path or path[-1] not in around:
+            return None
+        if each["type"] == "extra_forbidden":
+            value, known = around.pop(path[-1]), _fields(model, path[:-1])
+            meant = guess(str(path[-1]), known)
+            if meant and meant not in around:
+                around[meant] = value
+        elif path[-1] in _HARMLESS:
+            del around[path[-1]]
+        else:
+            return None
+    try:
+        return model.model_validate(tree)
+    except ValidationError:
+        return None
+
+
+def _has(around: object, part: str | int) -> bool:
+    if isinstance(around, dict):
+        return part in around
+    return isinstance(around, list) and isinstance(part, int) and part < len(around)
+
+
+_HARMLESS = (
+    "timeout",
+    "startTimeout",
+    "retry",
+    "limits",
+    "parallelism",
+    "maxRuns",
+    "retention",
+    "onFailure",
+    "cleanup",
+    "when",
+    "description",
+)
+"""Keys whose value nothing else in a file is judged by."""
 
 
 def _is_union_tag(part: str | int) -> bool:

@@ -52,6 +52,8 @@ class Reading:
     quiet_tls: bool = False
     instead: Finding | None = None
     """What the file is, that can be checked but not run."""
+    files: frozenset[str] = frozenset()
+    """Every file that was looked into, as messages name it."""
 
     @property
     def errors(self) -> list[Finding]:
@@ -118,6 +120,7 @@ def read(path: Path, readers: Sequence[Reader], plain: Callable[[Folder, Path], 
     reading.budget = folder.budget
     reading.findings.sort(key=lambda found: (found.position.file, found.position.line, found.position.column))
     reading.findings += much
+    reading.files = frozenset(map(show, folder.looked_into))
     return reading
 
 

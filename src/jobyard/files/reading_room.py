@@ -43,7 +43,7 @@ _PASSED_ON = ("PATH", "HOME", "LANG", "LC_ALL", "LD_LIBRARY_PATH", "TMPDIR", "PY
 class NoChild(Unavailable):
     """The child process can't be started: no file's fault."""
 
-    sentence = "files can't be read: their process {what}; {remedy}"
+    sentence = "no file can be read: the process that reads them {what}; {remedy}"
     server: str = ""
 
 

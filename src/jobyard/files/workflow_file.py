@@ -46,10 +46,17 @@ def _workflow(folder: Folder, path: Path, document: Document, inspection: Inspec
         file = workflow_schema.WorkflowFile.model_validate(document.tree)
     except ValidationError as error:
         model_check.explain(inspection, error, workflow_schema.WorkflowFile, "the workflow")
-        # The manifests are worth checking all the same: all mistakes in one go.
+        # All mistakes in one go: what is right is checked all the same, or at least the manifests.
+        mended = model_check.mended(document.tree, error, workflow_schema.WorkflowFile)
+        if mended is not None:
+            return _of_file(folder, path, document, inspection, mended)
         for index, step in enumerate(_steps(document.tree)):
             _jobs_of(folder, document, index, step.get("manifest"), step.get("job"), folder.inspect(document))
         return Reading(workflow=None)
+    return _of_file(folder, path, document, inspection, file)
+
+
+def _of_file(folder: Folder, path: Path, document: Document, inspection: Inspection, file: workflow_schema.WorkflowFile) -> Reading:
     parameters = tuple(_parameter(inspection, index, each) for index, each in enumerate(file.spec.parameters))
     _twice(inspection, [each.name for each in file.spec.parameters], "parameter", "parameters")
     _twice(inspection, [each.name for each in file.spec.steps], "step", "steps")

@@ -15,7 +15,7 @@ from jobyard.local.processes import Process, Warden
 from jobyard.local.runtime import CannotRun, ContainerSpec, Exit, Running, StartError
 from jobyard.local.volumes import bubblewrap
 
-_NO_COMMAND = "(no command: the local cluster's processes have no image, so the container must name one)"
+_NO_COMMAND = "no command specified: the local cluster's processes have no image, so the container must name one"
 _ENTRY_POINTS = {"pause": ["sh", "-c", 'trap "exit 0" TERM; while :; do sleep 3600 & wait $!; done'], "busybox": ["sh"]}
 """The images whose entry points everybody knows: `pause` waits until it is told to end, `busybox` is a shell."""
 _SET_UP_TRIES = 20
@@ -55,7 +55,9 @@ class ProcessRuntime:
         argv = [*spec.command, *spec.args]
         if not spec.command:
             known = _ENTRY_POINTS.get(_image_name(spec.container))
-            argv = (argv or known) if known else [_NO_COMMAND]
+            if not known:
+                raise StartError(_NO_COMMAND)
+            argv = argv or known
         if argv and _image_name(spec.container) == "busybox" and (programs := self._busybox_programs()):
             folder, _, program = argv[0].rpartition("/")
             if folder in ("/bin", "/usr/bin") and (programs / program).exists():

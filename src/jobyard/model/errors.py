@@ -92,13 +92,13 @@ class InvalidSettings(InvalidFiles):
 
 
 class InvalidParameter(WrongInput):
-    """A parameter that the workflow does not declare, or a value that it does not take."""
+    """A parameter that the workflow does not declare, or a value that it does not take. `hint` follows the sentence."""
 
-    sentence = "parameter {name}: {found}; expected {expected}. {remedy}"
+    sentence = "parameter {name}: {found}; expected {expected}{hint}"
     name: str
     found: str
     expected: str
-    remedy: str
+    hint: str
 
 
 class PlaceholderUnknown(WrongInput):
@@ -143,8 +143,8 @@ class TooManyNamespaces(WrongInput):
     """One process looks after as many namespaces as it can."""
 
     sentence = (
-        "namespace {namespace} is one too many: this process looks after {count} others, and opens no more. Serve some of them by another "
-        "one, or let fewer be named (--allow-namespace NAME)"
+        "this process already serves {count} namespaces, its maximum, so {namespace} is not served. Serve some of them by another process, "
+        "or let fewer be named (--allow-namespace NAME)"
     )
     namespace: str
     count: int
@@ -216,9 +216,9 @@ class NoCluster(JobyardError):
 
 
 class NoLocalCluster(NoCluster):
-    """The local cluster was asked for, and does not run or is another."""
+    """The local cluster was asked for, and does not run or is another: `why` is a whole sentence."""
 
-    sentence = "no local cluster: {why}"
+    sentence = "{why}"
 
 
 class InvalidKubeconfig(JobyardError):
@@ -241,6 +241,13 @@ class Unavailable(JobyardError):
     what: str
     remedy: str = "this is usually temporary"
     retry_after: float | None = None
+
+
+class Unreachable(Unavailable):
+    """Nobody listens at the address, its host is not known, or who answers there is not trusted: of an address that never worked, for good."""
+
+    sentence = "the cluster at {server} {what}; {remedy}"
+    remedy: str = "check that it is running and that the address is right"
 
 
 class NoAnswer(Unavailable):
@@ -355,9 +362,13 @@ class Unauthorized(Rejected):
 
 
 class Forbidden(Rejected):
-    """403, and neither a quota nor a namespace that goes: a missing right, or an admission hook."""
+    """403, and neither a quota nor a namespace that goes: a missing right, or an admission hook. Where it is a right, who has none, which in
+    words (`create jobs.batch`), and in which namespace."""
 
-    sentence = "the cluster does not allow us to {action}: {message}"
+    sentence = "the cluster does not allow {who} to {action}: {message}"
+    who: str = "Jobyard"
+    right: str = ""
+    namespace: str = ""
 
 
 class NotFound(Rejected):

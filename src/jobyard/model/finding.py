@@ -34,6 +34,8 @@ class Finding:
     expected: str = ""
     remedy: str = ""
     is_error: bool = True
+    is_placed: bool = True
+    """There is a line to point at; else `what` names the file or folder itself."""
 
     def __post_init__(self) -> None:
         for name in ("what", "expected", "remedy"):
@@ -45,7 +47,8 @@ class Finding:
         kind = "" if self.is_error else "warning: "
         expected = f", expected {self.expected}" if self.expected else ""
         remedy = f"; {self.remedy}" if self.remedy else ""
-        return f"{self.position}: {kind}{self.what}{expected}{remedy}"
+        place = f"{self.position}: " if self.is_placed else ""
+        return f"{place}{kind}{self.what}{expected}{remedy}"
 
 
 def _shown(text: str) -> str:
@@ -55,6 +58,12 @@ def _shown(text: str) -> str:
 
 def did_you_mean(word: str, known: Iterable[str]) -> str:
     """`did you mean "x"?` for a likely misspelling, else an empty string."""
+    meant = guess(word, known)
+    return f'did you mean "{meant}"?' if meant else ""
+
+
+def guess(word: str, known: Iterable[str]) -> str:
+    """The known word that is likely to be meant by a misspelled one; '' where none is."""
     if len(word) > _GUESSED:
         return ""
     known = list(itertools.islice(known, _GUESSED))
@@ -63,4 +72,4 @@ def did_you_mean(word: str, known: Iterable[str]) -> str:
         folded = {name.lower().replace("_", ""): name for name in known}
         match = folded.get(word.lower().replace("_", "").replace("-", ""))
         close = [match] if match else []
-    return f'did you mean "{close[0]}"?' if close else ""
+    return close[0] if close else ""

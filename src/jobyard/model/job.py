@@ -53,6 +53,13 @@ def owned_by(job: Job, uid: str) -> bool:
     return job.metadata.uid == uid or any(owner.uid == uid for owner in job.metadata.owner_references)
 
 
+def run_name(job: Job) -> str:
+    """The run that a Job says it is of, as people know it: by the record that owns it; by its id where none does. '' for a Job of no run."""
+    run = job.metadata.labels.get(names.RUN, "")
+    owners = (owner.name for owner in job.metadata.owner_references if owner.kind == "ConfigMap" and owner.name.endswith(f"-{run}"))
+    return next(owners, run) if run else ""
+
+
 def job_of(pod: Pod) -> OwnerReference | None:
     """The Job whose pod it is: the one that controls it. Labels only find a pod: anybody may make one with a Job's."""
     return next((owner for owner in pod.metadata.owner_references if owner.controller and owner.kind == "Job"), None)

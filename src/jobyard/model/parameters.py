@@ -57,7 +57,7 @@ class Parameter:
             return self._read(given)
         except (ValueError, TypeError, KeyError):
             found = "another value" if sounds_secret(self.name) else f"{given!r}"
-            raise InvalidParameter(name=self.name, found=found, expected=self.expected, remedy=self._remedy(given)) from None
+            raise InvalidParameter(name=self.name, found=found, expected=self.expected, hint=f"; {self._remedy(given)}") from None
 
     @property
     def expected(self) -> str:
@@ -67,7 +67,7 @@ class Parameter:
 
     def _remedy(self, given: object) -> str:
         guess = did_you_mean(str(given), self.choices)
-        return guess or f"Give another value: --set {self.name}=VALUE"
+        return guess or f"give another value: --set {self.name}=VALUE"
 
     def _read(self, given: object) -> Any:
         text = given if isinstance(given, str) else None
@@ -115,7 +115,9 @@ def resolve(parameters: Sequence[Parameter], given: Mapping[str, object]) -> dic
     for name in given:
         if name not in known:
             declared = f"one of {', '.join(known)}" if known else "none: this workflow declares no parameters"
-            raise InvalidParameter(name=name, found="not declared by the workflow", expected=declared, remedy=did_you_mean(name, known))
+            guess = did_you_mean(name, known)
+            hint = f"; {guess}" if guess else ""
+            raise InvalidParameter(name=name, found="not declared by the workflow", expected=declared, hint=hint)
     values: dict[str, Any] = {}
     for parameter in parameters:
         if parameter.name in given:
@@ -127,7 +129,7 @@ def resolve(parameters: Sequence[Parameter], given: Mapping[str, object]) -> dic
                 name=parameter.name,
                 found="no value",
                 expected=parameter.expected,
-                remedy=f"Give one: --set {parameter.name}=VALUE" + (f" ({parameter.description})" if parameter.description else ""),
+                hint=f"; give one: --set {parameter.name}=VALUE" + (f" ({parameter.description})" if parameter.description else ""),
             )
         else:
             values[parameter.name] = ""

@@ -62,8 +62,15 @@ def _pod_awaits(pod: Pod) -> str:
         return f"Its pod {pod.metadata.name} is being deleted, and the next comes once it is gone."
     scheduled = next((each for each in status.conditions if each.type == "PodScheduled"), None)
     if scheduled and scheduled.reason == "SchedulingGated":
-        gates = " and ".join(gate.name for gate in spec.scheduling_gates) or "a scheduling gate"
-        return f"It waits for whoever opens its scheduling gate {gates}: until then no node is looked for."
+        gates = [gate.name for gate in spec.scheduling_gates]
+        which = (
+            f"scheduling gate {gates[0]} is"
+            if len(gates) == 1
+            else f"scheduling gates {' and '.join(gates)} are"
+            if gates
+            else "its gate is"
+        )
+        return f"It waits until {which} removed; no node is chosen before that."
     if not spec.node_name and scheduled is None:
         if spec.scheduler_name not in ("", "default-scheduler"):
             return (
@@ -83,5 +90,5 @@ def _pod_awaits(pod: Pod) -> str:
         if not each.ready and is_crash_loop(each):
             return ""
     if spec.node_name:
-        return f"Node {spec.node_name} makes its pod ready: image, volumes, network."
+        return f"Node {spec.node_name} is preparing its pod (image, volumes, network)."
     return ""

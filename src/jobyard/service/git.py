@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
 import socket
 from collections.abc import AsyncIterator, Callable, Sequence
@@ -15,7 +14,7 @@ from jobyard.contracts import Engine
 from jobyard.engine.clock import SystemClock
 from jobyard.engine.engine import ClusterEngine, open_engine
 from jobyard.engine.namespace import Options
-from jobyard.model.errors import Unauthorized, Unavailable
+from jobyard.model.errors import Unauthorized, Unavailable, Unreachable
 from jobyard.model.run import Run
 from jobyard.service.obstacles import Obstacles, by_file
 from jobyard.service.options import GitOptions, ServeOptions, TargetOptions
@@ -49,13 +48,14 @@ async def open_trigger(
     told: Callable[[Run], None] = lambda _: None,
     in_cluster: bool | None = None,
     drop_duplicates: bool = False,
+    waits: bool = True,
 ) -> AsyncIterator[tuple[GitTrigger, ClusterEngine]]:
-    """A trigger and the engine to run it with. Every namespace that is named is open: what was left there is seen to as well.
-    `say` is told each transition, `warn` in words what keeps a run from running, `told` each run that may have changed.
-    Raises NoRepository, GitFailed, NoCluster, NoSuchNamespace, HiddenNamespace."""
+    """A trigger and the engine to run it with. Every namespace that is named is open: what was left there is seen to as well. `waits`: also for
+    a cluster that has never answered, or does not know us. `say` is told each transition, `warn` in words what keeps a run from running, `told`
+    each run that may have changed. Raises NoRepository, GitFailed, NoCluster, NoSuchNamespace, HiddenNamespace; Unreachable, Unauthorized."""
     found = await open_repository(git)
     async with AsyncExitStack() as stack:
-        target = await stack.enter_async_context(_open_target(options, in_cluster))
+        target = await stack.enter_async_context(_open_target(options, in_cluster, waits=waits))
         obstacles = Obstacles(by_file, warn, target, told)
         how = Options(told=obstacles.note, namespaces=100 + len(serve.namespaces))
         engine = await stack.enter_async_context(open_engine(target.cluster, SystemClock(), target.namespace, how))
@@ -98,10 +98,13 @@ async def open_watch(
 
 
 @asynccontextmanager
-async def _open_target(options: TargetOptions, in_cluster: bool | None) -> AsyncIterator[Target]:
+async def _open_target(options: TargetOptions, in_cluster: bool | None, *, waits: bool = True) -> AsyncIterator[Target]:
     async with open_target(options, in_cluster=in_cluster) as target:
-        with contextlib.suppress(Unavailable, Unauthorized):  # that passes
+        try:
             await target.require_namespace()
+        except (Unavailable, Unauthorized) as away:  # that passes
+            if not waits and isinstance(away, (Unreachable, Unauthorized)):
+                raise
         yield target
 
 

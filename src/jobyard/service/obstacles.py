@@ -6,9 +6,11 @@ import asyncio
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 
+from jobyard.engine.clock import SystemClock
 from jobyard.engine.engine import ClusterEngine
 from jobyard.engine.signals import Signal
 from jobyard.model.run import Run, RunView
+from jobyard.model.words import words
 from jobyard.service.about import about
 from jobyard.service.reasons import as_text, discreet, held_up
 from jobyard.service.target import Target
@@ -23,6 +25,7 @@ class Obstacles:
         """`title`: how a person knows the run; `say` is called with each line; `target`: where the commands that are named must lead;
         `told`: is told of each run that changed, too."""
         self._title, self._say, self._target, self._told = title, say, target, told
+        self._clock = SystemClock()
         self._news = Signal()
         self._changed: dict[str, Run] = {}
         self._said: dict[str, set[tuple[str, str]]] = {}
@@ -59,12 +62,12 @@ class Obstacles:
 
     def _lines(self, run: Run, view: RunView) -> list[str]:
         said, lines = self._said.setdefault(run.id, set()), list[str]()
-        for answer in held_up(view):
-            # By its stable word: a message may count seconds or pods, and would be news for ever.
-            known = (answer.about, answer.diagnosis.reason if answer.diagnosis else answer.sentence)
+        for answer, shown in zip(held_up(view), held_up(view, self._clock.now()), strict=True):
+            # By its stable words: a message may count seconds or pods, and would be news for ever.
+            known = (answer.about, words(answer.diagnosis.reason) if answer.diagnosis else answer.sentence)
             if known not in said:
                 said.add(known)
-                first, *more = as_text(discreet(answer))
+                first, *more = as_text(discreet(shown))
                 lines += [f"{self._title(run)}: {first}", *more]
                 if answer.has_log:
                     lines.append(f"  its log: {self._target.logs_command(run.name, answer.step, run.namespace)}")

@@ -1,9 +1,13 @@
-"""The answer to "why?": one plain sentence for a run, a step or a Job, and what to do. Pure."""
+"""The answer to "why?": one plain sentence for a run, a step or a Job, and what to do. Pure.
+
+`now`: the moment in which a person reads it, to whom a time that is near is told as the seconds until then. Without, it is told as a time.
+"""
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, replace
-from datetime import datetime
+from datetime import datetime, timedelta
 
 from jobyard.model.back_off import Tries
 from jobyard.model.cause import LOG_TELLS_MORE, Cause, Diagnosis
@@ -47,12 +51,12 @@ def reason_of(step: StepView) -> str:
     return str(step.reason)
 
 
-def told(step: StepView) -> str:
+def told(step: StepView, now: datetime | None = None) -> str:
     """Why a step or a Job stands as it does, in sentences without their subject; '' where there is nothing to say."""
     found = step.diagnosis
     if step.tries:
         often = failed_so_often(step.tries, found)
-        return f"{often[:1].upper()}{often[1:]}; {next_try(step.tries)}."
+        return f"{often[:1].upper()}{often[1:]}; {next_try(step.tries, now)}."
     if found:
         return found.sentence
     if step.reason == Reason.WAITING_FOR_LIMIT and step.state is State.PENDING:
@@ -64,8 +68,10 @@ def told(step: StepView) -> str:
 
 
 def as_text(answer: Answer) -> list[str]:
-    """The answer in lines: the sentence, what to do; then the words of whoever said so. That its log tells more comes last: it follows."""
-    parts = (answer.detail, answer.remedy) if answer.remedy == LOG_TELLS_MORE else (answer.remedy, answer.detail)
+    """The answer in lines: the sentence, what to do; then the words of whoever said so. That its log tells more comes last, and not at all
+    where the lines themselves follow."""
+    says_more = answer.remedy == LOG_TELLS_MORE
+    parts = (answer.detail, "" if answer.last_lines else answer.remedy) if says_more else (answer.remedy, answer.detail)
     return [answer.sentence, *(f"  {line}" for part in parts for line in part.splitlines() if line.strip())]
 
 
@@ -77,9 +83,9 @@ def discreet(answer: Answer) -> Answer:
 # --- a run ---
 
 
-def of_run(view: RunView) -> list[Answer]:
+def of_run(view: RunView, now: datetime | None = None) -> list[Answer]:
     """Why a run stands where it stands: the steps that matter, or a word that all is well. It never tells less than `of_job` of its Jobs."""
-    telling = [_of_step(step, view) for step in view.steps if _is_telling(step, view)]
+    telling = [_of_step(step, view, now) for step in view.steps if _is_telling(step, view)]
     if telling:
         return telling
     if view.state is State.SUCCEEDED:
@@ -97,7 +103,9 @@ def of_run(view: RunView) -> list[Answer]:
         names = ", ".join(title(step) for step in running[:5]) + (f" and {len(running) - 5} more" if len(running) > 5 else "")
         return [Answer(about=view.name, sentence=f"Run {view.name} is running: {names}.")]
     waiting = [step for step in view.steps if step.state is State.PENDING]
-    return [_of_step(step, view) for step in waiting[:1]] or [Answer(about=view.name, sentence=f"Run {view.name} has only just begun.")]
+    return [_of_step(step, view, now) for step in waiting[:1]] or [
+        Answer(about=view.name, sentence=f"Run {view.name} has only just begun.")
+    ]
 
 
 def _is_telling(step: StepView, view: RunView) -> bool:
@@ -110,18 +118,18 @@ def _is_telling(step: StepView, view: RunView) -> bool:
     return is_held_up(step) or waits_for_pod or (step.state is State.RUNNING and step.diagnosis is not None)
 
 
-def held_up(view: RunView) -> list[Answer]:
+def held_up(view: RunView, now: datetime | None = None) -> list[Answer]:
     """What keeps steps from running that nothing in the run itself keeps: images, quotas, rights, names, failures before another try. As told by
     who drives the run."""
-    return [_about_step(step, view) for step in view.steps if is_held_up(step)]
+    return [_about_step(step, view, now) for step in view.steps if is_held_up(step)]
 
 
-def _about_step(step: StepView, view: RunView) -> Answer:
-    return replace(_explain(step, f"Step {title(step)}"), about=f"{view.name}/{step.name}", name=view.name, step=title(step))
+def _about_step(step: StepView, view: RunView, now: datetime | None) -> Answer:
+    return replace(_explain(step, f"Step {title(step)}", now), about=f"{view.name}/{step.name}", name=view.name, step=title(step))
 
 
-def _of_step(step: StepView, view: RunView) -> Answer:
-    answer = _about_step(step, view)
+def _of_step(step: StepView, view: RunView, now: datetime | None) -> Answer:
+    answer = _about_step(step, view, now)
     if step.state is not State.PENDING or answer.remedy or (step.reason == Reason.WAITING_FOR_POD and step.job):
         return answer
     if step.reason == Reason.WAITING_FOR_POD:
@@ -135,15 +143,15 @@ def _of_step(step: StepView, view: RunView) -> Answer:
 # --- a Job by itself ---
 
 
-def of_job(job: StepView) -> Answer:
+def of_job(job: StepView, now: datetime | None = None) -> Answer:
     """Why a Job of any origin stands where it stands."""
-    return _explain(job, f"Job {job.name}")
+    return _explain(job, f"Job {job.name}", now)
 
 
 # --- both ---
 
 
-def _explain(step: StepView, head: str) -> Answer:
+def _explain(step: StepView, head: str, now: datetime | None) -> Answer:
     found = step.diagnosis
     common = Answer(
         about=step.name,
@@ -155,14 +163,14 @@ def _explain(step: StepView, head: str) -> Answer:
         tries=step.tries,
         last_lines=step.last_lines,
     )
-    said = told(step)
+    said = told(step, now)
     if step.tries:
         return replace(common, sentence=f"{head} {said[:1].lower()}{said[1:]}")
     if step.state is State.RUNNING:
         return replace(common, sentence=f"{head} is running, but not all is well. {said}" if found else f"{head} is running.")
     if step.state in (State.SUCCEEDED, State.CANCELLED):
         return replace(common, sentence=f"{head} {_is(step.state)}.")
-    detail = common.detail or (step.message if step.message not in said else "")
+    detail = common.detail or (step.message if step.message.lower() not in said.lower() else "")
     return replace(common, sentence=f"{head} {_is(step.state)}. {said}".rstrip(), detail=detail)
 
 
@@ -196,15 +204,21 @@ def short(found: Diagnosis) -> str:
     return clause(found.reason) + told.removeprefix(own) if told.startswith(own) else told
 
 
-def next_try(tries: Tries) -> str:
+def next_try(tries: Tries, now: datetime | None = None) -> str:
     """Who tries again, and when."""
     if tries.begins:
         return "its next try is about to run"
-    return f"{tries.by} tries again {_about(tries.again) if tries.again else 'soon'}"
+    return f"{tries.by} tries again {_when(tries.again, now) if tries.again else 'soon'}"
 
 
-def _about(moment: datetime) -> str:
-    return f"about {moment.astimezone().strftime('%H:%M')}"
+NEAR = timedelta(minutes=2)
+"""What is nearer than that is told in seconds."""
+
+
+def _when(moment: datetime, now: datetime | None) -> str:
+    if now is None or not timedelta() <= moment - now < NEAR:
+        return "now" if now is not None and moment < now else f"about {moment.astimezone().strftime('%H:%M')}"
+    return f"in {math.ceil((moment - now).total_seconds())} s"
 
 
 _REMEDIES: dict[str, str] = {

@@ -51,8 +51,8 @@ async def open_target(
     """The cluster that the options mean. `wanted`: the namespace that a file names. `make`: start a local cluster if none runs.
 
     Raises NoCluster, InvalidKubeconfig, LocalClusterFailed; LocalClusterEnded as soon as the local cluster that is used has ended. And
-    where what was done with it failed because there is no such namespace, or none that we may see: NoSuchNamespace, HiddenNamespace,
-    MissingRights.
+    where what was done with it failed because there is no such namespace, none that we may see, or a right is missing: NoSuchNamespace,
+    HiddenNamespace, MissingRights.
     """
     async with AsyncExitStack() as stack:
         ends, has_ended = False, Target.has_ended
@@ -79,9 +79,20 @@ async def open_target(
         try:
             yield target
         except Exception as error:
-            if isinstance(innermost(error), _PERHAPS_THE_NAMESPACE):
+            inner = innermost(error)
+            if isinstance(inner, _PERHAPS_THE_NAMESPACE):
                 await target.require_namespace()
+            missing = missing_rights(inner)
+            if missing is not None:
+                raise missing from error
             raise
+
+
+def missing_rights(error: BaseException) -> MissingRights | None:
+    """A refusal as it is told, whatever was being done: where it was for want of a right in a namespace."""
+    if isinstance(error, Forbidden) and error.right and error.namespace:
+        return MissingRights(rights=error.right, namespace=error.namespace)
+    return None
 
 
 def _local_process(connection: Connection) -> int | None:
@@ -111,11 +122,11 @@ def _local(stack: AsyncExitStack, runtime: str | None, *, make: bool) -> tuple[C
     if daemon.running_pid(folder) is not None:
         if runtime not in (None, other := daemon.runtime_of(folder)):
             raise NoLocalCluster(
-                why=f"the one that is running uses runtime {other}, not {runtime}"
+                why=f"the local cluster that is running uses runtime {other}, not {runtime}"
                 f" (`jobyard local stop`, then `jobyard local start --runtime {runtime}` changes that)"
             )
         return connect(kubeconfig=str(folder / "kubeconfig")), False
     if not make:
-        raise NoLocalCluster(why="none is running (`jobyard local start` starts one)")
+        raise NoLocalCluster(why="no local cluster is running; `jobyard local start` starts one")
     chosen: Name = next((name for name in NAMES if name == runtime), "process")
     return connect(kubeconfig=str(stack.enter_context(daemon.in_this_process(chosen)))), True

@@ -20,6 +20,7 @@ from jobyard.model.errors import (
     Rejected,
 )
 from jobyard.model.finding import did_you_mean
+from jobyard.model.job import run_name
 from jobyard.model.objects import CONFIG_MAPS, JOBS, Job
 from jobyard.model.run import Run, RunView, StepView
 
@@ -77,20 +78,20 @@ async def run_or_job(cluster: Cluster, clock: Clock, namespace: str, name: str) 
         return SingleJob(job=found[0], view=found[1])
 
 
-async def find_run(cluster: Cluster, engine: Engine, name: str) -> Run:
-    """The run of this id or name. Raises NoSuchRun, with what may have been meant; IsJob."""
+async def find_run(cluster: Cluster, engine: Engine, name: str, command: str) -> Run:
+    """The run of this id or name. `command`: of ours, that is to be called with it. Raises NoSuchRun, with what may have been meant; IsJob."""
     try:
         return await engine.find(name)
     except NoSuchRun as missing:
         found = await face.look_at_job(cluster, missing.namespace, name)
         if found is not None:
-            raise IsJob(name=name, hint=_whose(found[0])) from None
+            raise IsJob(name=name, hint=_whose(found[0], command)) from None
         raise NoSuchRun(run=name, namespace=missing.namespace, hint=await face.run_hint(cluster, missing.namespace, name)) from None
 
 
-def _whose(job: Job) -> str:
-    run = job.metadata.labels.get(names.RUN)
-    return f"it belongs to run {run}" if run else "Jobyard did not start it, so use kubectl"
+def _whose(job: Job, command: str) -> str:
+    run = run_name(job)
+    return f"it belongs to run {run}: `jobyard {command} {run}`" if run else "Jobyard did not start it, so use kubectl"
 
 
 async def let_go(engine: Engine, run: Run) -> None:

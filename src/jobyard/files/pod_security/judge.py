@@ -53,7 +53,7 @@ def _finding(document: Document, breach: Breach, level: PodLevel) -> Finding:
         position=document.at((*breach.part.path, *breach.key)),
         what=f"{what}, which pods: {level} {verb}",
         expected=breach.expected,
-        remedy=f"{'add it' if breach.missing else 'change or remove it'}, or let this repository have pods: {_LOOSER[level]}",
+        remedy=f"{'add it' if breach.missing else 'change or remove it'}, or allow it: --pods {_LOOSER[level]} (in a service's settings: pods: {_LOOSER[level]})",
     )
 
 

@@ -109,7 +109,7 @@ BELOW = Form(fits=is_below, expected="a relative path without ..")
 FILE_BELOW = Form(fits=is_file_below, expected="a relative path without ..")
 NO_WAY_UP = Form(fits=lambda text: not goes_up(text), expected="a path without ..")
 ABSOLUTE = Form(fits=lambda text: text.startswith("/"), expected="an absolute path")
-SYSCTL = Form(fits=lambda text: len(text) <= 253 and _SYSCTL.fullmatch(text) is not None, expected="a name as net.core.somaxconn")
+SYSCTL = Form(fits=lambda text: len(text) <= 253 and _SYSCTL.fullmatch(text) is not None, expected="a name such as net.core.somaxconn")
 CONTROLLER = Form(fits=_is_domain_path, expected="a domain and a path such as acme.io/foo, at most 63 characters")
 SEARCH = Form(
     fits=lambda text: text == "." or (len(name := text.removesuffix(".")) <= 253 and _SEARCH.fullmatch(name) is not None),

@@ -189,7 +189,7 @@ def _success_rule(rule: Part, completions: int) -> None:
     if rule.has("succeededIndexes") and text is not None:
         indexes = _indexes(text, completions)
         if indexes is None or len(text) > 64 * 1024:
-            rule.wrong(("succeededIndexes",), text, f"rising indexes below {completions}, as 0-3,5")
+            rule.wrong(("succeededIndexes",), text, f"increasing indexes below {completions}, such as 0-3,5")
         else:
             highest = min(completions, indexes)
     if wanted is not None and wanted > highest:

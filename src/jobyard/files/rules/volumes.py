@@ -140,7 +140,7 @@ def _iscsi(source: Part) -> None:
         else:
             fits = (_EUI if start == "eui" else _NAA).fullmatch(text) is not None if start in ("eui", "naa") else False
         if not fits:
-            source.wrong((key,), text, "a name as iqn.2001-04.com.example:storage, eui.… or naa.…")
+            source.wrong((key,), text, "a name such as iqn.2001-04.com.example:storage, eui.… or naa.…")
 
 
 def _fc(source: Part) -> None:

@@ -80,7 +80,7 @@ def _evicted(message: str) -> tuple[str, str]:
 
 
 _SIGNAL_REMEDY: dict[int, str] = {
-    signal.SIGKILL: "Nobody gave it time to end: often memory ran out on the node, or it did not stop in its grace period.",
+    signal.SIGKILL: "It was killed outright: its node ran out of memory, or it did not stop within its grace period.",
     signal.SIGTERM: "Something asked it to stop: a deletion, an eviction, or a node that was drained.",
     signal.SIGSEGV: "The program crashed: a bug in it, or a library that does not fit the machine.",
 }
@@ -94,6 +94,10 @@ def terminated(pod: Pod, status: ContainerStatus, ended: Terminated, warnings: S
         code in (126, 127) and ended.reason != "Completed" and not ended.started_at
     ):
         return not_started(pod, status, said, exit_code=code)
+    if ended.reason == "ContainerStatusUnknown" and said:
+        make = maker(pod=pod.metadata.name, container=name, exit_code=code)
+        known = f"Container {name} was cut short: {said[:1].lower()}{said[1:].rstrip('.')}."
+        return make(ended.reason, known, "Nothing need be wrong with the Job: run it again, or let it retry (backoffLimit).")
     make = maker(pod=pod.metadata.name, container=name, detail=said, exit_code=code)
     if ended.reason == "OOMKilled":
         containers = (*pod.spec.init_containers, *pod.spec.containers)

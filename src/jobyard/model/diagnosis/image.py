@@ -11,9 +11,14 @@ from jobyard.model.words import sentence
 
 REASONS = (Cause.ERR_IMAGE_PULL, Cause.IMAGE_PULL_BACK_OFF, Cause.REGISTRY_UNAVAILABLE, Cause.IMAGE_INSPECT_ERROR)
 
+DOCKER_HUB = "Docker Hub"
+_AGAIN = re.compile(r'Back-off pulling image "[^"]*": ErrImagePull: ')
+"""What Kubernetes sets before its reason once it waits longer: the reason is the same."""
+
 
 def not_pulled(reason: str, pod: Pod, status: ContainerStatus, message: str, warnings: Sequence[Event]) -> Diagnosis:
     """An image that can't be pulled."""
+    message = _AGAIN.sub("", message)
     image = image_of(pod, status, message)
     secrets = _missing_secrets(warnings)
     known, remedy = _told(image, message, secrets)
@@ -50,7 +55,7 @@ def _told(image: str, message: str, secrets: str) -> tuple[str, str]:
         )
     if code == "429" or "toomanyrequests" in message.lower():
         return (
-            f"{host} answers that it was asked too often",
+            f"{host} refuses for now: too many pulls (rate limit)",
             "Kubernetes keeps trying; log in (imagePullSecrets) or use a mirror to get in sooner.",
         )
     if re.search(r"\bnot found\b|manifest unknown|NotFound", message) and "no such host" not in message:
@@ -58,7 +63,8 @@ def _told(image: str, message: str, secrets: str) -> tuple[str, str]:
     if code.startswith("5"):
         return f"{host} is not working ({code})", "Kubernetes keeps trying. If that persists, ask whoever runs the registry."
     if "no such host" in message:
-        return f"there is no host {host}", "Correct the image's name, or ask whoever runs the cluster why its nodes can't find that host."
+        ask = "sk whoever runs the cluster why its nodes can't find it."
+        return f"the node can't find {host} (DNS)", f"A{ask}" if host == DOCKER_HUB else f"Correct the host in the image's name, or a{ask}"
     if re.search(r"connection refused|i/o timeout|no route to host|network is unreachable|deadline exceeded|TLS handshake", message):
         return (
             f"{host} can't be reached from its node",
@@ -81,7 +87,7 @@ def _version(image: str) -> str:
 def _host(image: str) -> str:
     """The registry, by Docker's rule: the first part, where it can be a host; else Docker Hub."""
     first, slash, _ = image.partition("/")
-    return first if slash and (first == "localhost" or "." in first or ":" in first) else "Docker Hub"
+    return first if slash and (first == "localhost" or "." in first or ":" in first) else DOCKER_HUB
 
 
 def _missing_secrets(warnings: Sequence[Event]) -> str:

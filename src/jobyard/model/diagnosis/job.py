@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from dataclasses import replace
 
 from jobyard.model import names
-from jobyard.model.cause import Cause, Diagnosis
+from jobyard.model.cause import LOG_TELLS_MORE, Cause, Diagnosis
 from jobyard.model.diagnosis.failed import failed_pod, took_too_long
 from jobyard.model.diagnosis.refused import no_pod
 from jobyard.model.diagnosis.waiting import told_by_events, waiting_pod
@@ -27,7 +28,7 @@ def diagnose(job: Job | None, pods: Sequence[Pod] = (), events: Sequence[Event] 
     if ending.state is State.SUCCEEDED:
         return None
     newest_first = sorted(pods, key=lambda pod: str(pod.metadata.creation_timestamp), reverse=True)
-    warnings = sorted((event for event in events if event.type == "Warning"), key=_when, reverse=True)
+    warnings = sorted((event for event in events if event.type == "Warning" and not _is_passing(event)), key=_when, reverse=True)
     if ending.state in (State.FAILED, State.CANCELLED):
         return _ended(job, ending.reason, ending.message, newest_first, warnings)
     if ending.reason == Reason.SUSPENDED and names.STOP in job.metadata.annotations:
@@ -49,6 +50,12 @@ def diagnose(job: Job | None, pods: Sequence[Pod] = (), events: Sequence[Event] 
         if event.reason == "FailedCreate" and event.involved_object.name == job.metadata.name and _when(event) >= newest:
             return no_pod(event)
     return _cause(newest_first, warnings)
+
+
+def _is_passing(event: Event) -> bool:
+    """Whether a warning is one that nearly every pod has at its start: its node does not know the API's own volume yet."""
+    said = event.message or ""
+    return event.reason == "FailedMount" and '"kube-api-access-' in said and re.search(r"failed to sync \w+ cache", said) is not None
 
 
 def _created(pod: Pod) -> str:
@@ -79,31 +86,17 @@ def _ended(job: Job, reason: str, message: str, pods: Sequence[Pod], warnings: S
         case Reason.CANCELLED:
             return Diagnosis(reason=reason, sentence=sentence(reason))
         case Reason.START_TIMEOUT:
-            return Diagnosis(
-                reason=reason,
-                sentence=f"{words(reason)}, so Jobyard stopped it.",
-                detail=f"Before that: {stuck.sentence}" if stuck else _last_warning(warnings),
-                remedy=stuck.remedy if stuck else "See why its pods could not run, or give it a longer startTimeout.",
-                pod=stuck.pod if stuck else "",
-            )
+            said = f"{words(reason)}, so Jobyard stopped it."
+            return _after(stuck, reason, said, warnings, "See why its pods could not run, or give it a longer startTimeout.")
         case Reason.TIMEOUT:
             # A container that was killed by the stop itself tells nothing; what kept it from starting does.
             first = stuck or (None if _last_warning(warnings) else cause)
-            return Diagnosis(
-                reason=reason,
-                sentence=f"{words(reason)}, so Jobyard stopped it.",
-                detail=f"Before that: {first.sentence}" if first else _last_warning(warnings),
-                remedy="Give it a longer timeout, or find in its log what made it slow.",
-                pod=first.pod if first else "",
-            )
+            said = f"{words(reason)}, so Jobyard stopped it."
+            found = _after(first, reason, said, warnings, "Give it a longer timeout, or find in its log what made it slow.")
+            return found if stuck else replace(found, remedy="Give it a longer timeout, or find in its log what made it slow.")
         case Cause.DEADLINE_EXCEEDED if job.spec.active_deadline_seconds is not None:
-            return Diagnosis(
-                reason=reason,
-                sentence=took_too_long(job.spec.active_deadline_seconds),
-                detail=f"Before that: {stuck.sentence}" if stuck else _last_warning(warnings),
-                remedy=stuck.remedy if stuck else "Raise spec.activeDeadlineSeconds, or find in its log what made it slow.",
-                pod=stuck.pod if stuck else "",
-            )
+            said = took_too_long(job.spec.active_deadline_seconds)
+            return _after(stuck, reason, said, warnings, "Raise spec.activeDeadlineSeconds, or find in its log what made it slow.")
         case Cause.BACKOFF_LIMIT if cause:
             tries = f" It was tried {job.status.failed} times." if (job.status.failed or 0) > 1 else ""
             return _same(cause, cause.reason, cause.detail, after=tries)
@@ -141,6 +134,28 @@ def _same(cause: Diagnosis, reason: str, detail: str, *, before: str = "", after
         container=cause.container,
         exit_code=cause.exit_code,
     )
+
+
+def _after(first: Diagnosis | None, reason: str, said: str, warnings: Sequence[Event], otherwise: str) -> Diagnosis:
+    """It was stopped for taking too long, and `first` is what kept it. `otherwise`: what to do where that is not known."""
+    if first is None:
+        return Diagnosis(reason=reason, sentence=said, detail=_last_warning(warnings), remedy=otherwise)
+    remedy = otherwise if first.remedy == LOG_TELLS_MORE else once_it_is_over(first.remedy)
+    detail = first.detail if first.exit_code is None else ""  # what a program said itself is for those who may read its log
+    return Diagnosis(reason=reason, sentence=f"{said} Before that: {first.sentence}", detail=detail, remedy=remedy, pod=first.pod)
+
+
+_NO_MORE = re.compile(r"; (?:the pod|it) then starts by itself|Kubernetes keeps trying[.;] |If that persists, ")
+"""What a remedy says of a Job that is still there."""
+
+
+def once_it_is_over(remedy: str) -> str:
+    """What to do about a Job, when nothing goes on by itself any more: that, and run it again."""
+    left = _NO_MORE.sub("", remedy).strip().rstrip(".")
+    if not left:
+        return "Run it again."
+    left = f"{left[:1].upper()}{left[1:]}"
+    return f"{left}." if "run it again" in left.lower() else f"{left}, then run it again."
 
 
 _BY_THE_WAY = ("MissingClusterDNS", "DNSConfigForming", "CheckLimitsForResolvConf")

@@ -41,6 +41,11 @@ def _told(pod: Pod, status: ContainerStatus, message: str) -> tuple[str, str]:
         return f"its workingDir {folder[1] or folder[2]} is not a folder in {image}", "Correct workingDir."
     if profile := re.search(r'cannot load seccomp profile "[^"]*?([^"/]+)"', message):
         return f"the seccomp profile {profile[1]} is not on its node", "Put it there, or set seccompProfile.type to RuntimeDefault."
+    if "no command specified" in message and "local cluster" in message:
+        return (
+            f"container {status.name} names no command, and the local cluster's processes have no image that would",
+            "Say what to run in command; or start the local cluster with containers: `jobyard local start --runtime podman`",
+        )
     if "no command specified" in message:
         return f"{image} has no command, and neither has its container", "Say what to run in command."
     return f"container {status.name} can't be started", "Check its command, args, workingDir and volumes."

@@ -105,7 +105,9 @@ def _crash_loop(pod: Pod, status: ContainerStatus, message: str, warnings: Seque
     if ended:
         return terminated(pod, status, ended, warnings)
     make = maker(pod=pod.metadata.name, container=status.name, detail=message)
-    return make(Cause.CRASH_LOOP, sentence(Cause.CRASH_LOOP, f"container {status.name} is started later each time"), LOG_TELLS_MORE)
+    return make(
+        Cause.CRASH_LOOP, sentence(Cause.CRASH_LOOP, f"container {status.name} keeps failing; each restart waits longer"), LOG_TELLS_MORE
+    )
 
 
 def _mount(pod: Pod, message: str) -> Diagnosis:
@@ -137,7 +139,7 @@ def _volume(volume: str, message: str) -> tuple[str, str]:
     if "Multi-Attach" in message or "already used by pod" in message or "already exclusively attached" in message:
         return (
             f"{volume} is in use on another node",
-            "It starts by itself once the other pod has ended; or use a volume that several nodes may mount.",
+            "Wait until the other pod has ended, or use a volume that several nodes may mount; it then starts by itself.",
         )
     if "mount failed" in message or "Mounting command" in message:
         return (
@@ -145,7 +147,7 @@ def _volume(volume: str, message: str) -> tuple[str, str]:
             "Check server and path of the volume, and that its node has the programs for that file system.",
         )
     if "timed out waiting" in message:
-        return f"{volume} does not become ready", "Check what the volume names, and that it exists."
+        return f"{volume} is not ready", "Check what the volume names, and that it exists."
     return f"{volume} can't be mounted", "Check the volumes of the pod, and that what they name exists."
 
 

@@ -111,6 +111,7 @@ def _kinds(reading: Reading, policy: Policy) -> list[Finding]:
             position=each.document.at(("kind",)),
             what=f"kind {each.kind}, which is not allowed in this repository",
             expected=f"one of {allowed}",
+            remedy=f"remove it, or allow it: --allow-kind {each.kind} (in a service's settings: kinds)",
         )
         for each in reading.objects
         if each.belonging is not Belonging.REFUSED and not policy.allows_kind(each.api_version, each.kind)
@@ -124,9 +125,9 @@ def _namespaces(reading: Reading, namespace: str, policy: Policy) -> list[Findin
         named = [each for each in reading.placed if namespaces.of(each) == namespace] or reading.placed
         allowed = ", ".join(sorted({policy.default_namespace, *(policy.namespaces or ())}))
         where = named[0].document.at(("metadata", "namespace"))
-        findings.append(
-            Finding(position=where, what=f"namespace {namespace}, which is not allowed in this repository", expected=f"one of {allowed}")
-        )
+        remedy = f"change it, or allow it: --allow-namespace {namespace} (in a service's settings: namespaces)"
+        what = f"namespace {namespace}, which is not allowed in this repository"
+        findings.append(Finding(position=where, what=what, expected=f"one of {allowed}", remedy=remedy))
     return findings
 
 

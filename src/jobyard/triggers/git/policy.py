@@ -89,7 +89,7 @@ def _pods(document: Document, api_version: str, kind: str, policy: Policy) -> It
             position=document.at(("kind",)),
             what=f"kind {kind} of {api_version}, whose pods can't be judged while pods: {policy.pods} holds",
             expected="a kind of Kubernetes' own",
-            remedy=f"take it out, or let this repository make {_with_group(api_version, kind)}, by this name",
+            remedy=f"take it out, or allow it by name: --allow-kind {_with_group(api_version, kind)} (in a service's settings: kinds)",
         )
 
 
@@ -110,7 +110,7 @@ def _accounts(document: Document, api_version: str, kind: str, policy: Policy) -
                 position=document.at(path),
                 what=f'service account "{str(name)[:80]}", {what}',
                 expected=f"one of {', '.join(sorted({DEFAULT_ACCOUNT, *policy.service_accounts}))}",
-                remedy="remove it, or let this repository have the service account",
+                remedy=f"remove it, or allow it: --allow-service-account {str(name)[:80]} (in a service's settings: serviceAccounts)",
             )
 
 
@@ -129,7 +129,7 @@ def _finalizers(document: Document, budget: Budget) -> Iterator[Finding]:
             position=document.at(path, key=True),
             what=f"{spell(path)}, which would keep finished objects from being deleted",
             expected="none",
-            remedy="remove it, or let this repository bring finalizers",
+            remedy="remove it, or allow it: --allow-finalizers (in a service's settings: finalizers: true)",
         )
 
 

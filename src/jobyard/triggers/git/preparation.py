@@ -161,7 +161,7 @@ class Preparation:
         except OSError as error:
             if error.errno in _MACHINE:
                 raise
-            return f"It can't be laid out to be read ({error.strerror}): are names of files that it names too long, or there twice?"
+            return f"Its files could not be unpacked ({error.strerror}): a name is too long, or occurs twice."
         except Exception as error:  # one file is one try block: whatever it is, it is this file's
             log.info("file %s could not be prepared", file.name, exc_info=error)
             return f"It can't be run ({place_of(error)}). This is a bug in Jobyard: report it. The other files go on."
