@@ -38,6 +38,8 @@ log = logging.getLogger("jobyard.service")
 
 TELL_EVERY = 10.0
 """Seconds between two writes to the board at least."""
+SETTLES = 1.0
+"""Seconds from news until it is written: a source that is away is found to be so within the first, and would stand there as running for ten."""
 TRY_AGAIN = 10.0
 """Seconds until something about the board or the limits that failed is tried again."""
 HEAR_WITHIN = 5.0
@@ -286,6 +288,7 @@ class Service:
         """The leader writes how its triggers stand when that is not what the board says, whoever wrote that."""
         while True:
             await self._news.wait()
+            await asyncio.sleep(SETTLES)
             if not self._leads or self.notes is None or isinstance(self.notes.trouble, NotOurBoard):
                 continue
             standings = self.standings()
