@@ -130,6 +130,7 @@ async def test_a_board_that_is_deleted_or_spoilt_is_written_again(cluster: HttpC
             "stands.a": json.dumps({"state": "dancing", "since": naive, "said": naive}),
             "stands.other": json.dumps({"state": "running", "since": f"{naive}Z", "said": f"{naive}Z", "error": "x" * 999}),
             "paused.a": "[" * 3000,
+            "paused.other": json.dumps({"by": "somebody", "at": f"{naive}Z"}),
             "paused.gone": json.dumps({"by": "somebody", "at": f"{naive}Z"}),
             "poked.a": json.dumps({"at": naive}),
             "poked.b": json.dumps({"at": f"{naive}Z"}),
@@ -138,7 +139,7 @@ async def test_a_board_that_is_deleted_or_spoilt_is_written_again(cluster: HttpC
         }
         await cluster.patch(CONFIG_MAPS, namespace, board_name("jobyard"), {"data": spoilt})
         notes = await said(cluster, namespace, lambda notes: notes.standings.keys() == {"a"} and notes.standings["a"].state == "running")
-        assert notes.pauses.keys() == {"gone"}, "a person's pause is a person's to take away"
+        assert notes.pauses.keys() == {"gone", "other"}, "a person's pause is a person's to take away"
         assert (toys["a"].starts, state(found, "a")) == (1, "running")
 
 
