@@ -185,6 +185,27 @@ async def test_what_breaks_over_a_part_of_a_service_is_told_and_ends_no_other(
         assert "trouble" not in ready(found)
 
 
+async def test_a_run_over_which_a_part_breaks_ends_nothing_else(
+    cluster: HttpCluster, namespace: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def breaks(view: object) -> None:
+        raise ZeroDivisionError
+
+    monkeypatch.setattr("jobyard.service.obstacles.held_up", breaks)
+    toys, ends = Toys(), list[str]()
+
+    async def works(engine: Engine) -> None:
+        run = await engine.submit(RunRequest(trigger="a", key="one", workflow=read(workflow("good", step("a", "sleep 2")), tmp_path)))
+        ends.append(str((await engine.outcome(run)).state))
+        await engine.release(run)
+
+    toys["a"].work = works
+    with caplog.at_level("WARNING"):
+        async with service(cluster, namespace, asked(trigger("a")), toys):
+            await holds(lambda: ends == ["succeeded"])
+    assert "can't be said" in caplog.text
+
+
 async def test_a_trigger_that_breaks_at_once_again_and_again_harms_no_other(cluster: HttpCluster, namespace: str) -> None:
     toys = Toys()
 
