@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import AsyncIterator, Callable
+from contextlib import AsyncExitStack
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -20,7 +21,7 @@ from jobyard.model.errors import InvalidKubeconfig, NoAnswer
 from jobyard.model.objects import CONFIG_MAPS, LEASES
 from jobyard.model.run import RunRequest
 from jobyard.service import election
-from jobyard.service.board import Board, Notes, board_name, find_board
+from jobyard.service.board import Board, Notes, NotOurBoard, board_name, find_board
 from jobyard.service.service import Service
 from jobyard.supervise import Budget
 from jobyard.web.app import ready
@@ -53,10 +54,26 @@ async def said(cluster: HttpCluster, namespace: str, what: Callable[[Notes], obj
     raise AssertionError
 
 
-async def test_a_paused_trigger_is_not_started_for_a_moment_by_who_comes_later(cluster: HttpCluster, namespace: str) -> None:
-    toys = Toys()
+async def test_a_paused_trigger_is_not_started_for_a_moment_by_who_comes_later(
+    cluster: HttpCluster, namespace: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    toys, may_look = Toys(), asyncio.Event()
+    looks = Board.watch
+
+    async def late(board: Board) -> AsyncIterator[Notes]:
+        await may_look.wait()
+        async for notes in looks(board):
+            yield notes
+
     await Board(cluster, namespace, "jobyard").pause("a", "somebody", NOW)
-    async with service(cluster, namespace, asked(trigger("a"), trigger("b")), toys) as found:
+    with monkeypatch.context() as patched:
+        patched.setattr(Board, "watch", late)
+        async with AsyncExitStack() as stack:
+            found = await stack.enter_async_context(service(cluster, namespace, asked(trigger("a"), trigger("b")), toys))
+            await holds(lambda: found.leads and state(found, "a") == state(found, "b") == "paused")
+            stays = stack.pop_all()
+    async with stays:
+        may_look.set()
         await holds(lambda: toys["b"].starts)
         notes = await said(cluster, namespace, lambda notes: notes.standings.keys() == {"a", "b"} and notes.standings["a"].error)
         assert (notes.standings["a"].state, notes.standings["a"].error) == ("paused", "paused by somebody")
@@ -93,8 +110,11 @@ async def test_a_trigger_with_new_settings_waits_for_the_end_of_the_one_before(c
         assert found.apply(asked(trigger("a", poll=1), trigger("b"))) == ["a"]
         assert found.apply(asked(trigger("a", poll=2), trigger("b"))) == ["a"]
         await holds(lambda: "a" in found.served)
+        for _ in range(20):  # turns in which a third could begin
+            await asyncio.sleep(0)
         lingers.set()
         await holds(lambda: toys["a"].starts == 2)
+        assert toys["a"].most == 1
         assert found.served["b"] is other
         assert toys["b"].starts == 1
 
@@ -110,6 +130,7 @@ async def test_a_board_that_is_deleted_or_spoilt_is_written_again(cluster: HttpC
             "stands.a": json.dumps({"state": "dancing", "since": naive, "said": naive}),
             "stands.other": json.dumps({"state": "running", "since": f"{naive}Z", "said": f"{naive}Z", "error": "x" * 999}),
             "paused.a": "[" * 3000,
+            "paused.other": json.dumps({"by": "somebody", "at": f"{naive}Z"}),
             "paused.gone": json.dumps({"by": "somebody", "at": f"{naive}Z"}),
             "poked.a": json.dumps({"at": naive}),
             "poked.b": json.dumps({"at": f"{naive}Z"}),
@@ -118,7 +139,7 @@ async def test_a_board_that_is_deleted_or_spoilt_is_written_again(cluster: HttpC
         }
         await cluster.patch(CONFIG_MAPS, namespace, board_name("jobyard"), {"data": spoilt})
         notes = await said(cluster, namespace, lambda notes: notes.standings.keys() == {"a"} and notes.standings["a"].state == "running")
-        assert notes.pauses.keys() == {"gone"}, "a person's pause is a person's to take away"
+        assert notes.pauses.keys() == {"gone", "other"}, "a person's pause is a person's to take away"
         assert (toys["a"].starts, state(found, "a")) == (1, "running")
 
 
@@ -131,6 +152,8 @@ async def test_a_config_map_of_somebody_else_is_no_board(cluster: HttpCluster, n
     async with service(cluster, namespace, asked(trigger("a")), toys) as found:
         await holds(lambda: toys["a"].starts)
         await holds(lambda: "is not Jobyard's" in ready(found).get("trouble", {}).get("the board", ""))
+        with pytest.raises(NotOurBoard):
+            await found.board.pause("a", "me", NOW)
         assert (await cluster.get(CONFIG_MAPS, namespace, name)).data == theirs
         await cluster.delete(CONFIG_MAPS, namespace, name)
         await said(cluster, namespace, lambda notes: "a" in notes.standings)
@@ -160,6 +183,27 @@ async def test_what_breaks_over_a_part_of_a_service_is_told_and_ends_no_other(
         assert "hush" not in told
         await holds(lambda: toys["a"].starts == 1)
         assert "trouble" not in ready(found)
+
+
+async def test_a_run_over_which_a_part_breaks_ends_nothing_else(
+    cluster: HttpCluster, namespace: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def breaks(view: object) -> None:
+        raise ZeroDivisionError
+
+    monkeypatch.setattr("jobyard.service.obstacles.held_up", breaks)
+    toys, ends = Toys(), list[str]()
+
+    async def works(engine: Engine) -> None:
+        run = await engine.submit(RunRequest(trigger="a", key="one", workflow=read(workflow("good", step("a", "sleep 2")), tmp_path)))
+        ends.append(str((await engine.outcome(run)).state))
+        await engine.release(run)
+
+    toys["a"].work = works
+    with caplog.at_level("WARNING"):
+        async with service(cluster, namespace, asked(trigger("a")), toys):
+            await holds(lambda: ends == ["succeeded"])
+    assert "can't be said" in caplog.text
 
 
 async def test_a_trigger_that_breaks_at_once_again_and_again_harms_no_other(cluster: HttpCluster, namespace: str) -> None:

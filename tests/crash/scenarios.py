@@ -284,7 +284,7 @@ SCENARIOS: dict[str, Scenario] = {
         meanwhile=service.person,
         opened=service.opened,
         processes=2,
-        sample=3,
+        sample=5,
     ),
     "two": Scenario(
         files={"a.json": DIAMOND, "b.json": DIAMOND}, ends={"a.json": SUCCEEDED, "b.json": SUCCEEDED}, jobs=8, serve=folder, processes=2

@@ -242,4 +242,4 @@ def test_a_lease_that_was_given_back_is_taken_up_within_a_second() -> None:
                 await heir.opened()
                 return now() - begun
 
-    assert in_fake_time(main()) <= TERMS.follow_every
+    assert in_fake_time(main()) <= 1.0

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 
@@ -14,6 +15,11 @@ from jobyard.model.words import words
 from jobyard.service.about import about
 from jobyard.service.reasons import as_text, discreet, held_up
 from jobyard.service.target import Target
+
+log = logging.getLogger("jobyard.service")
+
+REMEMBERED = 10_000
+"""Of how many runs we know at most what was said of them."""
 
 
 class Obstacles:
@@ -51,14 +57,24 @@ class Obstacles:
             await self._news.wait()
             changed, self._changed = self._changed, {}
             for run in changed.values():
-                view = engine.driven(run)
-                if view is None or view.state.is_end:
-                    self._said.pop(run.id, None)
-                    continue
                 with about(trigger=run.trigger, run=run.name):
-                    for line in self._lines(run, view):
+                    for line in self._news_of(engine, run):
                         self._say(line)
+            while len(self._said) > REMEMBERED:  # of runs that are driven elsewhere now, or whose end nobody told us
+                del self._said[next(iter(self._said))]
             await asyncio.sleep(1.0)  # a large run changes many times a second, and nobody is in that hurry
+
+    def _news_of(self, engine: ClusterEngine, run: Run) -> list[str]:
+        """What is to be said of a run now. What breaks over one is the end of nothing else."""
+        try:
+            view = engine.driven(run)
+            if view is None or view.state.is_end:
+                self._said.pop(run.id, None)
+                return []
+            return self._lines(run, view)
+        except Exception as error:
+            log.warning("what holds up run %s can't be said", run.name, exc_info=error)
+            return []
 
     def _lines(self, run: Run, view: RunView) -> list[str]:
         said, lines = self._said.setdefault(run.id, set()), list[str]()

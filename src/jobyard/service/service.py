@@ -90,6 +90,8 @@ class Service:
         self._opened: Once[ClusterEngine] = Once()
         self._limits_wanted = Signal()
         self._tasks: asyncio.TaskGroup | None = None
+        self._ending: dict[asyncio.Task[None], str] = {}
+        """Who served a trigger of this name with settings of before, and has not ended yet."""
 
     @property
     def leads(self) -> bool:
@@ -146,34 +148,34 @@ class Service:
         notice. (What is about the service itself is for whoever runs it: `is_same_service`.)"""
         wanted = {each.name: each for each in settings.triggers}
         touched = [name for name, served in self.served.items() if wanted.get(name) != served.settings]
-        ending: dict[str, asyncio.Task[None]] = {}
         for name in touched:
             worker = self.served.pop(name).worker
             if worker is not None:
                 worker.cancel()
-                ending[name] = worker
+                self._ending[worker] = name
+                worker.add_done_callback(self._ending.pop)
         for name, each in wanted.items():
             if name not in self.served:
                 touched.append(name)
-                self._serve(each, ending.get(name))
+                self._serve(each)
         self.settings = settings
         self._limits_wanted.set()
         self._heed()
         self._news.set()
         return list(dict.fromkeys(touched))
 
-    def _serve(self, settings: TriggerSettings, before: asyncio.Task[None] | None) -> None:
+    def _serve(self, settings: TriggerSettings) -> None:
         report = Report(settings.name, self.clock, self._news.set)
         served = Served(settings=settings, source=self._build(settings, self.namespace), report=report)
         self.served[settings.name] = served
         if self._tasks is not None:
-            served.worker = self._tasks.create_task(self._work(served, before), name=f"trigger {settings.name}")
+            served.worker = self._tasks.create_task(self._work(served), name=f"trigger {settings.name}")
 
-    async def _work(self, served: Served, before: asyncio.Task[None] | None) -> None:
-        """One trigger, stacked. It is cancelled alone, and its end is nobody else's. `before`: who served it with the settings of before."""
+    async def _work(self, served: Served) -> None:
+        """One trigger, stacked. It is cancelled alone, and its end is nobody else's."""
         report, trigger = served.report, served.source.trigger
-        if before is not None:
-            await asyncio.wait([before], timeout=END_WITHIN)
+        if before := [worker for worker, name in self._ending.items() if name == trigger.name]:
+            await asyncio.wait(before, timeout=END_WITHIN)
         with about(trigger=trigger.name):
             engine = self._measures.engine(await self._opened.get(), trigger.name)
             if served.settings.budget is not None:
