@@ -51,7 +51,7 @@ class Election:
             await asyncio.Event().wait()
         while missing := await lacking(self._cluster, self._namespace, [LEASE]):
             why = (
-                f"we may not {', '.join(missing)} in namespace {self._namespace}, so nobody knows who leads, and nothing is started: "
+                f"Jobyard may not {', '.join(missing)} in namespace {self._namespace}, so nobody knows who leads, and nothing is started: "
                 "give us the right (`jobyard manifests --rbac`), or say `replicas: 1` in the settings"
             )
             if why != self.trouble:
