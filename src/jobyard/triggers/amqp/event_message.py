@@ -23,7 +23,7 @@ def variables(body: bytes, namespace: str, job_name: str, target: str) -> dict[s
     if given is None:
         return found
     if not isinstance(given, dict):
-        raise Unfit(why="The message's `environment` is no object of names and values")
+        raise Unfit(why="The message's `environment` must be an object of names and values")
     return found | {name: value if isinstance(value, str) else _write(value) for name, value in given.items()}
 
 

@@ -32,7 +32,7 @@ class Kind(StrEnum):
 class NoIdSource(WrongInput):
     """`idFrom` says nothing that we know."""
 
-    sentence = "{text!r} is no source of ids; expected message_id, header:NAME, json:/path (a JSON pointer), or content"
+    sentence = "{text!r} does not name a source of ids; expected message_id, header:NAME, json:/path (a JSON pointer), or content"
     text: str
 
 

@@ -31,7 +31,7 @@ def order(trigger: str, vhost: str, settings: QueueSettings, message: Message, n
         origin=_origin(settings, message),
     )
     target = names.record(request.prefix, request.run_id)
-    found = load(settings.payload, request.workflow, target, _variables(settings, message, namespace, target))
+    found = load(settings.payload, request.workflow, f"{target}-", _variables(settings, message, namespace, target))
     return replace(request, workflow=found.workflow, objects=found.objects, literals=found.literals)
 
 

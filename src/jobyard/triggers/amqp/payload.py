@@ -75,7 +75,7 @@ def _check(payload: Payload, variables: Mapping[str, bytes]) -> None:
                 why=f"Variable {number} of the message has {size:,} bytes; expected at most {VARIABLE_LIMIT:,} (`payload: file` takes more)"
             )
         if b"\0" in value or not _is_text(value):
-            raise Unfit(why=f"Variable {number} of the message is no text, and a variable must be (`payload: file` takes any bytes)")
+            raise Unfit(why=f"Variable {number} of the message is not text, and a variable must be (`payload: file` takes any bytes)")
     size = sum(len(name) + len(value) for name, value in variables.items())
     most = JOB_LIMIT if payload is Payload.ENV else SECRET_LIMIT
     if size > most:
@@ -92,7 +92,7 @@ def _is_text(value: bytes) -> bool:
 
 def _secret(name: str, variables: Mapping[str, bytes]) -> Manifest:
     data = {key: base64.b64encode(value).decode() for key, value in variables.items()}
-    return {"apiVersion": "v1", "kind": "Secret", "metadata": {"name": name}, "type": "Opaque", "immutable": True, "data": data}
+    return {"apiVersion": "v1", "kind": "Secret", "metadata": {"generateName": name}, "type": "Opaque", "immutable": True, "data": data}
 
 
 def _with_source(pod: Manifest, secret: str) -> Manifest:
