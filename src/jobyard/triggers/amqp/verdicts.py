@@ -27,24 +27,34 @@ class Fate(StrEnum):
 
 @dataclass(frozen=True, kw_only=True)
 class Verdict:
-    """Its fate, and why, for a person."""
+    """Its fate, and why, for a person. `word`: the same in one word, which quotes nothing of what the message holds."""
 
     fate: Fate
     why: str
+    word: str
+    may_quote: bool = False
+    """`why` is the cluster's own words, which may quote a Job."""
 
 
 def verdict(error: BaseException) -> Verdict:
-    """What the failure of a launch means. The engine has asked as often as is worth it before it raises (an admission hook three times). What
-    nobody foresaw may pass: a message is never thrown away over a mistake of ours."""
+    """What the failure of a launch means. The engine has asked as often as is worth it before it raises (an admission hook three times)."""
+    word = error.reason or type(error).__name__ if isinstance(error, Rejected) else type(error).__name__
+    return Verdict(fate=_fate(error), why=_why(error), word=word, may_quote=isinstance(error, Rejected))
+
+
+def _fate(error: BaseException) -> Fate:
+    """What nobody foresaw may pass: a message is never thrown away over a mistake of ours."""
     match error:
         case Unfit():
-            return Verdict(fate=Fate.SET_ASIDE, why=str(error))
+            return Fate.SET_ASIDE
         case Conflict() | Unauthorized() | NoRoom() | NamespaceTerminating() | NotFound():
-            return Verdict(fate=Fate.GIVEN_BACK, why=str(error))
+            return Fate.GIVEN_BACK
         case Rejected() if error.reason != Reason.NO_RIGHT:
-            return Verdict(fate=Fate.SET_ASIDE, why=str(error))
-        case JobyardError():
-            return Verdict(fate=Fate.GIVEN_BACK, why=str(error))
-        case TimeoutError():
-            return Verdict(fate=Fate.GIVEN_BACK, why=f"there was no room for its Job within {IN_HAND:.0f} seconds")
-    return Verdict(fate=Fate.GIVEN_BACK, why=place_of(error))
+            return Fate.SET_ASIDE
+    return Fate.GIVEN_BACK
+
+
+def _why(error: BaseException) -> str:
+    if isinstance(error, JobyardError):
+        return str(error)
+    return f"there was no room for its Job within {IN_HAND:.0f} seconds" if isinstance(error, TimeoutError) else place_of(error)

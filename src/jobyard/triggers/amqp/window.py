@@ -12,6 +12,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+ANY = 10**9
+"""Slots of a queue that nobody has limited."""
 MOST = 100
 """Messages in hand at the most, however many slots are free: more are no faster."""
 
@@ -47,3 +49,10 @@ def must_close(window: Window, *, is_open_ones: bool, leaves_active: bool) -> bo
     if not (window.prefetch and is_open_ones and leaves_active):
         return False
     return window.set_aside + 1 > window.slots
+
+
+def is_worth_opening_anew(window: Window, in_hand: int) -> bool:
+    """Whether so many slots came free since the consumer was opened that another could have twice as many messages in hand. `in_hand`: what
+    is in hand of the open one."""
+    closed = Window(slots=window.slots, active=window.active, earlier=window.earlier + in_hand)
+    return window.prefetch > 0 and opening(closed) >= 2 * window.prefetch
