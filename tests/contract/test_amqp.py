@@ -35,10 +35,20 @@ from jobyard.triggers.amqp.trigger import AmqpTrigger
 from tests.manifests import job
 from tests.rabbitmq.people import Person, person
 from tests.rabbitmq.server import VirtualHost
+from tests.rabbitmq.wire import open_wire
 from tests.waiting import BOUND
 
 QUEUE = "orders"
-SOON = Restarts(backoff=Backoff(first=0.05, longest=0.2))
+
+
+class Soon(Backoff):
+    """Whatever was asked for."""
+
+    def delay(self, failures: int, chance: float, asked: float | None = None) -> float:
+        return 0.05
+
+
+SOON = Restarts(backoff=Soon(first=0.05, longest=0.2))
 SERVED = Options(service="jobyard")
 
 
@@ -187,7 +197,7 @@ async def test_messages_without_an_id_are_all_run_and_that_is_said_once(
     cluster: HttpCluster, namespace: str, vhost: VirtualHost, producer: Person, caplog: pytest.LogCaptureFixture
 ) -> None:
     for _ in range(4):
-        await producer.publish(QUEUE, b"the same")
+        vhost.publish(QUEUE, "the same")
     with caplog.at_level(logging.WARNING, "jobyard.amqp"):
         async with serving(cluster, namespace, settings(vhost)) as served:
             await served.until_jobs(released(4))
@@ -403,28 +413,21 @@ async def test_whatever_call_fails_each_message_is_one_job(
     assert len({each.metadata.uid for each in jobs}) == 4
 
 
+@pytest.mark.parametrize("seed", range(3))
 async def test_connections_that_are_cut_again_and_again_lose_nothing_and_double_nothing(
-    cluster: HttpCluster, namespace: str, vhost: VirtualHost, producer: Person
+    cluster: HttpCluster, namespace: str, vhost: VirtualHost, producer: Person, seed: int
 ) -> None:
     count = 60
     for number in range(count):
         await producer.publish(QUEUE, b"x", str(number))
-    asked = settings(vhost, job=runs(suspend=True), limit=None)
-    async with serving(cluster, namespace, asked) as served:
-        cutting = asyncio.create_task(_cut(vhost))
-        await served.until_jobs(are(count))
-        cutting.cancel()
-        await asyncio.gather(cutting, return_exceptions=True)
-        await producer.reopen()
-        await until(lambda: _is_empty(producer))
-        assert len(await served.jobs()) == count
-        assert served.report.restarts > 0
-
-
-async def _cut(vhost: VirtualHost) -> None:
-    while True:
-        await asyncio.to_thread(vhost.cut)
-        await asyncio.sleep(0.2)
+    async with open_wire(vhost.broker.port, seed) as wire:
+        wire.budget = (1500, 4500)
+        asked = settings(vhost, vhost.url.replace(str(vhost.broker.port), str(wire.port)), limit=5)
+        async with serving(cluster, namespace, asked) as served:
+            await served.until_jobs(released(count))
+            await until(lambda: _is_empty(producer))
+            assert len(await served.jobs()) == count
+        assert wire.cuts > 3
 
 
 async def test_told_to_stop_it_ends_what_it_has_begun_and_takes_nothing_new(

@@ -107,6 +107,8 @@ class Consumer:
         self._lost: Unavailable | None = None
         self._stopping: StandsStill | None = None
         """Why nothing more is taken; told once what is in hand was let go."""
+        self._leaving = False
+        """Told to stop."""
         self._in_hand: list[InHand] = []
         self._work: set[asyncio.Task[None]] = set()
         self._prefetch = 0
@@ -123,27 +125,36 @@ class Consumer:
         self._news.set()
 
     async def run(self) -> None:
-        """Goes on until cancelled; then nothing new is taken, and what is under way is ended. Raises why it can't go on: StandsStill,
-        BrokerUnavailable, QueueUnavailable."""
+        """Goes on until cancelled; then nothing new is taken, and what is under way comes to its end, for a moment. Raises why it can't go on:
+        StandsStill, BrokerUnavailable, QueueUnavailable."""
+        working = asyncio.create_task(self._keep_working(), name=f"consumes queue {self._settings.queue}")
+        try:
+            await asyncio.shield(working)
+        except asyncio.CancelledError:
+            self._leaving = True
+            self._news.set()
+            await asyncio.wait([working], timeout=DRAIN)
+            raise
+        finally:
+            left = [working, *self._work, *([self._room] if self._room else [])]
+            for task in left:
+                task.cancel()
+            await asyncio.gather(*left, return_exceptions=True)
+
+    async def _keep_working(self) -> None:
+        watching = asyncio.create_task(self._watch(), name=f"looks at queue {self._settings.queue}")
+        watching.add_done_callback(lambda _: self._news.set())
+        self._work.add(watching)
         try:
             await self._queue.look()
-            watching = asyncio.create_task(self._watch(), name=f"looks at queue {self._settings.queue}")
-            watching.add_done_callback(lambda _: self._news.set())
-            self._work.add(watching)
-            while True:
+            while not self._leaving or self._in_hand:
                 self._news.clear()
                 if watching.done():
                     watching.result()
                 await self._step()
-                await self._news.wait()
-        except asyncio.CancelledError:
-            await self._drain()
-            raise
+                if not self._leaving or self._in_hand:
+                    await self._news.wait()
         finally:
-            left = [*self._work, *([self._room] if self._room else [])]
-            for task in left:
-                task.cancel()
-            await asyncio.gather(*left, return_exceptions=True)
             with contextlib.suppress(Unavailable):
                 await self._letters.aclose()
 
@@ -151,24 +162,14 @@ class Consumer:
         """Does all that can be done now."""
         if self._lost is not None:
             raise self._lost
+        if self._leaving:
+            await self._close()
         for each in [each for each in self._in_hand if each.is_settled]:
             await self._settle(each)
         if self._stopping is not None and not self._in_hand:
             raise self._stopping
-        if self._stopping is None and not self._prefetch:
+        if self._stopping is None and not self._leaving and not self._prefetch:
             await self._open()
-
-    async def _drain(self) -> None:
-        """Takes nothing new, and lets what is under way come to its end, for a moment; the broker gives out again what is left."""
-        with contextlib.suppress(Unavailable, TimeoutError):
-            async with asyncio.timeout(DRAIN):
-                await self._close()
-                while self._in_hand:
-                    self._news.clear()
-                    for each in [each for each in self._in_hand if each.is_settled]:
-                        await self._settle(each)
-                    if self._in_hand:
-                        await self._news.wait()
 
     # --- the window ---
 

@@ -47,7 +47,7 @@ def _words(error: BaseException) -> tuple[str, str]:
     match error:
         case amqp.ProbableAuthenticationError() | amqp.AuthenticationError():
             return "does not accept the user or the password", "check both, and that the user may log in from here"
-        case amqp.ConnectionNotAllowed():
+        case amqp.ConnectionNotAllowed() | amqp.InvalidFrameError():  # which is what aiormq makes of an `open` that is refused
             return "does not let the user into the virtual host", "check that it exists, and that the user has permissions there"
         case amqp.ChannelAccessRefused():
             return "refuses what we asked", "check the user's permissions"
