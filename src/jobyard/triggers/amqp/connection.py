@@ -31,7 +31,6 @@ LEAVE = 2.0
 """Seconds for saying good-bye: the broker notices in any case."""
 HEARTBEAT = 15
 """Seconds; a connection that is silent for three of them is dead."""
-FAILURES = (amqp.AMQPError, OSError, TimeoutError, RuntimeError, asyncio.InvalidStateError)
 
 
 def server_of(url: str) -> str:
@@ -71,10 +70,25 @@ class Connection:
 
     @contextmanager
     def _in_words(self) -> Iterator[None]:
-        try:
+        with in_words(self.server):
             yield
-        except FAILURES as error:
-            raise broker_trouble(self.server, error) from error
+
+
+@contextmanager
+def in_words(server: str) -> Iterator[None]:
+    """Whatever the library raises is the broker's trouble. It also cancels who waits for an answer that will not come: only somebody who
+    cancelled us means it. Raises BrokerUnavailable."""
+    try:
+        yield
+    except asyncio.CancelledError as error:
+        task = asyncio.current_task()
+        if task is None or task.cancelling():
+            raise
+        raise broker_trouble(server, error) from error
+    except Unavailable:
+        raise
+    except Exception as error:
+        raise broker_trouble(server, error) from error
 
 
 @asynccontextmanager
@@ -85,22 +99,21 @@ async def open_connection(brokers: Brokers, lost: Callable[[Unavailable], None],
     for url in brokers.urls:
         server = server_of(url)
         try:
-            with external.call(f"amqp: connect to {server}"):
+            with external.call(f"amqp: connect to {server}"), in_words(server):
                 async with asyncio.timeout(CONNECT):
                     link = await aio_pika.connect(_with_heartbeat(url), ssl_context=_trust(url, brokers.tls))
-        except FAILURES as error:
-            trouble = broker_trouble(server, error)
+        except Unavailable as error:
+            trouble = error
             continue
         try:
             link.close_callbacks.add(partial(_told, server, lost))
-            try:
-                channel = await asyncio.wait_for(link.channel(publisher_confirms=True, on_return_raises=returns), ANSWER)
-            except FAILURES as error:
-                raise broker_trouble(server, error) from error
+            with in_words(server):
+                async with asyncio.timeout(ANSWER):
+                    channel = await link.channel(publisher_confirms=True, on_return_raises=returns)
             channel.close_callbacks.add(partial(_told, server, lost))
             yield Connection(server, link, channel)
         finally:
-            with contextlib.suppress(*FAILURES, asyncio.CancelledError):
+            with contextlib.suppress(Unavailable), in_words(server):
                 async with asyncio.timeout(LEAVE):
                     await link.close()
         return
