@@ -5,12 +5,15 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import subprocess
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 
 from jobyard import external
 from jobyard.cluster.client import HttpCluster
@@ -29,9 +32,11 @@ from jobyard.model.workflow import Step, Workflow
 from jobyard.patience import Backoff
 from jobyard.supervise import Report, Restarts, Stage, Supervised, Through
 from jobyard.triggers.amqp.form import Form
-from jobyard.triggers.amqp.payload import Payload
+from jobyard.triggers.amqp.payload import FOLDER, Payload
 from jobyard.triggers.amqp.settings import Brokers, DeadLetters, QueueSettings
 from jobyard.triggers.amqp.trigger import AmqpTrigger
+from tests.conftest import ClusterUnderTest
+from tests.e2e.conftest import COMMAND, environment
 from tests.manifests import job
 from tests.rabbitmq.people import Person, person
 from tests.rabbitmq.server import VirtualHost
@@ -143,14 +148,12 @@ async def producer(vhost: VirtualHost) -> AsyncIterator[Person]:
 # --- what it is for ---
 
 
-@pytest.mark.parametrize("payload", list(Payload))
+@pytest.mark.parametrize("payload", [Payload.SECRET, Payload.ENV, pytest.param(Payload.FILE, marks=pytest.mark.bubblewrap)])
 async def test_each_message_is_handed_to_a_job_of_its_own(
     cluster: HttpCluster, namespace: str, vhost: VirtualHost, producer: Person, payload: Payload
 ) -> None:
-    value = "/var/run/jobyard/message/MESSAGE" if payload is Payload.FILE else ""
-    if value and cluster.connection.server.startswith("http://"):
-        pytest.skip("volumes are another test's")
-    asked = settings(vhost, job=runs('case "$MESSAGE" in hello-*) exit 0;; esac; exit 1'), payload=payload)
+    value = f"$(cat {FOLDER}/MESSAGE)" if payload is Payload.FILE else "$MESSAGE"
+    asked = settings(vhost, job=runs(f"case \"{value}\" in 'hello-'?' $(HOME)') exit 0;; esac; exit 1"), payload=payload)
     for number in range(3):
         await producer.publish(QUEUE, f"hello-{number} $(HOME)".encode(), f"id-{number}")
     async with serving(cluster, namespace, asked) as served:
@@ -525,3 +528,44 @@ async def _are_there(producer: Person, queue: str, count: int) -> bool:
         return await producer.waiting(queue) >= count
     await producer.reopen()
     return False
+
+
+# --- served, as a user does it ---
+
+
+async def test_a_service_serves_queues_each_by_itself_and_tells_of_them(
+    cluster: HttpCluster, namespace: str, vhost: VirtualHost, producer: Person, under_test: ClusterUnderTest, tmp_path: Path
+) -> None:
+    (tmp_path / "job.yaml").write_text(yaml.safe_dump(job("setup", 'test "$MESSAGE" = hello', ttlSecondsAfterFinished=600)))
+    queues = [{"queue": QUEUE, "job": "job.yaml", "limit": 2}, {"queue": "missing", "job": "job.yaml"}]
+    trigger = {"name": "shop", "amqp": {"url": {"env": "AMQP_URL"}, "queues": queues}}
+    spec = {"namespace": namespace, "listen": "127.0.0.1:0", "replicas": 1, "triggers": [trigger]}
+    file = tmp_path / "jobyard.yaml"
+    file.write_text(yaml.safe_dump({"apiVersion": "jobyard.dev/v1", "kind": "Service", "spec": spec}))
+    env = {**environment(), "AMQP_URL": vhost.url}
+    where = ["--kubeconfig", str(under_test.kubeconfig), "-n", namespace]
+    with subprocess.Popen([*COMMAND, "serve", str(file), *where], env=env, stderr=subprocess.PIPE, text=True) as serving_:
+        try:
+            for number in range(5):
+                await producer.publish(QUEUE, b"hello", str(number))
+            served = Served(cluster, namespace, None, None, None)  # type: ignore[arg-type]
+            jobs = await served.until_jobs(released(5))
+            assert {each.metadata.labels[names.STATE] for each in jobs} == {"succeeded"}
+            assert {each.metadata.labels[names.TRIGGER] for each in jobs} == {f"shop.{QUEUE}"}
+            told = ""
+
+            async def is_told() -> bool:
+                nonlocal told
+                words = [*COMMAND, "triggers", "list", *where]
+                done = await asyncio.to_thread(subprocess.run, words, capture_output=True, text=True, timeout=60, env=env, check=False)
+                told = done.stdout
+                return "no queue missing" in " ".join(told.split())
+
+            await until(is_told)
+            assert f"shop.{QUEUE}" in told
+            assert "running" in told
+        finally:
+            serving_.terminate()
+            _, said = serving_.communicate(timeout=30)
+    assert serving_.returncode == 0, said
+    assert "guest" not in said

@@ -27,6 +27,7 @@ def order(trigger: str, vhost: str, settings: QueueSettings, message: Message, n
         key=keys.key(vhost, settings.queue, settings.id_from, id_, message.body, nonce),
         workflow=base(settings, namespace),
         namespace=namespace,
+        inputs=settings.inputs,
         key_names_workflow=id_ is None,
         origin=_origin(settings, message),
     )

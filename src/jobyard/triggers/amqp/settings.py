@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
 from jobyard.model.workflow import Workflow
 from jobyard.triggers.amqp.form import Form
@@ -51,6 +53,8 @@ class QueueSettings:
     queue: str
     job: Form | Workflow
     """kubernetes-event-jobs' short form, or what a file says."""
+    inputs: Mapping[str, Any] = field(default_factory=dict)
+    """Values of the workflow's parameters."""
     namespace: str = ""
     """Where its Jobs run; '' for the service's own."""
     limit: int | None = 10
