@@ -153,9 +153,9 @@ async def test_each_message_is_handed_to_a_job_of_its_own(
     cluster: HttpCluster, namespace: str, vhost: VirtualHost, producer: Person, payload: Payload
 ) -> None:
     value = f"$(cat {FOLDER}/MESSAGE)" if payload is Payload.FILE else "$MESSAGE"
-    asked = settings(vhost, job=runs(f"case \"{value}\" in 'hello-'?' $(HOME)') exit 0;; esac; exit 1"), payload=payload)
+    asked = settings(vhost, job=runs(f"case \"{value}\" in 'hello-'?' $''(QUEUE)') exit 0;; esac; exit 1"), payload=payload)
     for number in range(3):
-        await producer.publish(QUEUE, f"hello-{number} $(HOME)".encode(), f"id-{number}")
+        await producer.publish(QUEUE, f"hello-{number} $(QUEUE)".encode(), f"id-{number}")
     async with serving(cluster, namespace, asked) as served:
         jobs = await served.until_jobs(released(3))
         assert [each.metadata.labels[names.STATE] for each in jobs] == ["succeeded"] * 3

@@ -23,7 +23,7 @@ SECRET_LIMIT = 1024 * 1024
 JOB_LIMIT = 512 * 1024
 """Bytes of all variables that stand in a Job itself: an object of Kubernetes may have 1.5 MiB, and its pod bears them again."""
 VOLUME = "jobyard-message"
-FOLDER = "/var/run/jobyard/message"
+FOLDER = "/jobyard/message"
 """Where the files lie, one for each variable."""
 Change = Callable[[Manifest], Manifest]
 _KEY = re.compile(r"[-._a-zA-Z0-9]{1,253}")
