@@ -195,7 +195,7 @@ def test_the_job_is_the_originals_field_by_field() -> None:
         image=full_image("worker", "1.2", "registry"),
         job_name="setup",
         version="1.2",
-        environment=(("A", "b"),),
+        environment=({"name": "A", "value": "b"},),
         service_account="robot",
         resources={"requests": {"cpu": "1"}},
         labels={"team": "a", "jobitem": "mine"},

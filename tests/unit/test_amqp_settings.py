@@ -74,7 +74,7 @@ queues:
         image="r.io/worker:1.10",
         version="1.10",
         timeout=60,
-        environment=(("A", "b"),),
+        environment=({"name": "A", "value": "b"},),
         labels={"team": "x"},
         service_account="robot",
         restricted=True,

@@ -69,7 +69,7 @@ class Queue(Part):
     payload: Annotated[
         Literal["secret", "env", "file"],
         Field(
-            description="How pods are handed the message: as variables from a Secret, as variables in the Job itself, or as files from a Secret."
+            description="How pods are handed the message: secret for variables from a Secret, env for variables in the Job itself, file for files from a Secret."
         ),
     ] = "secret"
     deadLetter: Annotated[DeadLetter, Field(description="Where messages go that can't be Jobs.")] = DeadLetter()  # noqa: N815

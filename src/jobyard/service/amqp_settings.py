@@ -119,7 +119,7 @@ def _form(given: amqp_schema.Form) -> Form:
         job_name=given.jobName,
         version=given.imageVersion,
         timeout=given.timeout,
-        environment=tuple(given.environment.items()),
+        environment=tuple({"name": name, "value": value} for name, value in given.environment.items()),
         service_account=given.serviceAccount,
         resources=given.resources,
         labels=dict(given.labels),

@@ -213,7 +213,7 @@ class Consumer:
             heard = self._heard
             waits = await self._queue.look() > 0 if is_idle else False
             if waits and waited and heard == self._heard:
-                raise StandsStill(what=f"queue {self._settings.queue} has messages, and none comes", remedy="it is consumed anew")
+                raise StandsStill(what=f"queue {self._settings.queue} has messages, and none comes", remedy="it is consumed again")
             waited = waits
 
     # --- a message ---

@@ -29,7 +29,8 @@ class Form:
     version: str = "latest"
     timeout: int = TIMEOUT
     """Seconds of all tries together."""
-    environment: tuple[tuple[str, str], ...] = ()
+    environment: tuple[Manifest, ...] = ()
+    """Entries of the container's `env`."""
     service_account: str = ""
     resources: Mapping[str, Any] = field(default_factory=dict)
     labels: Mapping[str, str] = field(default_factory=dict)
@@ -71,7 +72,7 @@ def _manifest(form: Form, name: str, queue: str, namespace: str) -> Manifest:
         "resources": {"requests": dict(REQUESTS), "limits": dict(LIMITS), **form.resources},
     }
     if form.environment:
-        container["env"] = [{"name": key, "value": value} for key, value in form.environment]
+        container["env"] = list(form.environment)
     pod: Manifest = {"restartPolicy": "OnFailure", "containers": [container]}
     if form.service_account:
         pod["serviceAccountName"] = form.service_account
