@@ -68,6 +68,12 @@ def _is_on_kubernetes(item: pytest.Item) -> bool:
     return callspec is not None and KUBERNETES in (callspec.params.get(name) for name in CLUSTERS)
 
 
+def _is_on_rabbitmq(item: pytest.Item) -> bool:
+    callspec = getattr(item, "callspec", None)
+    scenario = callspec.params.get("name", "") if callspec is not None else ""
+    return "rabbitmq" in getattr(item, "fixturenames", ()) or str(scenario).startswith("amqp")
+
+
 # --- several workers ---
 
 
@@ -148,7 +154,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         (mounting, prepare.bubblewrap, "WITH VOLUMES ON THE LOCAL CLUSTER"),
         (real, prepare.node, "ON A REAL KUBERNETES"),
         (cases, prepare.cases, "OF KUBERNETES' OWN CASES"),
-        ([item for item in items if "rabbitmq" in getattr(item, "fixturenames", ())], rabbitmq_server.ready, "ON A REAL RABBITMQ"),
+        ([item for item in items if _is_on_rabbitmq(item)], rabbitmq_server.ready, "ON A REAL RABBITMQ"),
     ):
         if not tests:
             continue

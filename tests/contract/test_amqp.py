@@ -200,7 +200,7 @@ async def test_messages_without_an_id_are_all_run_and_that_is_said_once(
     cluster: HttpCluster, namespace: str, vhost: VirtualHost, producer: Person, caplog: pytest.LogCaptureFixture
 ) -> None:
     for _ in range(4):
-        vhost.publish(QUEUE, "the same")
+        vhost.publish(QUEUE, b"the same")
     with caplog.at_level(logging.WARNING, "jobyard.amqp"):
         async with serving(cluster, namespace, settings(vhost)) as served:
             await served.until_jobs(released(4))
