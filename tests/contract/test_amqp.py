@@ -25,7 +25,7 @@ from jobyard.engine.namespace import Options
 from jobyard.model import names
 from jobyard.model.errors import NoAnswer
 from jobyard.model.job import read as read_job
-from jobyard.model.objects import JOBS, SECRETS, WHOLE_JOBS, Job
+from jobyard.model.objects import CONFIG_MAPS, JOBS, SECRETS, WHOLE_JOBS, Job
 from jobyard.model.run import Run, RunRequest
 from jobyard.model.template import Template
 from jobyard.model.workflow import Step, Workflow
@@ -569,3 +569,50 @@ async def test_a_service_serves_queues_each_by_itself_and_tells_of_them(
             _, said = serving_.communicate(timeout=30)
     assert serving_.returncode == 0, said
     assert "guest" not in said
+
+
+async def test_event_jobs_is_a_drop_in_that_takes_changes_of_its_config_map(
+    cluster: HttpCluster, namespace: str, vhost: VirtualHost, under_test: ClusterUnderTest
+) -> None:
+    """The original knows virtual host `/` alone."""
+    own = VirtualHost(broker=vhost.broker, name="/")
+    first, second = (f"{kind}-{namespace}" for kind in ("first", "second"))
+    for queue in (first, second):
+        own.declare(queue)
+    entry = "jobName: setup\nimage: worker\nimageVersion: 1.10\nparallelism: 2\nenvironment: [{name: A, value: b}]\n"
+    manifest = {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "queues"}, "data": {first: entry, second: "image: ["}}
+    variables = {
+        **environment(),
+        "AMQP_HOST": "127.0.0.1",
+        "AMQP_PORT": str(vhost.broker.port),
+        "AQMP_USERNAME": "guest",
+        "AQMP_PASSWORD": "guest",
+        "CONFIG_MAP_NAME": "queues",
+        "POD_NAMESPACE": namespace,
+        "KUBERNETES_JOB_SCOPE": namespace,
+        "REPLICAS": "1",
+    }
+    words = [*COMMAND, "compat", "event-jobs", "--port", "0", "--kubeconfig", str(under_test.kubeconfig)]
+    for number in range(3):
+        own.publish(first, b'{"content": "hello", "environment": {"EXTRA": "plain"}}', {"message_id": str(number)})
+        own.publish(second, b'{"content": 1}', {"message_id": str(number)})
+    served = Served(cluster, namespace, None, None, None)  # type: ignore[arg-type]
+    with subprocess.Popen(words, env=variables, stderr=subprocess.PIPE, text=True) as serving_:
+        try:
+            await cluster.create(CONFIG_MAPS, namespace, manifest)
+            jobs = await served.until_jobs(are(2))
+            whole = await cluster.get(WHOLE_JOBS, namespace, jobs[0].metadata.name)
+            assert whole.spec["template"]["spec"]["containers"][0]["image"] == "worker:1.10"
+            assert {each.metadata.labels[names.TRIGGER] for each in jobs} == {first}
+            (secret, *_) = await cluster.list(SECRETS, namespace, labels=names.SELECTOR)
+            assert secret.metadata.owner_references[0].name.startswith("setup-")
+            await cluster.patch(CONFIG_MAPS, namespace, "queues", {"data": {first: None, second: "image: late\nparallelism: 1"}})
+            await served.until_jobs(lambda jobs: any(each.metadata.labels[names.TRIGGER] == second for each in jobs))
+        finally:
+            serving_.terminate()
+            _, said = serving_.communicate(timeout=30)
+            for queue in (first, second):
+                own.delete(queue)
+    assert serving_.returncode == 0, said
+    assert f"ConfigMap queues in namespace {namespace}, {second}:2:1: not YAML" in said, "a bad entry is told at its place"
+    assert len([each for each in await served.jobs() if each.metadata.labels[names.TRIGGER] == first]) == 2, "parallelism is 2, not 3"

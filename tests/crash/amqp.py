@@ -75,7 +75,9 @@ async def serve(place: Place) -> None:
     trigger, clock = AmqpTrigger("orders", settings, place.namespace), SystemClock()
     serving = asyncio.create_task(Supervised(trigger, Report("orders", clock), clock, SOON).run(place.engine))
     try:
-        while not await _is_over(place):
+        while True:
+            if await _is_over(place):
+                break
             await asyncio.sleep(LOOK_EVERY)
     finally:
         serving.cancel()

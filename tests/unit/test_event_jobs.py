@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from jobyard.compat.event_jobs import EnvironmentWrong, read_entries, read_entry, read_environment
+from jobyard.compat.event_jobs import EnvironmentWrong, read_entries, read_entry, read_environment, served, take
 from jobyard.triggers.amqp.form import Form
 from jobyard.triggers.amqp.settings import QueueSettings
 
@@ -211,3 +211,23 @@ def test_a_bad_entry_keeps_no_other() -> None:
 def test_whatever_stands_there_is_read_or_told(text: str) -> None:
     entry: Any = read_entry("q", text, "ConfigMap c", read_environment({}))
     assert entry.settings is not None or any(each.is_error for each in entry.findings)
+
+
+# --- as ConfigMaps change ---
+
+
+def test_a_bad_entry_keeps_its_last_good_form_and_a_removed_queue_is_gone() -> None:
+    environment = read_environment({})
+    first = take({}, "apps", read_entries({"a": "image: a", "b": "image: b"}, "c", environment))
+    second = take(first, "apps", read_entries({"a": "image: [", "c": "image: c"}, "c", environment))
+    assert second == {"apps": {"a": first["apps"]["a"], "c": second["apps"]["c"]}}
+    assert take(second, "apps", []) == {"apps": {}}
+
+
+def test_a_queue_that_two_config_maps_name_is_the_first_ones() -> None:
+    environment = read_environment({})
+    known = take({}, "b", read_entries({"q": "image: late", "r": "image: r"}, "c", environment))
+    known = take(known, "a", read_entries({"q": "image: first"}, "c", environment))
+    found, told = served(known, ["a", "b"])
+    assert {name: each.job.image for name, each in found.items() if isinstance(each.job, Form)} == {"q": "first:latest", "r": "r:latest"}
+    assert told == ["queue q of namespace b is left out: the ConfigMap of namespace a names it already"]

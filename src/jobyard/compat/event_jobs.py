@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import quote
@@ -292,3 +292,31 @@ class _Reader:
         found = _TOKEN.match(line[max(at.column - 1, 0) :])
         token = found[0].removesuffix(":") if found else ""
         return token if token and token[0] not in "*&!'\"|>" else str(value).lower() if isinstance(value, bool) else str(value)
+
+
+Known = Mapping[str, Mapping[str, QueueSettings]]
+"""From namespace to the queues that its ConfigMap names, each as it was last right."""
+
+
+def take(known: Known, namespace: str, entries: Sequence[Entry]) -> Known:
+    """What is known once a namespace's ConfigMap was read: a bad entry keeps its last good form, and a queue that it names no more is gone."""
+    old = known.get(namespace, {})
+    new = {each.queue: each.settings or old.get(each.queue) for each in entries}
+    return {**known, namespace: {queue: settings for queue, settings in new.items() if settings is not None}}
+
+
+def served(known: Known, namespaces: Sequence[str]) -> tuple[dict[str, QueueSettings], list[str]]:
+    """What is served, by the trigger's name, and what is left out, in words: a queue that two ConfigMaps name is the first one's."""
+    found: dict[str, QueueSettings] = {}
+    where: dict[str, str] = {}
+    told: list[str] = []
+    for namespace in namespaces:
+        for queue, settings in known.get(namespace, {}).items():
+            name = names.label_value(queue)
+            if where.setdefault(name, namespace) == namespace:
+                found[name] = settings
+            else:
+                told.append(
+                    f"queue {queue} of namespace {namespace} is left out: the ConfigMap of namespace {where[name]} names it already"
+                )
+    return found, told
