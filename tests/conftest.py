@@ -23,6 +23,7 @@ from jobyard.model.errors import NotFound
 from tests import processes, workers
 from tests.kubernetes import prepare
 from tests.kubernetes.node import Node
+from tests.rabbitmq import server as rabbitmq_server
 
 
 @dataclass(frozen=True)
@@ -65,6 +66,12 @@ CLUSTERS = ("under_test", "own_cluster")
 def _is_on_kubernetes(item: pytest.Item) -> bool:
     callspec = getattr(item, "callspec", None)
     return callspec is not None and KUBERNETES in (callspec.params.get(name) for name in CLUSTERS)
+
+
+def _is_on_rabbitmq(item: pytest.Item) -> bool:
+    callspec = getattr(item, "callspec", None)
+    scenario = callspec.params.get("name", "") if callspec is not None else ""
+    return "rabbitmq" in getattr(item, "fixturenames", ()) or str(scenario).startswith("amqp")
 
 
 # --- several workers ---
@@ -147,6 +154,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         (mounting, prepare.bubblewrap, "WITH VOLUMES ON THE LOCAL CLUSTER"),
         (real, prepare.node, "ON A REAL KUBERNETES"),
         (cases, prepare.cases, "OF KUBERNETES' OWN CASES"),
+        ([item for item in items if _is_on_rabbitmq(item)], rabbitmq_server.ready, "ON A REAL RABBITMQ"),
     ):
         if not tests:
             continue
@@ -252,3 +260,19 @@ async def namespace(cluster: HttpCluster) -> AsyncIterator[str]:
     yield name
     with contextlib.suppress(NotFound):  # a test may have deleted it
         await cluster.call("DELETE", f"/api/v1/namespaces/{name}", f"delete Namespace {name}")
+
+
+# --- RabbitMQ ---
+
+
+@pytest.fixture(scope="session")
+def rabbitmq(tmp_path_factory: pytest.TempPathFactory) -> Iterator[rabbitmq_server.Broker]:
+    """A RabbitMQ for the tests of this process. Each has a virtual host of its own."""
+    with rabbitmq_server.open_broker(tmp_path_factory.mktemp("rabbitmq")) as broker:
+        yield broker
+
+
+@pytest.fixture
+def vhost(rabbitmq: rabbitmq_server.Broker) -> rabbitmq_server.VirtualHost:
+    """A new virtual host."""
+    return rabbitmq.create_virtual_host()

@@ -14,8 +14,8 @@ MOST = 4
 """Workers at the most: what two processors and one node can bear without any test being late."""
 TESTS_A_WORKER = 6
 """A worker takes a second to begin, which fewer tests than these do not win back."""
-WHOLE = ("tests/contract/test_outages.py", "tests/contract/test_runtimes.py")
-"""Their fixtures are so dear that all tests of one value (a node, podman, docker) run in one worker, one after another."""
+WHOLE = ("tests/contract/test_amqp.py", "tests/contract/test_outages.py", "tests/contract/test_runtimes.py")
+"""Their fixtures are so dear that all tests of one value (a node, a broker, podman, docker) run in one worker, one after another."""
 BUSY_AT_ONCE = 1
 BUSY = ("tests/contract/test_crashes.py", "tests/contract/test_fuzz.py", "tests/contract/test_scale.py", "tests/hostile/test_hostile.py")
 """These keep the processors busy by themselves, and so many of them run at once: more would be slower, and starve what waits beside them."""

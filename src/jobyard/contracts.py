@@ -12,6 +12,7 @@ from typing import Any, Generic, Literal, Protocol
 from jobyard.model.errors import JobyardError
 from jobyard.model.objects import Kind, Manifest, Other, T
 from jobyard.model.run import Outcome, Run, RunRequest, RunView, StepView
+from jobyard.model.workflow import Workflow
 
 
 class Clock(Protocol):
@@ -65,6 +66,18 @@ class Holding(Protocol):
         ...
 
 
+class Room(Protocol):
+    """For a source that takes nothing in hand which could not start: it asks first."""
+
+    async def room(self, workflow: Workflow, namespace: str = "") -> int:
+        """Waits until a run of the workflow may begin, as far as limits go; says how many may. Promises none: `submit` may wait all the same."""
+        ...
+
+    async def try_out(self, request: RunRequest) -> None:
+        """Asks the cluster whether the run could be made now, and makes nothing. Raises Rejected, Unavailable."""
+        ...
+
+
 class Reader(Protocol):
     """For a source that knows runs by their names, and tells of them."""
 
@@ -77,7 +90,7 @@ class Reader(Protocol):
         ...
 
 
-class Engine(Runs, Holding, Reader, Protocol):
+class Engine(Runs, Holding, Room, Reader, Protocol):
     """All that a trigger may be handed; most use the first four."""
 
 

@@ -20,6 +20,7 @@ from jobyard.contracts import Clock, Engine, Trigger
 from jobyard.model import duration
 from jobyard.model.errors import WrongInput, innermost
 from jobyard.model.run import Outcome, Run, RunRequest, State, StepView
+from jobyard.model.workflow import Workflow
 from jobyard.patience import Backoff
 
 log = logging.getLogger("jobyard.supervise")
@@ -282,6 +283,12 @@ class Through:
 
     async def abandon(self, run: Run) -> None:
         await self._engine.abandon(run)
+
+    async def room(self, workflow: Workflow, namespace: str = "") -> int:
+        return await self._engine.room(workflow, namespace)
+
+    async def try_out(self, request: RunRequest) -> None:
+        await self._engine.try_out(request)
 
     async def find(self, run: str, namespace: str = "") -> Run:
         return await self._engine.find(run, namespace)

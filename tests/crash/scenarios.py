@@ -20,7 +20,7 @@ from jobyard.model import names
 from jobyard.model.objects import CONFIG_MAPS, JOBS, PODS
 from jobyard.model.run import Role, RunRequest
 from jobyard.service.reading import read_file
-from tests.crash import git, service
+from tests.crash import amqp, git, service
 from tests.crash.place import Place
 from tests.flows import read
 from tests.manifests import Tree, job, step, workflow
@@ -264,6 +264,23 @@ SCENARIOS: dict[str, Scenario] = {
         serve=git.serve,
         source=Source(fill=git.fill, look=git.look),
         processes=2,
+    ),
+    "amqp": Scenario(
+        files={"good": {}, "bad": {}, amqp.DEAD_ONE: {}},
+        ends={"good": SUCCEEDED, "bad": FAILED, amqp.DEAD_ONE: frozenset(["dead"])},
+        jobs=2,
+        serve=amqp.serve,
+        source=Source(fill=amqp.fill, look=amqp.look),
+        sample=3,
+    ),
+    "amqp-two": Scenario(
+        files={"good": {}, "bad": {}, amqp.DEAD_ONE: {}},
+        ends={"good": SUCCEEDED, "bad": FAILED, amqp.DEAD_ONE: frozenset(["dead"])},
+        jobs=2,
+        serve=amqp.serve,
+        source=Source(fill=amqp.fill, look=amqp.look),
+        processes=2,
+        sample=3,
     ),
     "vandal": Scenario(
         files={

@@ -15,7 +15,7 @@ from jobyard.model.errors import InvalidFiles
 from jobyard.service import service_schema
 from jobyard.service.reading import files_of, read_file
 from jobyard.service.service import is_same_service
-from jobyard.service.settings import Settings, read_settings, recognises
+from jobyard.service.settings import GitSettings, Settings, read_settings, recognises
 from jobyard.supervise import Budget
 from tests.manifests import step, workflow
 
@@ -61,6 +61,7 @@ def test_all_that_may_be_said(tmp_path: Path) -> None:
     assert (found.name, found.namespace, found.namespaces, found.host, found.port) == ("yard", "jobs", ("reports", "etl"), "::1", 8081)
     (ops,) = found.triggers
     assert ops.budget == Budget(failures=5, within=timedelta(minutes=10))
+    assert isinstance(ops.source, GitSettings)
     assert (ops.source.webhook_secret, ops.source.poll, ops.source.serve.namespaces) == ("hush", timedelta(seconds=90), ("*",))
     assert (found.retention, found.retention_failed, found.limits) == (timedelta(days=30), timedelta(days=90), {"namespace": 200})
     assert "hush" not in repr(found)
@@ -91,7 +92,7 @@ spec:
         'jobyard.yaml:8:14: a second trigger named "ops", expected a name of its own; the first is in line 7',
         'jobyard.yaml:8:46: the text "soon" as spec.triggers[1].git.poll, expected a duration such as "30s", "15m" or "1h30m"',
         "jobyard.yaml:8:79: the number 0 as spec.triggers[1].failureBudget.failures, expected at least 1",
-        "jobyard.yaml:9:7: trigger Ops has no source, expected one of: git",
+        "jobyard.yaml:9:7: trigger Ops has no source, expected one of: git, amqp",
         'jobyard.yaml:9:14: the text "Ops" as spec.triggers[2].name, expected lower-case letters, digits and -, a letter or digit first and last',
         'jobyard.yaml:10:17: the text "jsn" as spec.log.format, expected auto, text or json; did you mean "json"?',
         'jobyard.yaml:11:13: the text "many" as spec.replicas, expected a whole number',
@@ -111,7 +112,7 @@ spec:
 """
     assert mistakes(tmp_path, text) == [
         'jobyard.yaml:6:14: a second trigger named "a", expected a name of its own; the first is in line 5',
-        "jobyard.yaml:7:7: trigger b has no source, expected one of: git",
+        "jobyard.yaml:7:7: trigger b has no source, expected one of: git, amqp",
         'jobyard.yaml:8:14: a trigger named "page", expected another name; runs of that one are a person\'s',
     ]
 
@@ -130,8 +131,9 @@ spec:
     ]
     (tmp_path / "nosuch").write_text("hush\n")
     found = accepted(tmp_path, text.replace("REPOSITRY", "REPOSITORY"), REPOSITORY="r")
-    assert found.triggers[0].source.webhook_secret == "hush"
-    assert found.triggers[0].source.git.repository == "r"
+    (only,) = found.triggers
+    assert isinstance(only.source, GitSettings)
+    assert (only.webhook_secret, only.source.git.repository) == ("hush", "r")
 
 
 def test_a_password_in_plain_is_warned_of_and_never_told(tmp_path: Path) -> None:
@@ -186,7 +188,7 @@ spec:
     assert mistakes(tmp_path, text) == [
         'jobyard.yaml:6:14: a second trigger named "a", expected a name of its own; the first is in line 5',
         'jobyard.yaml:6:44: the text "soon" as spec.triggers[1].git.poll, expected a duration such as "30s", "15m" or "1h30m"',
-        "jobyard.yaml:7:7: trigger c has no source, expected one of: git",
+        "jobyard.yaml:7:7: trigger c has no source, expected one of: git, amqp",
         'jobyard.yaml:8:17: unknown key "gti" in spec.triggers[3]; did you mean "git"?',
         'jobyard.yaml:9:7: the text "a" as spec.triggers[4], expected a mapping',
     ]
@@ -261,6 +263,7 @@ def test_any_value_may_stand_outside_for_the_service_and_for_editors(tmp_path: P
     found = accepted(tmp_path, OUTSIDE, **ENV)
     (trigger,) = found.triggers
     assert (found.name, found.replicas, found.limits, found.log_level) == ("n", 7, {"namespace": 7}, "error")
+    assert isinstance(trigger.source, GitSettings)
     assert (trigger.source.serve.finalizers, trigger.source.serve.kinds, trigger.source.serve.namespaces) == (True, ("*",), ("n",))
     editor = jsonschema_rs.validator_for(service_schema.json_schema())
     for text in (OUTSIDE, WHOLE):

@@ -56,6 +56,12 @@ class Ended:
     async def abandon(self, run: Run) -> None:
         raise NotImplementedError
 
+    async def room(self, workflow: Workflow, namespace: str = "") -> int:
+        raise NotImplementedError
+
+    async def try_out(self, request: RunRequest) -> None:
+        raise NotImplementedError
+
     async def find(self, run: str, namespace: str = "") -> Run:
         raise NotImplementedError
 

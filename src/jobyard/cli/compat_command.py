@@ -122,3 +122,17 @@ def server(repository: str | None, port: int, largest: int) -> None:
         in_cluster=known.in_cluster,
     )
     asyncio.run(keep_watching(options, _ANYTHING, _target(), watch))
+
+
+@compat.command(name="event-jobs")
+@click.option("--port", type=click.IntRange(0, 65535), default=8080, show_default=True, help="Where health and metrics are served.")
+@click.option("--kubeconfig", metavar="FILE", help="The kubeconfig to use, outside a cluster.")
+@click.option("--context", metavar="NAME", help="Its context.")
+def event_jobs(port: int, kubeconfig: str | None, context: str | None) -> None:
+    """As kubernetes-event-jobs: a Job for each AMQP message, by its variables and its ConfigMap.
+
+    What the original promised but did not do, this does: the limit holds, no message is lost, a change of the ConfigMap is taken at once.
+    """
+    from jobyard.cli.event_jobs import serve_event_jobs
+
+    asyncio.run(serve_event_jobs(os.environ, TargetOptions(kubeconfig=kubeconfig, context=context), port))

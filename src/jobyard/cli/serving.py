@@ -19,6 +19,7 @@ from jobyard.engine.signals import Signal
 from jobyard.model.errors import InvalidKubeconfig, NoCluster, WrongInput
 from jobyard.model.finding import Finding
 from jobyard.service.about import about
+from jobyard.service.amqp import amqp_source
 from jobyard.service.git import GitSource
 from jobyard.service.log import begin_logging
 from jobyard.service.metrics import Metrics
@@ -28,6 +29,7 @@ from jobyard.service.served import Source
 from jobyard.service.service import Service, is_same_service, open_service
 from jobyard.service.settings import Settings, TriggerSettings, read_settings, require
 from jobyard.service.target import open_target
+from jobyard.triggers.amqp.settings import QueueSettings
 from jobyard.triggers.git import moves
 from jobyard.triggers.git.moves import Move
 from jobyard.web.app import Held, make_app
@@ -127,6 +129,8 @@ async def _serve(
         namespace = options.namespace or settings.namespace or target.namespace
 
         def build(trigger: TriggerSettings, where: str) -> Source:
+            if isinstance(trigger.source, QueueSettings):
+                return amqp_source(trigger.name, trigger.source, where)
             source = GitSource(trigger, where, settings.namespaces, _say, log.warning)
             return Source(trigger=source, wake=source.wake, branch=lambda: source.branch)
 

@@ -135,6 +135,10 @@ async def resume_trigger(name: str, service: str | None, options: TargetOptions)
             say(f"Trigger {name} goes on.", err=False)
             return
         standing, now = notes.standings.get(name), SystemClock().now()
+        if standing is not None and standing.state == Stage.BACKING_OFF:
+            await board.poke(name, now)
+            say(f"Nobody has paused trigger {name}, but it stands still: it is told to look again.", err=False)
+            return
         rests = standing is not None and standing.state == Stage.PAUSED and standing.until is not None and standing.until > now
         why = (
             f": it rests, since {standing.error}, and goes on in {show(standing.until - now)}"

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
+from weakref import WeakValueDictionary
 
 from jobyard import access
 from jobyard.access import JOB_RECORDS, RECORDS, lacking
@@ -63,6 +64,14 @@ class Admission:
         self._limiter = limiter
         self._see = see
         self._gives_up = gives_up
+        self._turns: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
+
+    def turn(self, run: str) -> asyncio.Lock:
+        """Held by who makes what belongs to the run with this id, or takes it away."""
+        turn = self._turns.get(run)
+        if turn is None:
+            turn = self._turns[run] = asyncio.Lock()
+        return turn
 
     async def admit(self, request: RunRequest) -> tuple[Record, bool]:
         """The request's record, made once there is room for its run. What waits for longer than a moment has no place meanwhile, and takes one
@@ -75,7 +84,8 @@ class Admission:
             if request.waits:
                 await self._limiter.enter(ticket)
             try:
-                made = await self._make_with_a_place(request, attempt) if request.waits else await self._make(request, attempt)
+                async with self.turn(run):
+                    made = await self._make_with_a_place(request, attempt) if request.waits else await self._make(request, attempt)
                 if made is not None:
                     self._see(made[0])
                     return made
@@ -87,6 +97,18 @@ class Admission:
             finally:
                 self._limiter.keep_promise(ticket)
             await asyncio.sleep(wait)
+
+    async def try_out(self, request: RunRequest) -> None:
+        """Asks whether the request's run could be made now, but for its limits; makes nothing. Raises Rejected where it would be refused for
+        good, as far as one try tells, and Unavailable where that passes."""
+        try:
+            await self._ledger.try_out(request)
+        except Rejected as refused:
+            verdict = await self._judge(refused, request, Tries())
+            if verdict.reason == Reason.NO_RIGHT:
+                wait = verdict.wait.total_seconds() if verdict.wait is not None else None
+                raise RightsUnavailable(namespace=self._namespace, what=verdict.message, retry_after=wait) from refused
+            raise
 
     async def _make_with_a_place(self, request: RunRequest, attempt: _Attempt) -> tuple[Record, bool] | None:
         """As `_make`; None where another process has the place, or is about to: its ConfigMap says so before we can see whose it is. What the

@@ -14,6 +14,7 @@ from jobyard.engine.signals import Signal
 from jobyard.model import names
 from jobyard.model.errors import NotANamespace, TooManyNamespaces, innermost
 from jobyard.model.run import Outcome, Run, RunRequest, RunView, StepView
+from jobyard.model.workflow import Workflow
 
 
 class ClusterEngine:
@@ -110,6 +111,12 @@ class ClusterEngine:
 
     async def abandon(self, run: Run) -> None:
         await (await self.of(run.namespace)).abandon(run)
+
+    async def room(self, workflow: Workflow, namespace: str = "") -> int:
+        return await (await self.of(namespace)).room(workflow)
+
+    async def try_out(self, request: RunRequest) -> None:
+        await (await self.of(request.namespace)).try_out(request)
 
     async def find(self, run: str, namespace: str = "") -> Run:
         return await (await self.of(namespace)).find(run)

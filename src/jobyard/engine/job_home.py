@@ -9,6 +9,7 @@ from typing import Any
 
 import msgspec
 
+from jobyard.engine.drawn import stem
 from jobyard.engine.home import StoredRequest, job_labels, record_annotations, record_labels
 from jobyard.model import names
 from jobyard.model.job import render
@@ -40,7 +41,7 @@ def is_plain(request: RunRequest) -> bool:
 
 def _follows(manifest: Manifest, job: Manifest, run: str) -> bool:
     """Whether an object may be made after the Job: its pods wait for it, and its name can be nobody else's."""
-    name, kind = str((manifest.get("metadata") or {}).get("name")), str(manifest.get("kind"))
+    name, kind = stem(manifest) or str((manifest.get("metadata") or {}).get("name")), str(manifest.get("kind"))
     return manifest.get("apiVersion") == "v1" and kind in _WAITED_FOR and run in name and _needs(job["spec"]["template"], kind, name)
 
 

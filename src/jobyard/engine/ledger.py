@@ -11,7 +11,7 @@ from typing import Any
 
 from jobyard.access import RECORDS
 from jobyard.contracts import Clock, Cluster
-from jobyard.engine import home, job_home
+from jobyard.engine import drawn, home, job_home
 from jobyard.engine import record as records
 from jobyard.engine.elsewhere import Elsewhere, Home
 from jobyard.engine.home import Record
@@ -101,6 +101,7 @@ class Ledger:
     async def create_job(self, request: RunRequest) -> tuple[Job, bool] | None:
         """The Job that is the request's run, and whether it was there before; None when its record can't be one. What its pods wait for
         follows it. Raises what the cluster answers."""
+        asked, request = request, drawn.draw(request)
         manifest = job_home.write_job(request, request.run_id) if job_home.is_plain(request) else None
         if manifest is None:
             return None
@@ -113,22 +114,37 @@ class Ledger:
             made, existed = await self._take_name(
                 JOBS, request, lambda run: manifest if run == request.run_id else job_home.write_job(request, run)
             )
-        if request.objects and names.ENDED not in made.metadata.labels and not _has_run(made):
+        named = drawn.as_named(asked, made) if existed else request
+        if named is not None and named.objects and names.ENDED not in made.metadata.labels and not has_run(made):
             known = self._unfinished.get(made.metadata.uid)
             self._unfinished[made.metadata.uid] = _Unfinished(job=made, is_ours=not existed or (known is not None and known.is_ours))
             while len(self._unfinished) > UNFINISHED_LIMIT:
                 self._unfinished.popitem(last=False)
-            for each in request.objects:
-                await patiently(functools.partial(self._make_object, each, request, made))
+            for each in named.objects:
+                await patiently(functools.partial(self._make_object, each, named, made))
             self._unfinished.pop(made.metadata.uid, None)
         return made, existed
+
+    async def try_out(self, request: RunRequest) -> None:
+        """Asks whether the request's record, and what stands beside it, could be made now; makes nothing. Raises what the cluster answers."""
+        request = drawn.draw(request)
+        job = job_home.write_job(request, request.run_id) if job_home.is_plain(request) else None
+        kind: Kind[Any] = CONFIG_MAPS if job is None else JOBS
+        record = records.write(request, request.run_id, records.pack(request)) if job is None else job
+        try:
+            await self._cluster.create(kind, self._namespace, record, dry_run=True)
+        except Conflict as conflict:
+            await self._get_instead(kind, record, conflict)
+        for each in request.objects:
+            await self._cluster.create(await kind_of(self._cluster, each), self._namespace, each, dry_run=True)
 
     async def withdraw(self, request: RunRequest) -> None:
         """Deletes the request's Job where what its pods wait for is refused for good: nothing of it ever ran. Raises Unavailable, Conflict."""
         for uid, unfinished in list(self._unfinished.items()):
             if home.same_request(unfinished.job, request):
-                if unfinished.is_ours or await self._lacks_an_object(request):
-                    await patiently(functools.partial(self._delete_unused, unfinished.job))
+                named = drawn.as_named(request, unfinished.job)
+                if unfinished.is_ours or (named is not None and await self._lacks_an_object(named)):
+                    await patiently(functools.partial(self.delete_unused, unfinished.job))
                 self._unfinished.pop(uid, None)
 
     async def _lacks_an_object(self, request: RunRequest) -> bool:
@@ -142,16 +158,20 @@ class Ledger:
                 continue
         return False
 
-    async def _delete_unused(self, job: Job) -> None:
-        """Deletes the Job unless a pod of it ran meanwhile. Raises Conflict: look again."""
-        uid, name = job.metadata.uid, job.metadata.name
+    async def delete_unused(self, record: Record) -> bool:
+        """Deletes the record unless a pod of its Job ran meanwhile, or it was completed; whether it did. Raises Conflict: look again."""
+        uid, name = record.metadata.uid, record.metadata.name
+        kind: Kind[Any] = JOBS if isinstance(record, Job) else CONFIG_MAPS
         try:
-            found = await self._cluster.get(JOBS, self._namespace, name)
+            found = await self._cluster.get(kind, self._namespace, name)
         except NotFound:
-            return
-        if found.metadata.uid == uid and not _has_run(found):
-            await self._cluster.delete(JOBS, self._namespace, name, uid=uid, version=found.metadata.resource_version)
-            self._sight.forget(uid)  # whoever is told of the refusal finds no run: the watch may be a moment behind
+            return False
+        is_unused = not has_run(found) if isinstance(found, Job) else names.INCOMPLETE in found.metadata.annotations
+        if found.metadata.uid != uid or not is_unused:
+            return False
+        await self._cluster.delete(kind, self._namespace, name, uid=uid, version=found.metadata.resource_version)
+        self._sight.forget(uid)  # whoever is told of the refusal finds no run: the watch may be a moment behind
+        return True
 
     async def find_job(self, request: RunRequest) -> Job | None:
         """The request's Job where its run is one already; None where it is not."""
@@ -163,6 +183,7 @@ class Ledger:
 
     async def create_record(self, request: RunRequest) -> tuple[Record, bool]:
         """The request's ConfigMap, whole, and whether it was there before; or the Job that turned out to be its record."""
+        asked, request = request, drawn.draw(request)
         packed = records.pack(request)
         found = await self._elsewhere(request, ("ConfigMap", request.prefix))
         if isinstance(found, Job):
@@ -177,8 +198,9 @@ class Ledger:
             made, existed = found, True
         else:
             made, existed = await self._take_name(CONFIG_MAPS, request, lambda run: records.write(request, run, packed))
-        if names.INCOMPLETE in made.metadata.annotations:
-            made = await self._complete(request, packed, made)
+        named = drawn.as_named(asked, made) if existed else request
+        if names.INCOMPLETE in made.metadata.annotations and named is not None:
+            made = await self._complete(named, packed if named is request else records.pack(named), made)
         return made, existed
 
     async def _complete(self, request: RunRequest, packed: Sequence[bytes], record: ConfigMap) -> ConfigMap:
@@ -217,14 +239,22 @@ class Ledger:
         )
 
     async def _create_or_get(self, kind: Kind[Any], manifest: Manifest) -> tuple[Any, bool]:
-        """Creates an object, or finds it there. Raises Conflict when it was deleted between the two."""
+        """Creates an object, or finds it there. Raises Conflict as `_get_instead` does."""
         try:
             return await self._cluster.create(kind, self._namespace, manifest), False
         except Conflict as conflict:
-            try:
-                return await self._cluster.get(kind, self._namespace, manifest["metadata"]["name"]), True
-            except NotFound:
-                raise conflict from None
+            return await self._get_instead(kind, manifest, conflict), True
+
+    async def _get_instead(self, kind: Kind[Any], manifest: Manifest, conflict: Conflict) -> Any:
+        """What has the object's name. Raises the conflict when it was deleted since, or is being deleted before it ended: then it answers
+        nobody, and its name comes free."""
+        try:
+            found = await self._cluster.get(kind, self._namespace, manifest["metadata"]["name"])
+        except NotFound:
+            raise conflict from None
+        if found.metadata.deletion_timestamp is not None and home.end(found) is None:
+            raise conflict
+        return found
 
     async def _make_object(self, manifest: Manifest, request: RunRequest, record: Record) -> None:
         """Creates an object that the run's Jobs use, owned by its record; what holds data or identity is only made if it is missing, and is
@@ -344,7 +374,7 @@ def _belonging(manifest: Manifest, record: Record, trigger: str) -> Manifest:
     return {**manifest, "metadata": metadata}
 
 
-def _has_run(job: Job) -> bool:
+def has_run(job: Job) -> bool:
     """Whether a pod of the Job ran: then all that its pods wait for was there."""
     return bool(job.status.ready or job.status.succeeded or job.status.failed)
 

@@ -164,6 +164,16 @@ class Limiter:
             self.keep_promise(ticket)
             raise
 
+    async def free(self, workflow: Workflow) -> int:
+        """Waits in line until a run of this workflow may begin; says how many may, as far as is known here, and promises none."""
+        ticket = Ticket(run="", workflow=workflow)
+        ticket.run = f"asks {ticket.number}"
+        try:
+            await self.enter(ticket)
+            return min((claim.limit - len(self._active(claim.scope) - {ticket.run}) for claim in self._claims(ticket)), default=ANY)
+        finally:
+            self.keep_promise(ticket)
+
     def _claims(self, ticket: Ticket) -> list[Claim]:
         return limits.of_run(ticket.workflow, ticket.run, self._numbers())
 

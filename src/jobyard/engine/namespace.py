@@ -19,6 +19,7 @@ from jobyard.engine.adoption import Adoption
 from jobyard.engine.driver import Driver, Tools
 from jobyard.engine.drivers import Drivers
 from jobyard.engine.home import End, Record
+from jobyard.engine.incomplete import Incomplete
 from jobyard.engine.ledger import Ledger
 from jobyard.engine.limiter import Limiter
 from jobyard.engine.logs import last_lines
@@ -34,6 +35,7 @@ from jobyard.model.objects import CONFIG_MAPS, JOBS, ConfigMap, Event, Job, Kind
 from jobyard.model.parameters import resolve
 from jobyard.model.retention import Keeping
 from jobyard.model.run import Outcome, Run, RunRequest, RunView, StepView
+from jobyard.model.workflow import Workflow
 from jobyard.patience import PATIENCE, patiently
 
 log = logging.getLogger("jobyard.engine")
@@ -121,6 +123,7 @@ class Namespace:
             self.limiter.places,
             self.release,
             Keeping(runs=options.retention, failed=options.retention_failed),
+            Incomplete(cluster, clock, name, self.sight, self.ledger, self._admission, self._left, options.service),
             triggers=options.triggers,
             service=options.service,
         )
@@ -159,6 +162,14 @@ class Namespace:
         seen = RunSight(record)
         seen.is_gone = True
         return seen
+
+    async def room(self, workflow: Workflow) -> int:
+        return await self.limiter.free(workflow)
+
+    async def try_out(self, request: RunRequest) -> None:
+        values = resolve(request.workflow.parameters, request.inputs)
+        request = replace(request, workflow=replace(request.workflow, values=values), service=self._options.service)
+        await self._admission.try_out(request)
 
     # --- the other questions of a trigger ---
 

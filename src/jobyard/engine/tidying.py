@@ -10,6 +10,7 @@ from datetime import timedelta
 from jobyard.contracts import Clock, Cluster
 from jobyard.engine import home
 from jobyard.engine.drivers import Drivers
+from jobyard.engine.incomplete import Incomplete
 from jobyard.engine.places import Places
 from jobyard.engine.sight import Sight
 from jobyard.engine.sweep import delete_stopped, sweep
@@ -39,6 +40,7 @@ class Tidying:
         places: Places,
         release: Callable[[Run], Awaitable[None]],
         keeping: Keeping,
+        incomplete: Incomplete,
         triggers: Collection[str],
         service: str,
     ) -> None:
@@ -51,6 +53,7 @@ class Tidying:
         self._places = places
         self._release = release
         self._keeping = keeping
+        self._incomplete = incomplete
         self._triggers = triggers
         self._service = service
 
@@ -59,6 +62,7 @@ class Tidying:
         count = 0
         while True:
             await self._try("released", self._release_kept())
+            await self._try("taken away", self._incomplete.delete_late())
             await self._try("deleted", delete_stopped(self._cluster, self._clock, self._namespace, self._service))
             if count % SWEEP_EVERY == 0:
                 await self._try("swept", self._sweep())

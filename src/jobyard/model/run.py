@@ -144,7 +144,8 @@ class RunRequest:
     origin: Mapping[str, str] = field(default_factory=dict)
     """Where it comes from, in the source's own words (a commit, a file); kept with the run. Never a secret."""
     objects: tuple[Manifest, ...] = ()
-    """Objects that its Jobs use (ConfigMaps, Secrets), to be there before them and to go with the run. Kept nowhere else."""
+    """Objects that its Jobs use (ConfigMaps, Secrets), to be there before them and to go with the run. Kept nowhere else. One that says
+    `generateName` (with the run's id in it) has its name drawn when the record is made, wherever the Jobs mention it too."""
     literals: tuple[tuple[str | int, ...], ...] = ()
     """Paths in the manifest of a run's only Job whose values the trigger put in and nobody else may be told (a payload, a password)."""
 

@@ -120,6 +120,8 @@ class GitSource:
         self, settings: TriggerSettings, namespace: str, namespaces: Sequence[str], say: Callable[[Move], None], tell: Callable[[str], None]
     ) -> None:
         """`say`, `tell`: as in GitTrigger. `namespaces`: those that its files may name beside `namespace`, where its own settings do not say."""
+        if not isinstance(settings.source, GitSettings):
+            raise TypeError("the settings of another source")
         self.name = settings.name
         self._source = settings.source
         self._namespace = namespace

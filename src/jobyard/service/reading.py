@@ -5,13 +5,12 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from jobyard.compat import jobernetes
-from jobyard.files import plain, run_file, workflow_file
+from jobyard.files import plain
 from jobyard.files.document import Document
 from jobyard.files.folder import Folder, show
 from jobyard.files.reading import Reader, Reading, is_for_checks, read, workflows
 from jobyard.model.finding import Finding
-from jobyard.service import settings
+from jobyard.service import settings, workflow_files
 from jobyard.service.sources import Outside
 
 
@@ -26,8 +25,7 @@ def _read_settings(folder: Folder, path: Path, document: Document) -> Reading:
 
 
 SETTINGS = Reader(recognises=settings.recognises, read=_read_settings, runs=False)
-_WORKFLOWS = (workflow_file.READER, jobernetes.READER)
-READERS = (SETTINGS, run_file.reader(_WORKFLOWS), *_WORKFLOWS)
+READERS = (SETTINGS, *workflow_files.READERS)
 
 
 def read_file(path: Path) -> Reading:

@@ -44,6 +44,8 @@ TRY_AGAIN = 10.0
 """Seconds until something about the board or the limits that failed is tried again."""
 HEAR_WITHIN = 5.0
 """Seconds in which a standby hands on what it heard: forges don't wait for long."""
+DRAIN = 5.0
+"""Seconds for which the triggers may end what they have begun, when the service ends."""
 END_WITHIN = 10.0
 """Seconds for which a trigger with new settings waits for the one with the old to end."""
 BOARD = "the board"
@@ -116,8 +118,19 @@ class Service:
                 for what, work in works:
                     tasks.create_task(self._keep(what, work))
                 self.apply(self.settings)
+                try:
+                    await asyncio.Event().wait()
+                finally:
+                    await self._end_triggers()  # before the engine on which they end what they have begun
         finally:
             self._tasks = None
+
+    async def _end_triggers(self) -> None:
+        workers = [served.worker for served in self.served.values() if served.worker is not None]
+        for worker in workers:
+            worker.cancel()
+        if workers:
+            await asyncio.wait(workers, timeout=DRAIN)
 
     async def _keep(self, what: str, work: Callable[[], Awaitable[None]], before: Once[Any] | None = None) -> None:
         """Does one part of it. What breaks over it is told, and ends no other: it is begun again, where that does not have to be `before`

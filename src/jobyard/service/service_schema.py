@@ -9,6 +9,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, WithJsonSchema
 
 from jobyard.files.workflow_schema import Duration, JsonSchema, Name
+from jobyard.service.amqp_schema import Amqp
 from jobyard.service.options import IDENTITY
 from jobyard.service.sources import FromOutside
 
@@ -101,6 +102,7 @@ class Trigger(_Part):
         Field(description="Its own, and for good: it is part of the key of each run, so under another name what is queued counts as new."),
     ]
     git: Annotated[Git | None, Field(description="Commit a Job to run it.")] = None
+    amqp: Annotated[Amqp | None, Field(description="Run a Job for each message of queues of RabbitMQ.")] = None
     failureBudget: Annotated[FailureBudget | None, Field(description="When it takes a rest from failures; left out, never.")] = None  # noqa: N815
 
 

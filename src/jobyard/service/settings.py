@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
 from pathlib import Path
@@ -21,13 +21,17 @@ from jobyard.model.finding import Finding, Position
 from jobyard.model.pod_level import PodLevel
 from jobyard.model.template import Path as TreePath
 from jobyard.service import service_schema, sources
+from jobyard.service.amqp_settings import read_queues, trigger_name
 from jobyard.service.options import GitOptions, ServeOptions
 from jobyard.service.sources import Missing, Outside
 from jobyard.supervise import Budget as FailureBudget
 from jobyard.supervise import BudgetWrong
+from jobyard.triggers.amqp.settings import QueueSettings
 
 DEFAULT_FILE = "jobyard.yaml"
 SHORTEST_POLL = timedelta(seconds=1)
+SOURCES = {"git": ("webhookSecret", "repository"), "amqp": ("password", "url")}
+"""What a trigger may have, each with the keys of a secret and of an address, which may hold one."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -46,8 +50,13 @@ class TriggerSettings:
     """A source under a name. Two that are equal are served alike: a reload leaves such a trigger alone."""
 
     name: str
-    source: GitSettings
+    source: GitSettings | QueueSettings
     budget: FailureBudget | None = None
+
+    @property
+    def webhook_secret(self) -> str:
+        """What forges sign their webhooks with; '' where none are taken."""
+        return self.source.webhook_secret if isinstance(self.source, GitSettings) else ""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -108,8 +117,10 @@ def read_document(document: Document, outside: Outside, budget: Budget) -> tuple
     except ValidationError as error:
         explain(inspection, error, service_schema.ServiceFile, "the settings", lambda value: isinstance(value, Missing), sources.called)
     else:
-        triggers = tuple(_trigger(inspection, index, each) for index, each in enumerate(file.spec.triggers))
-        found = _settings(file, [each for each in triggers if each is not None])
+        spec = file.spec
+        allowed = None if spec.namespace is None else (spec.namespace, *spec.namespaces)
+        triggers = [each for index, given in enumerate(spec.triggers) for each in _read(inspection, index, given, outside, allowed)]
+        found = _settings(file, triggers)
     _apart(inspection, document.tree)
     _warn_of_secrets(inspection, document.tree)
     inspection.findings.sort(key=lambda each: (each.position.line, each.position.column))
@@ -143,38 +154,42 @@ def _settings(file: service_schema.ServiceFile, triggers: Iterable[TriggerSettin
     )
 
 
-def _trigger(inspection: Inspection, index: int, given: service_schema.Trigger) -> TriggerSettings | None:
+def _read(
+    inspection: Inspection, index: int, given: service_schema.Trigger, outside: Outside, allowed: Sequence[str] | None
+) -> Iterator[TriggerSettings]:
+    """The trigger of each source: of queues, one for each. `allowed`: the namespaces that may be named; None where that is not known."""
     path = ("spec", "triggers", index)
     if given.name in names.FACES:
         inspection.error((*path, "name"), f'a trigger named "{given.name}"', "another name", "runs of that one are a person's")
-    if given.git is None:
-        return None  # which was told
     budget: FailureBudget | None = None
     if given.failureBudget is not None:
         try:
             budget = FailureBudget(failures=given.failureBudget.failures, within=given.failureBudget.within)
         except BudgetWrong as wrong:
             inspection.error((*path, "failureBudget"), str(wrong))
-    git = given.git
+    if given.amqp is not None:
+        for queue in read_queues(inspection, (*path, "amqp"), given.amqp, outside, allowed):
+            yield TriggerSettings(name=trigger_name(given.name, queue.queue), budget=budget, source=queue)
+    if given.git is not None:  # none at all was told
+        yield TriggerSettings(name=given.name, budget=budget, source=_git(inspection, (*path, "git"), given.git))
+
+
+def _git(inspection: Inspection, path: TreePath, git: service_schema.Git) -> GitSettings:
     if git.poll < SHORTEST_POLL:
-        inspection.error((*path, "git", "poll"), f"{duration.write(git.poll)} as poll", f"at least {duration.write(SHORTEST_POLL)}")
-    return TriggerSettings(
-        name=given.name,
-        budget=budget,
-        source=GitSettings(
-            git=GitOptions(repository=git.repository, branch=git.branch, folder=git.folder, author=git.author),
-            serve=ServeOptions(
-                namespaces=("*",) if git.namespaces == "*" else tuple(git.namespaces),
-                kinds=("*",) if git.kinds == "*" else tuple(git.kinds),
-                pods=PodLevel(git.pods),
-                service_accounts=("*",) if git.serviceAccounts == "*" else tuple(git.serviceAccounts),
-                finalizers=git.finalizers,
-                commit_each=git.commitEach,
-                start_timeout=git.startTimeout or None,
-            ),
-            poll=git.poll,
-            webhook_secret=git.webhookSecret or "",
+        inspection.error((*path, "poll"), f"{duration.write(git.poll)} as poll", f"at least {duration.write(SHORTEST_POLL)}")
+    return GitSettings(
+        git=GitOptions(repository=git.repository, branch=git.branch, folder=git.folder, author=git.author),
+        serve=ServeOptions(
+            namespaces=("*",) if git.namespaces == "*" else tuple(git.namespaces),
+            kinds=("*",) if git.kinds == "*" else tuple(git.kinds),
+            pods=PodLevel(git.pods),
+            service_accounts=("*",) if git.serviceAccounts == "*" else tuple(git.serviceAccounts),
+            finalizers=git.finalizers,
+            commit_each=git.commitEach,
+            start_timeout=git.startTimeout or None,
         ),
+        poll=git.poll,
+        webhook_secret=git.webhookSecret or "",
     )
 
 
@@ -192,10 +207,12 @@ def _apart(inspection: Inspection, tree: Any) -> None:
     first: dict[str, TreePath] = {}
     for path, trigger in _triggers(tree):
         name = trigger.get("name")
-        if trigger.get("git") is None and not trigger.keys() - service_schema.Trigger.model_fields.keys():
-            inspection.error(
-                path, f"trigger {name} has no source" if isinstance(name, str) else "a trigger without a source", "one of: git"
-            )
+        named = [each for each in SOURCES if trigger.get(each) is not None]
+        if not named and not trigger.keys() - service_schema.Trigger.model_fields.keys():
+            what = f"trigger {name} has no source" if isinstance(name, str) else "a trigger without a source"
+            inspection.error(path, what, f"one of: {', '.join(SOURCES)}")
+        elif len(named) > 1:
+            inspection.error((*path, named[1]), f"a second source, {named[1]} beside {named[0]}", "one for each trigger", key=True)
         if not isinstance(name, str):
             continue
         if first.setdefault(name, path) is not path:
@@ -205,15 +222,17 @@ def _apart(inspection: Inspection, tree: Any) -> None:
 
 def _warn_of_secrets(inspection: Inspection, tree: Any) -> None:
     """Passwords that stand in the file themselves: whoever may read the file has them."""
+    remedy = "put it into the environment or a file, and {env: NAME} or {file: PATH} here"
     for path, trigger in _triggers(tree):
-        git = trigger.get("git")
-        if not isinstance(git, dict):
-            continue
-        remedy = "put it into the environment or a file, and {env: NAME} or {file: PATH} here"
-        if isinstance(git.get("webhookSecret"), str):
-            inspection.warn((*path, "git", "webhookSecret"), "a secret in plain", "", remedy)
-        if isinstance(git.get("repository"), str) and _has_password(git["repository"]):
-            inspection.warn((*path, "git", "repository"), "an address with a password in plain", "", remedy)
+        for source, (secret, address) in SOURCES.items():
+            given = trigger.get(source)
+            if not isinstance(given, dict):
+                continue
+            if isinstance(given.get(secret), str):
+                inspection.warn((*path, source, secret), "a secret in plain", "", remedy)
+            addresses = given[address] if isinstance(given.get(address), list) else [given.get(address)]
+            if any(isinstance(each, str) and _has_password(each) for each in addresses):
+                inspection.warn((*path, source, address), "an address with a password in plain", "", remedy)
 
 
 def _has_password(url: str) -> bool:

@@ -61,7 +61,7 @@ def add_webhooks(app: FastAPI, listener: Callable[[], Listener | None]) -> None:
 
 async def _take(listener: Listener, served: Served, forge: str, request: Request) -> Response:
     try:
-        delivery = await _hear(forge, request, served.settings.source.webhook_secret)
+        delivery = await _hear(forge, request, served.settings.webhook_secret)
     except webhooks.Refused as refused:
         raise HTTPException(refused.status, refused.message) from None
     except ClientDisconnect:  # nobody is there to be answered
