@@ -89,9 +89,12 @@ async def test_a_run_of_one_job_costs_a_create_and_a_patch(cluster: HttpCluster,
     assert await cluster.list(CONFIG_MAPS, namespace, labels=names.SELECTOR) == []
 
 
-async def test_a_limit_that_the_leader_counts_alone_costs_nothing(cluster: HttpCluster, namespace: str) -> None:
+@pytest.mark.parametrize("options", [Options(alone=True), Options(service="here")], ids=["alone", "service"])
+async def test_a_limit_that_the_leader_counts_alone_costs_nothing(cluster: HttpCluster, namespace: str, options: Options) -> None:
     await set_limit(cluster, namespace, "namespace", "1")
-    async with open_engine(cluster, SystemClock(), namespace, Options(alone=True)) as engine, asyncio.timeout(BOUND):
+    async with open_engine(cluster, SystemClock(), namespace, options) as engine, asyncio.timeout(BOUND):
+        leading = None if options.alone else asyncio.create_task(engine.adopt())
+        await asyncio.sleep(0)
         calls = Calls()
         with external.observe(calls):
             for key in "ab":
@@ -99,6 +102,9 @@ async def test_a_limit_that_the_leader_counts_alone_costs_nothing(cluster: HttpC
                 await engine.outcome(run)
                 await engine.release(run)
         assert calls.made == {"create Job": 2, "patch Job": 2}
+        if leading is not None:
+            leading.cancel()
+            await asyncio.gather(leading, return_exceptions=True)
 
 
 async def test_a_released_run_tells_its_end_by_its_labels(engine: ClusterEngine, cluster: HttpCluster, namespace: str) -> None:

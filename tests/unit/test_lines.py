@@ -32,7 +32,7 @@ class Yard:
         self.sight = Sight()
         data = {name: str(number) for name, number in numbers.items()}
         self.sight.see(ConfigMap(metadata=Metadata(name=limits.LIMITS, uid="limits", resource_version="1"), data=data))
-        self.limiter = Limiter(cast(Cluster, None), SystemClock(), "n", self.sight, alone=True)
+        self.limiter = Limiter(cast(Cluster, None), SystemClock(), "n", self.sight, leads=lambda: True)
         self.running: deque[Job] = deque()
         self.began = asyncio.Event()
         self.most = 0

@@ -16,14 +16,15 @@ from jobyard.engine.ledger import Ledger
 from jobyard.engine.limiter import Limiter
 from jobyard.engine.limits import LIMITS, Claim, Full, Place
 from jobyard.engine.lines import PATIENCE
+from jobyard.engine.places import SHARED
 from jobyard.engine.sight import Sight
 from jobyard.model import names
 from jobyard.model.errors import Conflict, NotFound
-from jobyard.model.objects import ConfigMap, Job, Kind, Manifest, Metadata
+from jobyard.model.objects import ConfigMap, Job, JobStatus, Kind, Manifest, Metadata
 from jobyard.model.template import Template
 from jobyard.model.workflow import Step, Workflow
 from tests.faketime import in_fake_time
-from tests.unit.samples import NOW, changed, flow, job_record, manifest, map_record, request, served
+from tests.unit.samples import COMPLETE, NOW, changed, flow, job_record, manifest, map_record, request, served
 
 
 class LoopClock:
@@ -85,12 +86,14 @@ class Server:
         self.made[claim.object_name] = msgspec.convert({**served(limits.write(claim, places), scope), "status": None}, ConfigMap)
 
 
-def process(server: Server, *, ahead: timedelta = timedelta(0), alone: bool = False, **numbers: int) -> tuple[Limiter, Sight]:
-    """A process that shares the namespace's limits with others; `alone`: a leader that takes no places."""
+def process(
+    server: Server, *, ahead: timedelta = timedelta(0), alone: bool = False, service: str = "", **numbers: int
+) -> tuple[Limiter, Sight]:
+    """A process that shares the namespace's limits with others; `alone`: one that leads."""
     sight = Sight()
     data = {name: str(number) for name, number in numbers.items()}
     sight.see(ConfigMap(metadata=Metadata(name=LIMITS, uid="limits", resource_version="1"), data=data))
-    return Limiter(cast(Cluster, server), LoopClock(ahead), "n", sight, alone=alone), sight
+    return Limiter(cast(Cluster, server), LoopClock(ahead), "n", sight, leads=lambda: alone, service=service), sight
 
 
 def steps(*numbers: str) -> Workflow:
@@ -356,5 +359,65 @@ def test_a_launch_that_waits_at_the_door_takes_its_place_anew_before_that_is_any
         assert server.begun == []
         await launch
         assert server.begun == ["slow"]
+
+    in_fake_time(scene())
+
+
+def test_a_leader_takes_no_places_until_another_process_does_and_none_again_an_hour_later() -> None:
+    async def scene() -> None:
+        server = Server()
+        leader, sight = process(server, alone=True, namespace=3)
+
+        def told() -> None:
+            for places in server.made.values():
+                sight.see(places)
+
+        assert await leader.admit("run-a", flow()) is None
+        assert server.made == {}
+        person, _ = process(server, namespace=3)
+        assert await person.admit("run-p", flow()) is None
+        told()
+        assert await leader.admit("run-b", flow()) is None
+        assert set(server.holders("namespace")) == {"run-p", "run-b"}
+        await asyncio.sleep(SHARED.total_seconds() - 60)
+        assert await leader.admit("run-c", flow()) is None
+        assert "run-c" in server.holders("namespace"), "its own places do not count as another's"
+        await asyncio.sleep(60)
+        assert await leader.admit("run-d", flow()) is None
+        assert "run-d" not in server.holders("namespace")
+
+    in_fake_time(scene())
+
+
+def test_of_two_services_that_lead_both_take_places() -> None:
+    async def scene() -> None:
+        server = Server()
+        one, sight = process(server, alone=True, service="one", namespace=1)
+        theirs = job_record(replace(request("theirs"), service="two"), "theirs")
+        sight.see(theirs)
+        assert isinstance(await one.admit("run-a", flow()), Full)
+        sight.see(msgspec.structs.replace(changed(theirs, version=2), status=msgspec.convert(COMPLETE, JobStatus)))
+        assert await one.admit("run-a", flow()) is None
+        assert server.made == {}, "while the other has nothing open"
+        sight.see(job_record(replace(request("more"), service="two"), "more"))
+        other, _ = process(server, service="two", namespace=5)
+        assert await other.admit("run-o", flow()) is None
+        sight.see(server.made[Claim(scope="namespace", limit=1, holder="").object_name])
+        sight.drop(sight.runs[request("more").run_id])
+        assert isinstance(await one.admit("run-b", flow()), Full), "and it goes on to for a while"
+
+    in_fake_time(scene())
+
+
+def test_who_only_looks_why_a_run_waits_takes_no_place() -> None:
+    async def scene() -> None:
+        server = Server()
+        server.hold("namespace", other=Place(run="other", at=LoopClock().now()))
+        before = server.made.copy()
+        person, sight = process(server, alone=True, namespace=2)
+        for places in server.made.values():
+            sight.see(places)
+        assert await person.look("run-a", flow()) is None
+        assert server.made == before
 
     in_fake_time(scene())

@@ -99,7 +99,7 @@ class Yard:
         self.server, self.sight, clock = Server(), Sight(), LoopClock()
         cluster = cast(Cluster, self.server)
         self.see(ConfigMap(metadata=Metadata(name=limits.LIMITS, uid="limits", resource_version="1"), data={"gpu": str(gpu)}))
-        self.limiter = Limiter(cluster, clock, "n", self.sight, alone=True)
+        self.limiter = Limiter(cluster, clock, "n", self.sight, leads=lambda: True)
         self.drivers: dict[str, Driver] = {}
         self.tools = Tools(
             cluster=cluster,

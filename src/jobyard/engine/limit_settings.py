@@ -77,7 +77,7 @@ async def list_limits(cluster: Cluster, clock: Clock, namespace: str) -> list[tu
     """Each limit by name, with its number where it is set and who holds a place, as the cluster has it now: also those that need none,
     because a leader began them, and count."""
     sight = await all_that_is_open(cluster, namespace)
-    shared = Places(cluster, clock, namespace, sight, alone=False)
+    shared = Places(cluster, clock, namespace, sight, sees_all=lambda: False)
     rows: dict[str, tuple[int | None, list[str]]] = {name: (number, []) for name, number in limits.numbers(sight.limits).items()}
     for run in sight.runs.values():
         workflow = run.workflow

@@ -58,12 +58,16 @@ class _Answer:
 class Limiter:
     """The limits of one namespace."""
 
-    def __init__(self, cluster: Cluster, clock: Clock, namespace: str, sight: Sight, *, alone: bool = False) -> None:
-        """`alone`: who starts the runs of this namespace. It goes by what is seen here, and writes no places; those that others took count."""
+    def __init__(
+        self, cluster: Cluster, clock: Clock, namespace: str, sight: Sight, *, leads: Callable[[], bool] = lambda: False, service: str = ""
+    ) -> None:
+        """`leads`: whether whoever this is for starts the runs of this namespace. It goes by what is seen here, and writes no places, where nobody
+        else takes any. `service`: whose runs are its own."""
         self._clock = clock
         self._sight = sight
-        self._alone = alone
-        self.places = Places(cluster, clock, namespace, sight, alone=alone)
+        self._leads = leads
+        self._service = service
+        self.places = Places(cluster, clock, namespace, sight, sees_all=leads)
         self._turns: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
         """By scope: who takes places there, and may give them back, is alone at it."""
         self._promised = Promises()
@@ -244,9 +248,14 @@ class Limiter:
 
     # --- places that processes share ---
 
-    @property
-    def _counts_alone(self) -> bool:
-        return self._alone or self._sight.without_config_maps
+    def _counts_alone(self, claims: Iterable[Claim]) -> bool:
+        """Whether what is seen here is enough to go by, for want of anybody else who starts runs: another service has none open, and nobody has
+        taken a place lately."""
+        if self._sight.without_config_maps:
+            return True
+        if not self._leads() or self._sight.has_runs_of_others(self._service):
+            return False
+        return not any(self.places.are_shared(claim) for claim in claims)
 
     @asynccontextmanager
     async def room(self, run: str, workflow: Workflow, step: Step | None = None, job: str = "") -> AsyncIterator[Full | None]:
@@ -256,10 +265,11 @@ class Limiter:
         if full is not None:
             yield full
             return
-        of_run, of_job = ([claim.scope for claim in claims] for claims in self._needs(run, workflow, step, job))
+        needs = self._needs(run, workflow, step, job)
+        of_run, of_job = ([claim.scope for claim in claims] for claims in needs)
         self._promised.make(of_run, run)
         self._launching.make(of_job, job)
-        is_shared = bool(of_run or of_job) and not self._counts_alone
+        is_shared = bool(of_run or of_job) and not self._counts_alone(itertools.chain(*needs))
         try:
             async with asyncio.timeout(limits.LAUNCH.total_seconds() if is_shared else None) as bound:
                 yield None
@@ -277,10 +287,14 @@ class Limiter:
         set_ = self._numbers()
         return limits.of_run(workflow, run, set_), limits.of_job(step, job, set_) if step else []
 
+    async def look(self, run: str, workflow: Workflow, step: Step | None = None, job: str = "") -> Full | None:
+        """What keeps a run, or this Job of it, from starting, as a leader would see it; None where nothing does. Takes no places."""
+        return await self._count(run, list(itertools.chain(*self._needs(run, workflow, step, job))))
+
     async def admit(self, run: str, workflow: Workflow, step: Step | None = None, job: str = "") -> Full | None:
         """Takes every place that a run, and this Job of it, still need; None when it may start. Raises Unavailable, Conflict."""
         claims = list(itertools.chain(*self._needs(run, workflow, step, job)))
-        if self._counts_alone:
+        if self._counts_alone(claims):
             return await self._count(run, claims)
         async with self._alone_at(claims):  # a place that is here now may be given back as long as another is at it
             added: list[tuple[Claim, Place]] = []

@@ -48,8 +48,8 @@ class Options:
     """How an engine works, beside its cluster."""
 
     alone: bool = False
-    """It leads, and starts what is to start in its namespaces: limits are counted by what is seen, and no place is written. Of others (a
-    person's `jobyard run`) the places count, and who takes one counts what is seen to run without."""
+    """It leads, and starts what is to start in its namespaces, as who adopts does: limits are counted by what is seen, and no place is written
+    where nobody else takes any (a person's `jobyard run`, another service)."""
     gives_up: timedelta | None = None
     """How long credentials or rights may be missing before who waits is told; None for ever, as a service wants it."""
     retention: timedelta | None = None
@@ -95,7 +95,7 @@ class Namespace:
         self._options = options
         self.sight = Sight()
         self.ledger = Ledger(cluster, clock, name, self.sight)
-        self.limiter = Limiter(cluster, clock, name, self.sight, alone=options.alone)
+        self.limiter = Limiter(cluster, clock, name, self.sight, leads=self._leads, service=options.service)
         self._admission = Admission(cluster, name, self.sight, self.ledger, self.limiter, self._see, options.gives_up)
         self._watches = Watches(cluster, clock, name, self)
         self._open: set[asyncio.Task[None]] = set()
@@ -300,6 +300,10 @@ class Namespace:
         is_ours = not home.is_anothers(driver.seen.record, self._options.service)
         if self.adoption.is_on and is_ours and driver.run.trigger in names.FACES:
             self._spawn(self._tidying.release(driver.run), f"release {driver.run.name}")
+
+    def _leads(self) -> bool:
+        """Whether every run that may start in the namespace starts here: then limits are counted by what is seen."""
+        return self._options.alone or self.adoption.is_on
 
     def load(self) -> Load:
         """How much there is to do just now."""

@@ -5,8 +5,8 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections import OrderedDict
-from collections.abc import Collection, Sequence
-from datetime import datetime
+from collections.abc import Callable, Collection, Sequence
+from datetime import datetime, timedelta
 
 from jobyard.contracts import Clock, Cluster
 from jobyard.engine import home, limits
@@ -20,6 +20,8 @@ from jobyard.patience import Backoff
 
 TRIES = 20
 """How often a claim is tried again because another process took or gave a place of the same scope at the same moment."""
+SHARED = timedelta(hours=1)
+"""How long after another process took a place of a scope whoever leads takes places there too."""
 BUSY = Backoff(first=0.02, longest=0.5)
 NOTICED_LIMIT = 10_000
 """How many places are remembered that were seen to be unused."""
@@ -28,20 +30,34 @@ NOTICED_LIMIT = 10_000
 class Places:
     """Those of one namespace."""
 
-    def __init__(self, cluster: Cluster, clock: Clock, namespace: str, sight: Sight, *, alone: bool) -> None:
-        """`alone`: all that is open is seen here."""
+    def __init__(self, cluster: Cluster, clock: Clock, namespace: str, sight: Sight, *, sees_all: Callable[[], bool]) -> None:
+        """`sees_all`: whether all that is open is seen here."""
         self._cluster = cluster
         self._clock = clock
         self._namespace = namespace
         self._sight = sight
-        self._alone = alone
+        self._sees_all = sees_all
         self._noticed: OrderedDict[tuple[str, Place], datetime] = OrderedDict()
         """When a holder's place was first seen to be unused."""
+        self._ours: OrderedDict[Place, None] = OrderedDict()
+        """The places that were taken here, the last ones."""
+        self._others: dict[str, datetime] = {}
+        """From scope to when another process took a place of it last, as far as is seen."""
 
     def has(self, claim: Claim) -> bool:
         """Whether a claim's place is known to be held, and need not be taken anew."""
         place = limits.holders(self._sight.places.get(claim.object_name)).get(claim.holder)
         return place is not None and (limits.is_good(place, self._clock.now()) or self._is_there(claim.holder, place.run))
+
+    def are_shared(self, claim: Claim) -> bool:
+        """Whether another process took a place of the scope lately, and may be about to take one now."""
+        now = self._clock.now()
+        theirs = [place.at for place in limits.holders(self._sight.places.get(claim.object_name)).values() if place not in self._ours]
+        if theirs:
+            self._others[claim.scope] = max(min(max(theirs), now), self._others.get(claim.scope, now - SHARED))
+        if claim.scope in self._others and now - self._others[claim.scope] >= SHARED:
+            del self._others[claim.scope]
+        return claim.scope in self._others
 
     def _is_there(self, holder: str, run: str) -> bool:
         """Whether a holder exists, as far as is seen: a run's record with a Job, or the Job."""
@@ -58,6 +74,9 @@ class Places:
             granted = limits.take(claim, run, held, over, self._clock.now(), unplaced)
             if isinstance(granted, Full):
                 return granted
+            self._ours[granted[claim.holder]] = None
+            while len(self._ours) > NOTICED_LIMIT:
+                self._ours.popitem(last=False)
             try:
                 await self._put(claim, granted, places)
             except (Conflict, NotFound):
@@ -100,7 +119,7 @@ class Places:
             left = self._sight.over.get(place.run)
             if left is not None and place.at <= left:
                 return True
-            if self._alone and self._clock.now() - place.at >= limits.OLD:
+            if self._sees_all() and self._clock.now() - place.at >= limits.OLD:
                 return True  # a launch of it would be seen by now: a leader sees all that is open
             found = await self._state(place.run)
             if found:

@@ -61,6 +61,8 @@ class Sight:
         place that is newer, by the same clocks, is of a run that was submitted again."""
         self._active: defaultdict[str, dict[str, None]] = defaultdict(dict)
         """From a limit's scope to the runs, by uid, that count for it and have not ended."""
+        self._services: defaultdict[str, set[str]] = defaultdict(set)
+        """From a service's name to its runs, by uid, that have not ended."""
 
     # --- what there is ---
 
@@ -71,6 +73,10 @@ class Sight:
     def active(self, scope: str) -> Iterable[str]:
         """The runs, by the uid of their record, that count for a limit's scope and have not ended."""
         return self._active.get(scope, {})
+
+    def has_runs_of_others(self, service: str) -> bool:
+        """Whether another service than this has runs that have not ended. To who is no service, all are alike."""
+        return bool(service) and any(each != service for each in self._services)
 
     def jobs_of(self, scope: str) -> set[str]:
         """The Jobs that count for a limit's scope beside their runs, and have not ended."""
@@ -272,7 +278,14 @@ class Sight:
             self._gone.popitem(last=False)
 
     def _count(self, run: RunSight, *, active: bool) -> None:
-        """Counts the run for its limits, or no more."""
+        """Counts the run for its limits and for its service, or no more."""
+        service = run.record.metadata.labels.get(names.SERVICE, "")
+        for name in [name for name, runs in self._services.items() if run.uid in runs and (name != service or not active)]:
+            self._services[name].discard(run.uid)
+            if not self._services[name]:
+                del self._services[name]
+        if active and service:
+            self._services[service].add(run.uid)
         for scope in home.scopes(run.record):
             if active:
                 self._active[scope][run.uid] = None

@@ -40,8 +40,8 @@ async def refusals(
             job = job_name(workflow, seen.id, each.role, each.step, each.attempt)
             claims = [*limits.of_run(workflow, seen.id, set_), *limits.of_job(step, job, set_)]
             if claims and limiter is None:
-                limiter = Limiter(cluster, clock, namespace, await all_that_is_open(cluster, namespace), alone=True)
-            answer = await limiter.admit(seen.id, workflow, step, job) if claims and limiter is not None else None
+                limiter = Limiter(cluster, clock, namespace, await all_that_is_open(cluster, namespace), leads=lambda: True)
+            answer = await limiter.look(seen.id, workflow, step, job) if claims and limiter is not None else None
             full[kind] = Refusal(reason=Reason.WAITING_FOR_LIMIT, message=str(answer), until=until) if answer else None
         refusal = full[kind] or note
         if refusal is not None:
