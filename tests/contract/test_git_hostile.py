@@ -20,8 +20,11 @@ from jobyard.model.errors import RightsUnavailable
 from jobyard.model.objects import CONFIG_MAPS, JOBS
 from jobyard.model.run import Outcome, Run, RunRequest, StepView
 from jobyard.supervise import Through
+from jobyard.triggers.git import turns
 from jobyard.triggers.git.clone import Clone, open_here
 from jobyard.triggers.git.history import latest, transitions
+from jobyard.triggers.git.layout import Place
+from jobyard.triggers.git.moves import Move
 from jobyard.triggers.git.policy import Policy
 from tests.git import odd
 from tests.git.odd import Entry
@@ -194,6 +197,87 @@ async def test_twenty_that_wait_for_a_full_limit_keep_nobody_back(
     async with asyncio.timeout(BOUND):
         first = await serving.run_once(engine)
     assert (len(first.moves), first.waiting) == (2, 19)
+    assert "zz.yaml" in {move.name for move in first.moves}
+
+
+async def test_a_queue_that_no_git_add_makes_is_worked_off_all_the_same(
+    engine: ClusterEngine, namespace: str, remote: Path, person: Person
+) -> None:
+    """In no order, with a name twice, with modes of any length, with names of megabytes and of bytes that are no text."""
+
+    def entry(name: bytes, mode: bytes = b"100644", content: str = "") -> bytes:
+        oid = odd.store(person.folder, "blob", (content or text(job(name.decode("ascii", "replace")[:9]))).encode())
+        return mode + b" " + name + b"\0" + bytes.fromhex(oid)
+
+    long = entry(b"a" * (3 * 2**20), content="x")
+    queues = [
+        entry(b"z.yaml") + entry(b"odd.yaml") + entry(b"last.yaml"),
+        entry(b"evil.yaml", b"1" + b"0" * 24 + b"00000100644") + entry(b"mode.yaml"),
+        entry(b"twice.yaml") + entry(b"twice.yaml"),
+        long + entry(b"b\xff.yaml", content="x") + entry(b"long.yaml"),
+        long + entry(b"b\nx y.yaml", content="x") + entry(b"lines.yaml"),
+    ]
+    person.write("queued/.gitkeep", "")
+    person.push()
+    serving = await trigger(remote, namespace)
+    for queue in queues:
+        git(person.folder, "fetch", "--quiet", "origin", "main")
+        tip = git(person.folder, "rev-parse", "FETCH_HEAD").strip()
+        rest = [each for each in odd.listed(person.folder, tip) if each[1] != b"queued"]
+        queued = ("40000", b"queued", odd.store(person.folder, "tree", queue))
+        odd.push(person.folder, odd.commit(person.folder, [*rest, queued], parent=tip))
+        await until_idle(serving, engine)
+    good = ["evil", "last", "lines", "long", "mode", "odd", "twice", "z"]
+    assert odd.names(remote, "succeeded") == [".gitkeep", *(f"{name}.yaml" for name in good)]
+    assert len(odd.names(remote, "failed")) == 1 + 2
+
+
+async def test_one_run_is_one_file_and_who_runs_on_keeps_nobody_from_ending(
+    engine: ClusterEngine, namespace: str, remote: Path, person: Person, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(turns, "LISTED", 3)
+    for name in "abcde":
+        person.write(f"queued/{name}.yaml", text(job(name, "sleep 300")))
+    person.write("queued/v.yaml", text(job("v", "sleep 300")))
+    person.push()
+    serving = await trigger(remote, namespace)
+    moves: asyncio.Queue[Move] = asyncio.Queue()
+    serving.say = moves.put_nowait
+    running = asyncio.create_task(serving.run(engine))
+    try:
+        async with asyncio.timeout(BOUND):
+            begun = [await moves.get() for _ in range(6)]
+            assert {move.target for move in begun} == {Place.PROCESSING}
+            run = next(each for each in await engine.runs(serving.name) if each.origin["file"] == "queued/v.yaml")
+            person.pull()
+            claim = "Jobyard-File: a{}.yaml\nJobyard-State: processing\nJobyard-Run: {}\nJobyard-Namespace: {}"
+            for number in range(5):
+                person.write(f"processing/a{number}.yaml", "x: y")
+            person.push("mine\n\n" + "\n".join(claim.format(number, run.name, namespace) for number in range(5)))
+            serving.wanted.set()
+            theirs = [await moves.get() for _ in range(5)]
+            await engine.cancel(run)
+            last = await moves.get()
+    finally:
+        running.cancel()
+        await asyncio.gather(running, return_exceptions=True)
+    assert {(move.name, move.target) for move in theirs} == {(f"a{number}.yaml", Place.UNKNOWN) for number in range(5)}
+    assert (last.name, last.target) == ("v.yaml", Place.FAILED), "it ended, whoever goes on before it"
+    assert all(tree(remote)[f"{name}.yaml"] == "processing" for name in "abcde")
+
+
+async def test_more_that_wait_than_are_looked_at_at_once_keep_nobody_back(
+    engine: ClusterEngine, namespace: str, remote: Path, person: Person, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(turns, "LISTED", 5)
+    for number in range(12):
+        person.write(f"queued/{number:02}.yaml", text(workflow("one-at-a-time", step("a", "sleep 300"), maxRuns=1)))
+    person.write("queued/zz.yaml", text(job("zz")))
+    person.push()
+    serving = await trigger(remote, namespace)
+    async with asyncio.timeout(BOUND):
+        first = await serving.run_once(engine)
+    assert (len(first.moves), first.waiting) == (2, 11)
     assert "zz.yaml" in {move.name for move in first.moves}
 
 

@@ -44,6 +44,12 @@ def _steps(count: int, more: str) -> str:
     )
 
 
+def finalizers() -> str:
+    """A hundred thousand finalizers, in as many bytes as a Job takes."""
+    text = "apiVersion: example.org/v1\nkind: Foo\nmetadata: {name: foo}\nspec:\n  a0: &a0 {metadata: {finalizers: [a]}}\n"
+    return text + _lines(f"  a{depth}: &a{depth} [{','.join([f'*a{depth - 1}'] * 18)}]" for depth in range(1, 5))
+
+
 LARGE: dict[str, Callable[[], str]] = {
     # depth
     "deep-lists.yaml": lambda: "- " * 200_000,
@@ -69,6 +75,7 @@ LARGE: dict[str, Callable[[], str]] = {
     # mistakes, and what is said of them
     "unknown-fields.yaml": lambda: _pod(", ".join(f"field{number}: 1" for number in range(100_000))),
     "unknown-steps.yaml": lambda: _steps(1_000, "needs: [{before}x, {before}y]"),
+    "finalizers-by-aliases.yaml": finalizers,
     "no-objects.yaml": lambda: "a: 1\n---\n" * 100_000,
     "keys-of-a-megabyte.yaml": lambda: JOB + _lines(f"? {chr(97 + number) * 1_000_000}\n: 1" for number in range(8)),
     "wrong-steps.yaml": lambda: FLOW + "    - {name: 1, job: 2, needs: 3, when: 4}\n" * 10_000,

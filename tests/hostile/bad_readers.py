@@ -50,4 +50,4 @@ def work(seconds: float) -> float:
     until = time.process_time() + seconds
     while time.process_time() < until:
         TOLD[:] = [len(TOLD)]
-    return seconds_left.get()
+    return seconds_left.get() or 0.0

@@ -22,6 +22,7 @@ from jobyard.triggers.git.policy import Policy
 from jobyard.triggers.git.preparation import Preparation
 from jobyard.triggers.git.repository import Repository, Source
 from jobyard.triggers.git.settings import Settings
+from tests import hostile
 from tests.git import odd
 from tests.git.remotes import git
 from tests.hostile.bad_readers import obey, work
@@ -31,15 +32,9 @@ Answer = TypeVar("Answer")
 POLICY = Policy(default_namespace="default")
 
 
-def finalizers() -> str:
-    """A hundred thousand finalizers in 445 bytes."""
-    text = "apiVersion: example.org/v1\nkind: Foo\nmetadata: {name: foo}\nspec:\n  a0: &a0 {metadata: {finalizers: [a]}}\n"
-    return text + "".join(f"  a{depth}: &a{depth} [{','.join([f'*a{depth - 1}'] * 18)}]\n" for depth in range(1, 5))
-
-
 def test_a_hundred_thousand_finalizers_are_a_thousand_mistakes(tmp_path: Path) -> None:
     begun = time.thread_time()
-    asked = Unread(path="x.yaml", root=str(tmp_path), policy=POLICY, contents={"x.yaml": finalizers().encode()})
+    asked = Unread(path="x.yaml", root=str(tmp_path), policy=POLICY, contents={"x.yaml": hostile.finalizers().encode()})
     mistakes = read_queued(asked).mistakes
     assert time.thread_time() - begun < 8
     assert len(mistakes) <= 1_003

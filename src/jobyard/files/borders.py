@@ -32,8 +32,8 @@ class TooMuch(Exception):
         self.finding = finding
 
 
-seconds_left: ContextVar[float] = ContextVar("seconds_left", default=SECONDS)
-"""What one reading may take, of processor time; less where some of it was taken for the same file before."""
+seconds_left: ContextVar[float | None] = ContextVar("seconds_left", default=None)
+"""What the next reading may take, where some of its time was taken for the same file before."""
 
 
 class Budget:
@@ -41,7 +41,8 @@ class Budget:
 
     def __init__(self) -> None:
         self._nodes = self._bytes = self._mistakes = self._steps = 0
-        self._until = time.thread_time() + seconds_left.get()
+        left = seconds_left.get()
+        self._until = time.thread_time() + (SECONDS if left is None else left)
 
     def expand(self, nodes: int, size: int, where: Callable[[], Position]) -> None:
         """Takes in that many values, with that many bytes of text. Raises TooMuch."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Container, Iterable
 from contextlib import aclosing
 
 from jobyard.triggers.git import moves
@@ -21,9 +21,9 @@ class Claims:
         self._asked: set[str] = set()
         """What was asked for the last time: the history was read for it."""
 
-    def of(self, files: Iterable[str]) -> dict[str, Trailers]:
-        """Which runs the files are, as far as a commit of ours says so."""
-        return {name: self._known[name] for name in files if name in self._known}
+    def of(self, files: Container[str]) -> dict[str, Trailers]:
+        """Which runs the files are, as far as a commit of ours is known to say so."""
+        return {name: claim for name, claim in self._known.items() if name in files}
 
     def note(self, claim: Trailers) -> None:
         """A commit that says so was pushed just now."""
