@@ -270,7 +270,13 @@ def test_any_value_may_stand_outside_for_the_service_and_for_editors(tmp_path: P
         assert [str(each) for each in editor.iter_errors(yaml.safe_load(text))] == []
     for wrong in ("replicas: 0", "replicas: {evn: X}", "listen: 5", "triggers: [{name: A}]", "trigers: []", "limits: {a: -1}"):
         assert not editor.is_valid(yaml.safe_load(f"apiVersion: jobyard.dev/v1\nkind: Service\nspec: {{{wrong}}}")), wrong
-    every = {f"{name}.{key}" for name, model in service_schema.json_schema()["$defs"].items() for key in model.get("properties", {})}
+    here = {name for name, model in vars(service_schema).items() if getattr(model, "__module__", "") == service_schema.__name__}
+    every = {
+        f"{name}.{key}"
+        for name, model in service_schema.json_schema()["$defs"].items()
+        for key, value in model.get("properties", {}).items()
+        if name in here and key != "amqp"  # which has a test of its own
+    }
     assert {each for each in every if f" {each.split('.')[1]}:" not in OUTSIDE.replace("{", "{ ")} == set(), "what OUTSIDE leaves out"
 
 

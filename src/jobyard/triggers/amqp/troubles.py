@@ -21,19 +21,26 @@ class BrokerUnavailable(Unavailable):
 class QueueUnavailable(NoAnswer):
     """The queue is not there, or not for us. `what` is a whole sentence."""
 
+    sentence = "{what}; {remedy}"
+
 
 class StandsStill(NoAnswer):
     """The queue is not consumed for now, so that no message is lost. `what` is a whole sentence."""
 
+    sentence = "{what}; {remedy}"
     remedy: str = "its messages stay where they are"
 
 
 class LaunchRefused(StandsStill):
     """A message's Job can't be made just now; the message was given back."""
 
+    sentence = "{what}; {remedy}"
+
 
 class LetterRefused(StandsStill):
     """A message that can't be a Job can't be set aside either; it was given back."""
+
+    sentence = "{what}; {remedy}"
 
 
 def broker_trouble(server: str, error: BaseException) -> BrokerUnavailable:
