@@ -27,7 +27,7 @@ def settings() -> str:
     rows = ["| Key | Type | Default | |", "|---|---|---|---|"]
     for key, value, is_required in _keys(schema, schema, ""):
         default = value.get("default")
-        told = "**required**" if is_required else f"`{_yaml(default)}`" if default not in (None, [], {}) else ""
+        told = "**required**" if is_required else f"`{_yaml(default)}`" if default not in (None, [], {}, "") else ""
         rows.append(f"| `{key}` | {_type(schema, value)} | {told} | {value.get('description', '')} |".replace("  ", " "))
     return "\n".join(rows)
 
@@ -41,6 +41,8 @@ def _keys(schema: Schema, model: Schema, path: str) -> Iterator[tuple[str, Schem
             continue
         if _is_list(value):
             key += "[]"
+        elif any("type" in each and each["type"] != "null" for each in value.get("anyOf", ())):
+            yield key, value, name in model.get("required", ())  # a text may stand for all of it
         yield from _keys(schema, inner, f"{key}.")
 
 
@@ -77,6 +79,8 @@ def _word(schema: Schema, value: Schema) -> str:
             return f"{value['minimum']:,} to {value['maximum']:,}"
         case "boolean":
             return "true, false"
+        case "object":
+            return "mapping"
     if "pattern" in value:
         return "name"
     return str(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import uuid
 from dataclasses import replace
-from datetime import datetime, timedelta
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +16,7 @@ from jobyard.access import Right, to
 from jobyard.cluster.client import HttpCluster, open_cluster
 from jobyard.cluster.kubeconfig import connect
 from jobyard.cluster.rights import RIGHTS
+from jobyard.engine import incomplete, tidying
 from jobyard.engine.clock import SystemClock
 from jobyard.engine.engine import open_engine
 from jobyard.engine.limit_settings import set_limit
@@ -56,13 +57,6 @@ class Dies:
 
     def after(self, call: str, seconds: float) -> None:
         pass
-
-
-class Later:
-    """A clock that is two minutes ahead."""
-
-    def now(self) -> datetime:
-        return SystemClock().now() + timedelta(minutes=2)
 
 
 async def secrets(cluster: HttpCluster, namespace: str) -> list[str]:
@@ -130,7 +124,7 @@ async def test_a_job_that_is_being_deleted_before_it_ended_is_waited_for_and_mad
 
 @pytest.mark.parametrize("steps", [1, 2])
 async def test_a_run_whose_secret_was_never_made_is_taken_away_after_a_minute_and_not_before(
-    cluster: HttpCluster, namespace: str, steps: int
+    cluster: HttpCluster, namespace: str, steps: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async with open_engine(cluster, SystemClock(), namespace, SERVED) as engine:
         with external.observe(Dies("create Secret")), pytest.raises(SystemError):
@@ -142,7 +136,9 @@ async def test_a_run_whose_secret_was_never_made_is_taken_away_after_a_minute_an
         await asyncio.wait([adopting], timeout=1)
         assert not any(run.state.is_end for run in await engine.runs("test"))
         adopting.cancel()
-    async with open_engine(cluster, Later(), namespace, SERVED) as engine, asyncio.timeout(BOUND):
+    monkeypatch.setattr(incomplete, "LATE", timedelta(seconds=1))
+    monkeypatch.setattr(tidying, "EVERY", timedelta(seconds=0.2))
+    async with open_engine(cluster, SystemClock(), namespace, SERVED) as engine, asyncio.timeout(BOUND):
         run = await engine.find(late.id)
         adopting = asyncio.create_task(engine.adopt())
         assert (await engine.outcome(run)).state is State.LOST

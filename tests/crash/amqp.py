@@ -9,13 +9,18 @@ import contextlib
 import functools
 import tempfile
 from collections.abc import Mapping
-from contextlib import ExitStack
+from contextlib import AbstractAsyncContextManager, ExitStack
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 import aio_pika
 
+from jobyard.cluster.client import HttpCluster
+from jobyard.engine import incomplete, tidying
 from jobyard.engine.clock import SystemClock
+from jobyard.engine.engine import ClusterEngine, open_engine
+from jobyard.engine.namespace import Options
 from jobyard.model import names
 from jobyard.model.objects import JOBS
 from jobyard.model.template import Template
@@ -67,12 +72,19 @@ def _name(message: Mapping[str, Any]) -> str:
     return str(message["properties"].get("message_id", base64.b64decode(message["payload"])))
 
 
+def opened(cluster: HttpCluster, namespace: str, folder: Path, process: int) -> AbstractAsyncContextManager[ClusterEngine]:
+    """A service's engine: what its own died over is taken away."""
+    return open_engine(cluster, SystemClock(), namespace, Options(service="jobyard"))
+
+
 async def serve(place: Place) -> None:
     """Serves the queue until it is empty, and all that came of it is released; writes down how each run ended."""
     manifest = job("order", 'test "$MESSAGE" = good', ttlSecondsAfterFinished=0)
     flow = Workflow(name="order", steps=(Step(name="order", job=Template(manifest, literal=True)),))
     settings = QueueSettings(brokers=Brokers(urls=((place.folder / ADDRESS).read_text(),)), queue=QUEUE, job=flow, limit=2)
     trigger, clock = AmqpTrigger("orders", settings, place.namespace), SystemClock()
+    incomplete.LATE, tidying.EVERY = timedelta(seconds=10), timedelta(seconds=2)  # the harness waits for them
+    adopting = asyncio.create_task(place.engine.adopt())
     serving = asyncio.create_task(Supervised(trigger, Report("orders", clock), clock, SOON).run(place.engine))
     try:
         while True:
@@ -80,8 +92,9 @@ async def serve(place: Place) -> None:
                 break
             await asyncio.sleep(LOOK_EVERY)
     finally:
-        serving.cancel()
-        await asyncio.gather(serving, return_exceptions=True)
+        for each in (serving, adopting):
+            each.cancel()
+        await asyncio.gather(serving, adopting, return_exceptions=True)
 
 
 async def _is_over(place: Place) -> bool:

@@ -271,6 +271,7 @@ SCENARIOS: dict[str, Scenario] = {
         jobs=2,
         serve=amqp.serve,
         source=Source(fill=amqp.fill, look=amqp.look),
+        opened=amqp.opened,
         sample=3,
     ),
     "amqp-two": Scenario(
@@ -279,6 +280,7 @@ SCENARIOS: dict[str, Scenario] = {
         jobs=2,
         serve=amqp.serve,
         source=Source(fill=amqp.fill, look=amqp.look),
+        opened=amqp.opened,
         processes=2,
         sample=3,
     ),

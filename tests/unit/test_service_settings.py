@@ -250,18 +250,45 @@ spec:
         startTimeout: {env: DURATION}
         commitEach: {env: FLAG}
       failureBudget: {failures: {env: NUMBER}, within: {env: DURATION}}
+    - name: shop
+      amqp:
+        host: {env: TEXT}
+        port: {env: NUMBER}
+        vhost: {env: TEXT}
+        user: {env: TEXT}
+        password: {env: TEXT}
+        tls: {ca: {env: TEXT}, cert: {env: TEXT}, key: {env: TEXT}}
+        queues:
+          - queue: {env: TEXT}
+            namespace: {env: NAME}
+            limit: {env: NUMBER}
+            idFrom: {env: ID}
+            payload: {env: PAYLOAD}
+            deadLetter: {enabled: {env: FLAG}, exchange: {env: TEXT}, routingKey: {env: TEXT}}
+            job:
+              image: {env: TEXT}
+              imageVersion: {env: TEXT}
+              registry: {env: TEXT}
+              jobName: {env: TEXT}
+              timeout: {env: NUMBER}
+              environment: {A: {env: TEXT}}
+              serviceAccount: {env: TEXT}
+              resources: {requests: {cpu: {env: NUMBER}}}
+              labels: {a: {env: TEXT}}
+    - name: other
+      amqp: {url: [{env: ADDRESS}], queues: [{queue: q, job: {image: i}}]}
   retention: {runs: {env: DURATION}, failed: {env: DURATION}}
   limits: {namespace: {env: NUMBER}}
   replicas: {env: NUMBER}
   log: {level: {env: LEVEL}, format: {env: FORMAT}}
 """
 ENV = {"NAME": "n", "LISTEN": ":1", "TEXT": "t", "DURATION": "2m", "AUTHOR": "A <a@b>", "ANY": "*", "PODS": "any", "FLAG": "true"}
-ENV |= {"NUMBER": "7", "LEVEL": "error", "FORMAT": "text"}
+ENV |= {"ID": "content", "PAYLOAD": "env", "ADDRESS": "amqps://host/", "NUMBER": "7", "LEVEL": "error", "FORMAT": "text"}
 
 
 def test_any_value_may_stand_outside_for_the_service_and_for_editors(tmp_path: Path) -> None:
     found = accepted(tmp_path, OUTSIDE, **ENV)
-    (trigger,) = found.triggers
+    trigger, *_ = found.triggers
     assert (found.name, found.replicas, found.limits, found.log_level) == ("n", 7, {"namespace": 7}, "error")
     assert isinstance(trigger.source, GitSettings)
     assert (trigger.source.serve.finalizers, trigger.source.serve.kinds, trigger.source.serve.namespaces) == (True, ("*",), ("n",))

@@ -7,12 +7,13 @@ else submits them, and it knows which of them it is about to complete.
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import logging
 from collections.abc import Callable, Iterator
-from datetime import datetime, timedelta
+from datetime import timedelta
 
-from jobyard.contracts import Clock, Cluster
+from jobyard.contracts import Cluster
 from jobyard.engine import home
 from jobyard.engine.admission import Admission
 from jobyard.engine.ledger import KINDS, Ledger, has_run
@@ -34,7 +35,6 @@ class Incomplete:
     def __init__(
         self,
         cluster: Cluster,
-        clock: Clock,
         namespace: str,
         sight: Sight,
         ledger: Ledger,
@@ -44,7 +44,6 @@ class Incomplete:
     ) -> None:
         """`left`: is told of a run that is gone. `service`: whose runs are looked at; '' for none."""
         self._cluster = cluster
-        self._clock = clock
         self._namespace = namespace
         self._sight = sight
         self._ledger = ledger
@@ -53,17 +52,24 @@ class Incomplete:
         self._service = service
         self._whole: set[str] = set()
         """Records, by uid, beside which all is there."""
+        self._noticed: dict[str, float] = {}
+        """Since when another's lack was known, by record's uid and the event loop's clock: those of machines differ, and whoever made the record
+        may be at it still."""
 
     async def delete_late(self) -> None:
         """Deletes them. What can't be asked just now is asked the next time."""
-        self._whole &= {run.uid for run in self._sight.runs.values()}
-        for seen in list(self._sight.runs.values()):
+        there = {run.uid: run for run in self._sight.runs.values()}
+        self._whole &= there.keys()
+        self._noticed = {uid: since for uid, since in self._noticed.items() if uid in there}
+        now = asyncio.get_running_loop().time()
+        for uid, seen in there.items():
             turn = self._admission.turn(seen.id)
-            if seen.uid in self._whole or turn.locked() or not is_late(seen, self._service, self._clock.now()):
-                continue
-            async with turn:
-                with contextlib.suppress(Rejected, Unavailable):
-                    await self._see_to(seen)
+            if uid in self._whole or turn.locked() or not may_lack_something(seen, self._service):
+                self._noticed.pop(uid, None)
+            elif now - self._noticed.setdefault(uid, now) >= LATE.total_seconds():
+                async with turn:
+                    with contextlib.suppress(Rejected, Unavailable):
+                        await self._see_to(seen)
 
     async def _see_to(self, seen: RunSight) -> None:
         if not await self._lacks_something(seen):
@@ -94,12 +100,10 @@ class Incomplete:
         return False
 
 
-def is_late(seen: RunSight, service: str, now: datetime) -> bool:
-    """Whether a run of this service should have all that it needs by now, and may not."""
+def may_lack_something(seen: RunSight, service: str) -> bool:
+    """Whether a run is this service's and was perhaps never completed, as far as is seen."""
     metadata, record = seen.record.metadata, seen.record
     if not service or metadata.labels.get(names.SERVICE) != service or seen.is_gone or seen.is_leaving or seen.released:
-        return False
-    if metadata.creation_timestamp is None or now - metadata.creation_timestamp < LATE:
         return False
     if isinstance(record, Job):
         return names.OBJECTS in metadata.annotations and not has_run(record) and home.end(record) is None

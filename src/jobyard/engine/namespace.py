@@ -123,7 +123,7 @@ class Namespace:
             self.limiter.places,
             self.release,
             Keeping(runs=options.retention, failed=options.retention_failed),
-            Incomplete(cluster, clock, name, self.sight, self.ledger, self._admission, self._left, options.service),
+            Incomplete(cluster, name, self.sight, self.ledger, self._admission, self._left, options.service),
             triggers=options.triggers,
             service=options.service,
         )

@@ -191,19 +191,17 @@ class Queue:
         await self._connection.ask("give back", lambda: message.nack(requeue=True))
 
     def _cancelled(self, frame: object) -> None:
-        what = f"queue {self._name} in virtual host {self._vhost} was deleted, or its node is away"
-        self._lost(QueueUnavailable(what=what, remedy="it is looked for again"))
+        self._lost(self._trouble("was deleted, or its node is away", "it is looked for again"))
 
     def _unavailable(self, cause: BaseException | None) -> QueueUnavailable | None:
-        where = f"in virtual host {self._vhost}"
         match cause:
             case amqp.ChannelNotFoundEntity():
-                return QueueUnavailable(
-                    what=f"there is no queue {self._name} {where}", remedy="it is waited for; whoever uses it declares it"
-                )
+                return self._trouble("does not exist", "it is waited for; whoever uses it declares it")
             case amqp.ChannelAccessRefused():
-                what = f"the user may not read queue {self._name} {where}"
-                return QueueUnavailable(what=what, remedy=f'it needs the permission read "^{self._name}$" there')
+                return self._trouble("may not be read by this user", f'it needs the permission read "^{self._name}$"')
             case amqp.ChannelLockedResource():
-                return QueueUnavailable(what=f"queue {self._name} {where} is another connection's alone", remedy="it is asked for again")
+                return self._trouble("is another connection's alone", "it is asked for again")
         return None
+
+    def _trouble(self, what: str, remedy: str) -> QueueUnavailable:
+        return QueueUnavailable(queue=self._name, vhost=self._vhost, what=what, remedy=remedy)

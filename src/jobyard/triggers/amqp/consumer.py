@@ -213,7 +213,7 @@ class Consumer:
             heard = self._heard
             waits = await self._queue.look() > 0 if is_idle else False
             if waits and waited and heard == self._heard:
-                raise StandsStill(what=f"queue {self._settings.queue} has messages, and none comes", remedy="it is consumed again")
+                raise StandsStill(queue=self._settings.queue, what="it has messages, and none comes", remedy="it is consumed again")
             waited = waits
 
     # --- a message ---
@@ -262,8 +262,8 @@ class Consumer:
             memory = self._memory
             memory.refused, memory.failed_launches = each.request, memory.failed_launches + 1
             wait = min(ASK_AGAIN * 2 ** (memory.failed_launches - 2), LONGEST) if memory.failed_launches > 1 else None
-            what = f"queue {self._settings.queue} stands still, since no Job can be made just now: {self._said(each.verdict)}"
-            await self._give_back(each, LaunchRefused(what=what, retry_after=wait))
+            refused = LaunchRefused(queue=self._settings.queue, what=self._said(each.verdict), retry_after=wait)
+            await self._give_back(each, refused)
 
     async def _acknowledge_run(self, each: InHand, run: Run) -> None:
         goes_on = not (run.state.is_end or run.released or self._following.has(run))
@@ -281,9 +281,9 @@ class Consumer:
         """Publishes a dead letter, then acknowledges."""
         settings, memory = self._settings, self._memory
         if settings.dead_letters is None:
-            what = f"queue {settings.queue} stands still: a message can't be a Job, and dead letters are turned off ({self._said(verdict)})"
+            what = f"dead letters are turned off ({self._said(verdict)})"
             memory.failed_letters = BY_HAND
-            await self._give_back(each, LetterRefused(what=what, retry_after=ASK_AGAIN))
+            await self._give_back(each, LetterRefused(queue=settings.queue, what=what, retry_after=ASK_AGAIN))
             return
         try:
             if self._target is None:

@@ -46,11 +46,11 @@ class Target:
         except Unavailable as error:
             match error.__cause__:
                 case amqp.ChannelNotFoundEntity():
-                    raise still(f"there is no {self._words}") from error
+                    raise self._still(f"there is no {self._words}") from error
                 case amqp.ChannelAccessRefused():
                     need = f'configure "^{name}$" (or a queue {name} that you declare)' if own else "to look at it"
-                    raise still(f"the user may not use {self._words}; it needs the permission {need}, and write") from error
-            raise still(str(error)) from error
+                    raise self._still(f"the user may not use {self._words}; it needs the permission {need}, and write") from error
+            raise self._still(str(error)) from error
 
     async def send(self, message: AbstractIncomingMessage, reason: str, job: str) -> None:
         """Returns once the broker has the dead letter. Raises LetterRefused."""
@@ -66,8 +66,11 @@ class Target:
             await self._connection.ask("publish a dead letter", publish)
         except Unavailable as error:
             if isinstance(error.__cause__, amqp.DeliveryError):
-                raise still(f"no queue takes it from {self._words}, or the one that should is full") from error
-            raise still(str(error)) from error
+                raise self._still(f"no queue takes it from {self._words}, or the one that should is full") from error
+            raise self._still(str(error)) from error
+
+    def _still(self, why: str) -> LetterRefused:
+        return LetterRefused(queue=self._queue, what=why, retry_after=ASK_AGAIN)
 
     @property
     def _words(self) -> str:
@@ -77,11 +80,6 @@ class Target:
         return f"queue {letters.routing_key or self._queue + DEAD}"
 
 
-def still(why: str) -> LetterRefused:
-    """Why the queue stands still, where a message can't be set aside."""
-    return LetterRefused(what=f"a message that can't be a Job can't be set aside: {why}", retry_after=ASK_AGAIN)
-
-
 @asynccontextmanager
 async def open_target(brokers: Brokers, letters: DeadLetters, queue: str) -> AsyncIterator[Target]:
     """Where dead letters go, looked at. Raises LetterRefused."""
@@ -89,7 +87,7 @@ async def open_target(brokers: Brokers, letters: DeadLetters, queue: str) -> Asy
         try:
             connection = await stack.enter_async_context(open_connection(brokers, lambda _: None, returns=True))
         except Unavailable as error:
-            raise still(str(error)) from error
+            raise LetterRefused(queue=queue, what=str(error), retry_after=ASK_AGAIN) from error
         target = Target(connection, letters, queue)
         await target.look()
         yield target

@@ -55,9 +55,9 @@ class AmqpTrigger:
         """Whether what made it stand still is over; takes no message. Raises StandsStill."""
         memory, settings = self.memory, self.settings
         if memory.failed_letters >= BY_HAND:
-            what = f"queue {settings.queue} stands still, since a message can't be a Job and can't be set aside"
+            what = "dead letters are turned off" if settings.dead_letters is None else "that failed twice"
             remedy = f"see to it, then `jobyard triggers resume {self.name}`; its messages stay where they are"
-            raise LetterRefused(what=what, remedy=remedy, retry_after=ASK_AGAIN)
+            raise LetterRefused(queue=settings.queue, what=what, remedy=remedy, retry_after=ASK_AGAIN)
         if memory.failed_letters and settings.dead_letters is not None:
             async with open_target(settings.brokers, settings.dead_letters, settings.queue):
                 pass
@@ -67,8 +67,7 @@ class AmqpTrigger:
             except JobyardError as error:
                 found = verdicts.verdict(error)
                 if found.fate is Fate.GIVEN_BACK:
-                    what = f"queue {settings.queue} stands still, since no Job can be made just now: {error}"
-                    raise LaunchRefused(what=what) from error
+                    raise LaunchRefused(queue=settings.queue, what=str(error)) from error
             memory.refused = None
 
     async def _consume(self, engine: Engine, tasks: asyncio.TaskGroup) -> None:

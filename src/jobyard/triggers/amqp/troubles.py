@@ -6,7 +6,7 @@ import ssl
 
 import aiormq.exceptions as amqp
 
-from jobyard.model.errors import NoAnswer, Unavailable
+from jobyard.model.errors import Unavailable
 
 ASK_AGAIN = 60.0
 """Seconds until something is looked at again that a person has to mend."""
@@ -18,29 +18,34 @@ class BrokerUnavailable(Unavailable):
     sentence = "the broker at {server} {what}; {remedy}"
 
 
-class QueueUnavailable(NoAnswer):
-    """The queue is not there, or not for us. `what` is a whole sentence."""
+class QueueUnavailable(Unavailable):
+    """The queue is not there, or not for us."""
 
-    sentence = "{what}; {remedy}"
+    sentence = "queue {queue} in virtual host {vhost} {what}; {remedy}"
+    server: str = ""
+    queue: str
+    vhost: str
 
 
-class StandsStill(NoAnswer):
-    """The queue is not consumed for now, so that no message is lost. `what` is a whole sentence."""
+class StandsStill(Unavailable):
+    """The queue is not consumed for now, so that no message is lost."""
 
-    sentence = "{what}; {remedy}"
+    sentence = "queue {queue} stands still: {what}; {remedy}"
+    server: str = ""
     remedy: str = "its messages stay where they are"
+    queue: str
 
 
 class LaunchRefused(StandsStill):
     """A message's Job can't be made just now; the message was given back."""
 
-    sentence = "{what}; {remedy}"
+    sentence = "queue {queue} stands still, since no Job can be made just now: {what}; {remedy}"
 
 
 class LetterRefused(StandsStill):
     """A message that can't be a Job can't be set aside either; it was given back."""
 
-    sentence = "{what}; {remedy}"
+    sentence = "queue {queue} stands still, since a message can't be a Job and can't be set aside: {what}; {remedy}"
 
 
 def broker_trouble(server: str, error: BaseException) -> BrokerUnavailable:
