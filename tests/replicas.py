@@ -121,4 +121,9 @@ def leads(told: Mapping[str, Any]) -> bool:
 
 def runs(trigger: str) -> Callable[[Mapping[str, Any]], bool]:
     """Whether a trigger runs here."""
-    return lambda told: told.get("triggers", {}).get(trigger, {}).get("state") == "running"
+    return lambda told: stage(told, trigger) == "running"
+
+
+def stage(told: Mapping[str, Any], trigger: str) -> str:
+    """How a trigger stands; '' while that is not told."""
+    return str(told.get("triggers", {}).get(trigger, {}).get("state", ""))

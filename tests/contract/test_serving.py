@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 import os
 import signal
 import socket
@@ -21,7 +22,7 @@ from jobyard.service.options import TargetOptions
 from jobyard.service.service import Service
 from jobyard.web import server
 from jobyard.web.app import Held, ready
-from jobyard.web.server import PortTaken
+from jobyard.web.server import PortTaken, listening
 from tests.conftest import ClusterUnderTest
 from tests.git.remotes import git
 from tests.ports import free_port
@@ -31,10 +32,15 @@ from tests.toy.service import holds
 
 @pytest.fixture(autouse=True)
 def _short(monkeypatch: pytest.MonkeyPatch, own_configuration: None) -> None:
-    monkeypatch.setattr(server, "TAKEN_FOR", 0.3)
     monkeypatch.setattr(server, "TRY_EVERY", 0.05)
     monkeypatch.setattr(serving, "LOOK_EVERY", 0.05)
     monkeypatch.setattr(serving, "begin_logging", lambda _level, _form: None)
+
+
+@pytest.fixture
+def patience(monkeypatch: pytest.MonkeyPatch) -> Callable[[float], None]:
+    """How long a port may be taken, in seconds."""
+    return lambda seconds: monkeypatch.setattr(serving, "listening", functools.partial(listening, taken_for=seconds))
 
 
 @pytest.fixture
@@ -70,14 +76,17 @@ def taken() -> socket.socket:
     return other
 
 
-async def test_a_port_that_stays_taken_ends_it_and_one_that_comes_free_is_had(start: Callable[[str], Any], held: Held) -> None:
+async def test_a_port_that_stays_taken_ends_it_and_one_that_comes_free_is_had(
+    start: Callable[[str], Any], held: Held, patience: Callable[[float], None]
+) -> None:
+    patience(0.3)
     with taken() as other:
         async with start(settings(port=other.getsockname()[1], replicas=1)) as work:
             with pytest.raises(PortTaken) as raised:
                 await work
             assert raised.value.exit_code == 2
             assert "Address already in use" in str(raised.value)
-        server.TAKEN_FOR = 30.0
+        patience(30.0)
         async with start(settings(port=other.getsockname()[1], replicas=1)):
             await asyncio.sleep(0.1)
             assert held.service is None
@@ -86,8 +95,9 @@ async def test_a_port_that_stays_taken_ends_it_and_one_that_comes_free_is_had(st
 
 
 async def test_settings_about_the_service_itself_start_it_again_and_a_port_that_is_taken_changes_nothing(
-    start: Callable[[str], Any], held: Held, tmp_path: Path
+    start: Callable[[str], Any], held: Held, patience: Callable[[float], None], tmp_path: Path
 ) -> None:
+    patience(0.3)
     file, port = tmp_path / "jobyard.yaml", free_port()
     with taken() as other:
         async with start(settings(port=port, replicas=1)):
@@ -125,13 +135,13 @@ async def test_the_limits_of_the_settings_are_set_and_set_again_when_they_change
 
 
 async def test_a_stop_ends_it_wherever_it_is(
-    start: Callable[[str], Any], held: Held, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    start: Callable[[str], Any], held: Held, patience: Callable[[float], None], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     """Also while it waits for its port, and while a remote does not answer."""
     ended: list[int] = []
     monkeypatch.setattr(os, "_exit", ended.append)
     with taken() as other, taken() as silent:
-        server.TAKEN_FOR = 30.0
+        patience(30.0)
         async with start(settings(port=other.getsockname()[1], replicas=1)) as work:
             await asyncio.sleep(0.1)
             os.kill(os.getpid(), signal.SIGTERM)
