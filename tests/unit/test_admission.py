@@ -10,7 +10,9 @@ import msgspec
 import pytest
 
 from jobyard.contracts import Cluster
+from jobyard.engine import record as records
 from jobyard.engine.admission import Admission
+from jobyard.engine.attempt import job_name
 from jobyard.engine.clock import SystemClock
 from jobyard.engine.ledger import Ledger
 from jobyard.engine.limiter import Limiter
@@ -28,9 +30,9 @@ from jobyard.model.errors import (
     Unavailable,
 )
 from jobyard.model.objects import SECRETS, ConfigMap, Job, JobStatus, Kind, Manifest, Metadata
-from jobyard.model.run import RunRequest
+from jobyard.model.run import Role, RunRequest
 from tests.faketime import in_fake_time
-from tests.unit.samples import changed, flow, manifest, request, served
+from tests.unit.samples import changed, flow, job_record, manifest, request, served
 
 NO = Rejected(action="create Secret", status=405, reason="No", message="no Secrets here")
 FULL = NoRoom(action="create", status=403, reason="Forbidden", message="exceeded quota")
@@ -217,5 +219,84 @@ def test_who_is_slower_than_others_at_a_place_waits_for_it() -> None:
         assert server.patches <= 300, "with a pause after each"
         server.answer = None
         assert isinstance((await waiting)[0], Job)
+
+    in_fake_time(scene())
+
+
+def either(key: str = "click-7", *, key_names_workflow: bool) -> RunRequest:
+    """A run that is a Job where it starts at once, and a ConfigMap where it can't."""
+    return request(key, trigger="page", key_names_workflow=key_names_workflow, waits=False)
+
+
+class Slow(Server):
+    """Each call takes a while. Of runs it tells by name alone."""
+
+    async def create(self, kind: Kind[Any], namespace: str, tree: Manifest) -> Any:
+        await asyncio.sleep(0.01)
+        return await super().create(kind, namespace, tree)
+
+    async def get(self, kind: Kind[Any], namespace: str, name: str) -> Any:
+        await asyncio.sleep(0.01)
+        return await super().get(kind, namespace, name)
+
+    async def page(self, *_: Any, **__: Any) -> tuple[list[Any], str]:
+        return [], ""
+
+
+@pytest.mark.parametrize("key_names_workflow", [True, False])
+def test_of_two_that_ask_for_the_same_run_in_one_moment_one_finds_the_run_of_the_other_in_its_home(key_names_workflow: bool) -> None:
+    async def scene(later: float) -> None:
+        server = Slow(Job=[FULL])
+
+        async def second() -> tuple[Any, bool]:
+            await asyncio.sleep(later)
+            return await door(server).admit(either(key_names_workflow=key_names_workflow))
+
+        first, other = await asyncio.gather(door(server).admit(either(key_names_workflow=key_names_workflow)), second())
+        assert sorted(existed for _, existed in (first, other)) == [False, True]
+        assert first[0].metadata.uid == other[0].metadata.uid
+        assert len(server.left()) == 1
+
+    for milliseconds in range(0, 60, 3):
+        in_fake_time(scene(milliseconds / 1000))
+
+
+@pytest.mark.parametrize("key_names_workflow", [True, False])
+def test_a_run_that_could_not_start_at_once_is_found_when_it_is_asked_for_again(key_names_workflow: bool) -> None:
+    async def scene() -> None:
+        server = Slow(Job=[FULL])
+        first, existed = await door(server).admit(either(key_names_workflow=key_names_workflow))
+        assert (type(first), existed) == (ConfigMap, False)
+        again, existed = await door(server).admit(either(key_names_workflow=key_names_workflow))
+        assert (again.metadata.name, type(again), existed) == (first.metadata.name, ConfigMap, True)
+
+    in_fake_time(scene())
+
+
+def test_whose_name_the_job_of_the_same_run_in_the_other_home_has_finds_that_run() -> None:
+    async def scene() -> None:
+        server = Slow(Job=[FULL])
+        asked = either(key_names_workflow=True)
+        first, _ = await door(server).admit(asked)
+        assert isinstance(first, ConfigMap)
+        stored = records.stored(first, {})
+        assert stored is not None
+        name = job_name(stored.workflow, asked.run_id, Role.STEP, stored.workflow.steps[0].name, 1)
+        assert name == first.metadata.name == job_record(asked).metadata.name, "one name in both homes"
+        made = {**manifest(), "metadata": {"name": name, "labels": {names.RUN: asked.run_id, names.ROLE: "step"}}}
+        server.made["Job", name] = msgspec.convert(served(made, "its Job"), Job)
+        kept, calls = server.get, 0
+
+        async def late(kind: Kind[Any], namespace: str, name: str) -> Any:
+            nonlocal calls
+            calls += kind.name == "ConfigMap"
+            if kind.name == "ConfigMap" and calls == 1:  # it was asked for before it was made
+                raise NotFound(action="get", status=404, reason="NotFound", message=name)
+            return await kept(kind, namespace, name)
+
+        server.get = late  # type: ignore[method-assign]
+        again, existed = await door(server).admit(asked)
+        assert (again.metadata.uid, existed) == (first.metadata.uid, True)
+        assert server.left() == ["ConfigMap", "Job"]
 
     in_fake_time(scene())

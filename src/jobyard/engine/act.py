@@ -13,7 +13,7 @@ from jobyard.engine import limits
 from jobyard.engine import record as records
 from jobyard.engine.attempt import job_name
 from jobyard.engine.decision import Action, Create, Delete, Kill, Refusal, Stop, Write
-from jobyard.engine.home import job_labels
+from jobyard.engine.home import is_record, job_labels, key_of
 from jobyard.engine.ledger import Ledger
 from jobyard.engine.limiter import Limiter
 from jobyard.engine.limits import Full
@@ -226,6 +226,9 @@ class Actor:
         goes; so does a finished one of an earlier run of the same source, where names are kept. Any other is left alone."""
         name, labels = other.metadata.name, other.metadata.labels
         theirs, ours = labels.get(names.RUN, ""), self._run.record.metadata.labels.get(names.TRIGGER)
+        if is_record(other) and key_of(other) == key_of(self._run.record):
+            message = f"This run is Job {name} already: it was asked for twice in the same moment. `jobyard show {name}` tells of it."
+            return Refusal(reason=Reason.NAME_TAKEN, message=message)
         is_sources = labels.get(names.MANAGED_BY) == names.JOBYARD and labels.get(names.TRIGGER) == ours and labels.get(names.ROLE) != "run"
         is_old = is_sources and theirs == self._run.id and bool(other.metadata.owner_references)
         if not is_old and not (self._workflow.keeps_names and is_sources):

@@ -24,7 +24,10 @@ _EPOCH = datetime.fromtimestamp(0, UTC)
 
 
 def job_name(workflow: Workflow, run: str, role: Role, step: str, attempt: int) -> str:
-    """The name of an attempt's Job: the manifest's own where the workflow keeps names, else from the key."""
+    """The name of an attempt's Job: the manifest's own where the workflow keeps names, the record's where it might have been that, else from
+    the key."""
+    if workflow.could_be_job:
+        return names.record(names.prefix(workflow.name), run)
     known = workflow.by_name[step]
     template = known.job if role is Role.STEP else known.revert
     own = (template.manifest.get("metadata") or {}).get("name") if template and workflow.keeps_names else None

@@ -249,5 +249,9 @@ def retention(seen: ConfigMap | Job | Other) -> timedelta | None:
 
 def same_request(seen: ConfigMap | Job | Other, request: RunRequest) -> bool:
     """Whether an object that has the name of a request's record is that record."""
-    wanted = names.key_sha256(request.trigger, request.key)
-    return is_record(seen) and seen.metadata.annotations.get(names.KEY_SHA256) == wanted
+    return is_record(seen) and key_of(seen) == names.key_sha256(request.trigger, request.key)
+
+
+def key_of(record: ConfigMap | Job | Other) -> str | None:
+    """What tells a record's request from every other."""
+    return record.metadata.annotations.get(names.KEY_SHA256)

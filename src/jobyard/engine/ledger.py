@@ -6,7 +6,7 @@ import contextlib
 import functools
 from collections import OrderedDict
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from jobyard.access import RECORDS
@@ -86,6 +86,17 @@ class Ledger:
                 return min(same, key=_age, default=None)
         return None
 
+    async def _as_config_map(self, request: RunRequest) -> ConfigMap | None:
+        """The request's ConfigMap, where there is one though its run might be a Job."""
+        for run in home.ids(request):
+            try:
+                found = await self._cluster.get(CONFIG_MAPS, self._namespace, names.record(request.prefix, run))
+            except (NotFound, Forbidden):
+                return None
+            if home.same_request(found, request):
+                return found
+        return None
+
     async def _has_runs_elsewhere(self, trigger: str, where: Home) -> bool:
         kinds: tuple[Kind[Any], ...] = (JOBS,) if self._sight.without_config_maps else (JOBS, CONFIG_MAPS)
         for kind in kinds:
@@ -106,6 +117,9 @@ class Ledger:
         if manifest is None:
             return None
         found = await self._elsewhere(request, ("Job", request.prefix))
+        if found is None and self._may_have_either_home(request):
+            found = await self._as_config_map(request)
+            found = (await self.find_job(request) or found) if found is not None else None
         if found is not None and not isinstance(found, Job):
             return None
         if found is not None:
@@ -114,6 +128,8 @@ class Ledger:
             made, existed = await self._take_name(
                 JOBS, request, lambda run: manifest if run == request.run_id else job_home.write_job(request, run)
             )
+            if isinstance(made, ConfigMap):
+                return None
         named = drawn.as_named(asked, made) if existed else request
         if named is not None and named.objects and names.ENDED not in made.metadata.labels and not has_run(made):
             known = self._unfinished.get(made.metadata.uid)
@@ -181,8 +197,14 @@ class Ledger:
             return None
         return found if home.same_request(found, request) else None
 
+    def _may_have_either_home(self, request: RunRequest) -> bool:
+        """Whether the request's run is a Job where it can start at once, and a ConfigMap where it can't: two that ask for it in one moment may
+        find it otherwise."""
+        return not (request.waits or request.accepted or self._sight.without_config_maps) and job_home.is_plain(request)
+
     async def create_record(self, request: RunRequest) -> tuple[Record, bool]:
         """The request's ConfigMap, whole, and whether it was there before; or the Job that turned out to be its record."""
+        request = replace(request, workflow=replace(request.workflow, could_be_job=job_home.is_plain(request)))
         asked, request = request, drawn.draw(request)
         packed = records.pack(request)
         found = await self._elsewhere(request, ("ConfigMap", request.prefix))
@@ -198,10 +220,19 @@ class Ledger:
             made, existed = found, True
         else:
             made, existed = await self._take_name(CONFIG_MAPS, request, lambda run: records.write(request, run, packed))
+            if not existed and self._may_have_either_home(asked) and (job := await self.find_job(request)) is not None:
+                # Somebody found room meanwhile. Nothing of this one can have begun: its Job would have that one's name.
+                await patiently(functools.partial(self._delete_double, made.metadata))
+                return job, True
         named = drawn.as_named(asked, made) if existed else request
         if names.INCOMPLETE in made.metadata.annotations and named is not None:
             made = await self._complete(named, packed if named is request else records.pack(named), made)
         return made, existed
+
+    async def _delete_double(self, metadata: Metadata) -> None:
+        with contextlib.suppress(NotFound, Conflict):
+            await self._cluster.delete(CONFIG_MAPS, self._namespace, metadata.name, uid=metadata.uid)
+        self._sight.forget(metadata.uid)
 
     async def _complete(self, request: RunRequest, packed: Sequence[bytes], record: ConfigMap) -> ConfigMap:
         """Makes what the run needs beside its record, and says on the record that it is there. Nothing of it starts before."""
@@ -224,12 +255,14 @@ class Ledger:
 
     async def _take_name(self, kind: Kind[Any], request: RunRequest, write: Any) -> tuple[Any, bool]:
         """Creates the request's record under the first of its names that is free, or finds it there. What has the name and is another's is
-        left alone."""
+        left alone, but for the Job of a run that is this one in the other home."""
         for run in home.ids(request):
             manifest = write(run)
             made, existed = await patiently(functools.partial(self._create_or_get, kind, manifest))
             if not existed or home.same_request(made, request):
                 return made, existed
+            if kind is JOBS and (record := await self._as_config_map(request)) is not None:
+                return record, True  # whose Job has the name
         message = f"{kind.name}s with its name exist already and belong to something else, so they are left alone"
         raise Rejected(
             action=f"create {kind.name} {names.record(request.prefix, request.run_id)}",

@@ -124,10 +124,11 @@ class Limiter:
 
     def _remember(self, claim: Claim, holders: Collection[str]) -> None:
         """Who waits in its source need not ask for what was answered to another."""
-        unseen = frozenset(holders).difference(self._counting(claim.scope))
+        unseen, now = frozenset(holders).difference(self._counting(claim.scope)), asyncio.get_running_loop().time()
+        self._answers = {scope: answer for scope, answer in self._answers.items() if answer.until > now}
         if unseen:
-            name, until = claim.object_name, asyncio.get_running_loop().time() + PATIENCE
-            self._answers[claim.scope] = _Answer(holders=unseen, name=name, places=self._sight.places.get(name), until=until)
+            places = self._sight.places.get(claim.object_name)
+            self._answers[claim.scope] = _Answer(holders=unseen, name=claim.object_name, places=places, until=now + PATIENCE)
 
     def _counting(self, scope: str) -> Iterator[str]:
         """The same one by one, in the order in which they were seen; some may come twice."""

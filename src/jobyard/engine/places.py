@@ -55,8 +55,8 @@ class Places:
         theirs = [place.at for place in limits.holders(self._sight.places.get(claim.object_name)).values() if place not in self._ours]
         if theirs:
             self._others[claim.scope] = max(min(max(theirs), now), self._others.get(claim.scope, now - SHARED))
-        if claim.scope in self._others and now - self._others[claim.scope] >= SHARED:
-            del self._others[claim.scope]
+        for scope in [scope for scope, at in self._others.items() if now - at >= SHARED]:  # also of workflows that are gone
+            del self._others[scope]
         return claim.scope in self._others
 
     def _is_there(self, holder: str, run: str) -> bool:

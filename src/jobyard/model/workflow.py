@@ -104,6 +104,9 @@ class Workflow:
     """Where the file itself says that it wants to run; None when it does not say."""
     keeps_names: bool = False
     """Its Jobs bear their manifests' own names, as their source promises; a finished one of an earlier run of that source makes room."""
+    could_be_job: bool = False
+    """A run of it, which has a record of its own, might have been its only Job: that Job then has the name that it would have there, so that of
+    two that ask for the same run in one moment only one gets a Job."""
     look_every: timedelta | None = None
     """Look at a run at least this often, though nothing changed (Jobernetes' refresh_time)."""
     values: Mapping[str, Any] = field(default_factory=dict)
