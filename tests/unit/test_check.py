@@ -9,6 +9,7 @@ from click.testing import CliRunner
 
 from jobyard.cli.check_command import check
 from jobyard.files.manifest import without_command
+from jobyard.model.errors import Unreachable
 from jobyard.service.reading import read_file
 
 ROOT = Path(__file__).parents[2]
@@ -458,3 +459,20 @@ def test_a_folder_is_checked_as_a_whole_and_no_file_is_skipped_in_silence() -> N
     Path("list.yaml").write_text('{"apiVersion": "v1", "kind": "List", "items": [{"kind": "Job"}]}')
     code, said = checked()
     assert (code, "jobs/other.yaml:" in said, "list.yaml:1:" in said) == (2, True, True)
+
+
+@pytest.mark.parametrize("mistake", [False, True])
+def test_a_cluster_that_can_t_be_asked_hides_no_mistake_and_is_none(mistake: bool) -> None:
+    Path("kubeconfig").write_text(
+        '{"clusters": [{"name": "c", "cluster": {"server": "http://127.0.0.1:9"}}], "users": [], '
+        '"contexts": [{"name": "c", "context": {"cluster": "c"}}], "current-context": "c"}'
+    )
+    Path("a.yaml").write_text(JOB)
+    Path("b.yaml").write_text(JOB.replace("  template:", "  backofLimit: 3\n  template:") if mistake else JOB)
+    done = CliRunner().invoke(check, ["a.yaml", "b.yaml", "--kubeconfig", "kubeconfig"])
+    if mistake:
+        assert (done.exit_code, "backofLimit" in done.output) == (2, True)
+        assert "The cluster was not asked: the cluster at http://127.0.0.1:9 can't be reached" in done.output
+    else:
+        assert isinstance(done.exception, Unreachable)
+        assert done.exception.exit_code == 3

@@ -637,6 +637,15 @@ def test_a_registry_that_the_node_can_t_find(image: str, host: str, remedy: str)
     assert (second.sentence, second.remedy, second.detail) == (first.sentence, first.remedy, first.detail), "said once"
 
 
+def test_a_container_without_a_command_on_the_local_cluster_is_not_told_that_its_image_lacks_a_program() -> None:
+    no_command = "unable to start container process: no command specified: the local cluster's processes have no image, so the container must name one"
+    found = diagnose(FAILED, [pod("Failed", state=ended(128, "StartError", message=no_command))])
+    assert found is not None
+    assert "container main names no command, and the local cluster's processes have no image that would." in found.sentence
+    assert "does not exist" not in found.sentence
+    assert found.remedy.startswith("Say what to run in command")
+
+
 def test_a_container_that_ended_with_its_cluster_is_told_so() -> None:
     its_pod = pod("Failed", state=ended(137, "ContainerStatusUnknown", message="The local cluster was stopped while it ran."))
     found = diagnose(FAILED, [its_pod])

@@ -107,13 +107,15 @@ def test_what_worked_once_is_tried_for_a_minute_and_that_is_said(
     assert ("trying for 60 s, then giving up" in caplog.text) == (seconds == 60)
 
 
-async def test_a_login_that_is_refused_is_no_mistake_in_a_file(tmp_path: Path) -> None:
+async def test_a_login_that_is_refused_is_no_mistake_in_a_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     file, kubeconfig = tmp_path / "j.json", tmp_path / "kubeconfig"
     file.write_text(json.dumps(manifest()))
     async with server(says(NOT_KNOWN)) as url:
         user, context = {"name": "u", "user": {"token": "old"}}, {"name": "c", "context": {"cluster": "c", "user": "u"}}
         named = {"clusters": [{"name": "c", "cluster": {"server": url}}], "users": [user], "contexts": [context], "current-context": "c"}
         kubeconfig.write_text(json.dumps(named))
-        with pytest.raises(Unauthorized) as raised:
-            await ask_cluster(TargetOptions(kubeconfig=str(kubeconfig)), read_file(file))
-    assert raised.value.exit_code == 3
+        monkeypatch.setenv("KUBECONFIG", str(kubeconfig))
+        for options in (TargetOptions(), TargetOptions(kubeconfig=str(kubeconfig))):
+            with pytest.raises(Unauthorized) as raised:
+                await ask_cluster(options, read_file(file))
+            assert raised.value.exit_code == 3

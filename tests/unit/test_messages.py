@@ -27,6 +27,7 @@ AVOIDED = {
     r"\bholds no mapping\b": "is not a YAML mapping",
     r"\btask\b|\bmanager\b(?!: )|\bhandler\b": "words that we do not use",
     r"[a-z], as (?!in\b|it\b)[`\"\w]": "such as",
+    r"\bwe may not\b|\ballow us\b|\b(?:not accept|by) our\b|\bwe lack\b": "Jobyard may not",
     r"\.\.(?!\.|/|\s|$|\")": "one full stop",
 }
 """What our messages do not say, and what they say instead."""

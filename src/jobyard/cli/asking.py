@@ -41,7 +41,7 @@ class Asked:
 
 async def ask_cluster(options: TargetOptions, reading: Reading) -> Asked:
     """What the cluster refuses. Nothing when there is no cluster; a warning when one may be meant and can't be asked. Raises why, where it was
-    named."""
+    named; and Unauthorized."""
     if reading.workflow is None:
         return Asked()
     try:
@@ -53,6 +53,8 @@ async def ask_cluster(options: TargetOptions, reading: Reading) -> Asked:
         if not options.local:
             return Asked()
         return Asked(findings=[_unasked(reading, error)])
+    except Unauthorized:
+        raise  # a cluster that answers so is one that was meant
     except (JobyardError, OSError) as error:
         if options.context or options.kubeconfig or options.namespace:
             raise

@@ -30,6 +30,7 @@ def check(files: tuple[Path, ...], target: TargetOptions, output: str) -> None:
     from jobyard.files.folder import show
     from jobyard.files.manifest import without_command
     from jobyard.files.rest import rest
+    from jobyard.model.errors import JobyardError
     from jobyard.model.finding import Finding
     from jobyard.service.reading import READERS, files_of, read_file
     from jobyard.service.shapes import finding_json
@@ -38,6 +39,7 @@ def check(files: tuple[Path, ...], target: TargetOptions, output: str) -> None:
     seen: dict[str, None] = {}
     asked: dict[str, None] = {}
     looked_into: set[str] = set()
+    unasked: JobyardError | None = None
     beside: list[str] = []
     runnable = False
 
@@ -57,8 +59,12 @@ def check(files: tuple[Path, ...], target: TargetOptions, output: str) -> None:
         seen.update(dict.fromkeys([show(file)] if not file.is_dir() else sorted(reading.files)))
         findings += [*reading.findings, *reading.advice]
         findings += without_command(reading.jobs)
-        if not reading.errors:
-            answer = asyncio.run(ask_cluster(target, reading))
+        if not reading.errors and unasked is None:
+            try:
+                answer = asyncio.run(ask_cluster(target, reading))
+            except JobyardError as error:
+                unasked = error  # what was found in the files is told all the same
+                continue
             findings += answer.findings
             asked[answer.who] = None
     findings = list(dict.fromkeys(findings))
@@ -71,10 +77,14 @@ def check(files: tuple[Path, ...], target: TargetOptions, output: str) -> None:
             say(str(finding), err=False)
         if beside:
             say(f"Not checked, for they hold neither Jobs nor a workflow: {', '.join(beside[:12])}{' …' if len(beside) > 12 else ''}.")
-        for line in summary(wrong, list(seen), [who for who in asked if who], runnable=runnable):
+        for line in summary(wrong, list(seen), [who for who in asked if who], runnable=runnable) if wrong or unasked is None else ():
             say(line, err=bool(wrong))
+    if unasked is not None and wrong:
+        say(f"The cluster was not asked: {unasked}")
     if wrong:
         raise Exit(2)
+    if unasked is not None:
+        raise unasked
 
 
 def summary(wrong: Sequence[str], seen: Sequence[str], asked: Sequence[str], *, runnable: bool = True) -> list[str]:
