@@ -214,8 +214,8 @@ class _Serving:
         moves = (*started, *ended)
         if moves:
             tip = await self._publish(tip, look, moves)
-        if unread and self._before:
-            self._before = None  # whether their files are queued is known when all was read: they are asked for anew
+        if unread:  # whether the files of those before us are queued is known when all was read
+            self._before, self._found = [], self._before + self._found
         await self._act(tip, look, moves, keys)
         return Pass(
             moves=moves,
