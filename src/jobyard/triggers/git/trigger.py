@@ -371,7 +371,8 @@ class _Serving:
     async def _tidy(self, tip: str, before: Iterable[Run], stand: set[Claim], keys: set[str]) -> None:
         """After a restart: runs that were held for a push that never came are forgotten, others that no file stands for are seen off.
 
-        Not those whose files may lie among too many to be looked at. Whoever else holds one of them pushes onto the commit that we have read, where its file is queued, or has pushed before it.
+        Not those whose files may lie among too many to be looked at. Whoever else holds one of them pushes onto the commit that we have read,
+        where its file is queued, or has pushed before it.
         """
         in_use = {run for run, _ in stand}
         for run in before:
