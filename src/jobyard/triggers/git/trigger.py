@@ -36,7 +36,7 @@ from jobyard.triggers.git.repository import Commit, Repository, against_rivals
 from jobyard.triggers.git.secrecy import tellable
 from jobyard.triggers.git.settings import Settings
 from jobyard.triggers.git.together import QUIET, Telling, at_once
-from jobyard.triggers.git.turns import Turns, at_work, choose
+from jobyard.triggers.git.turns import LISTED, Turns, at_work, choose
 
 log = logging.getLogger("jobyard.git")
 
@@ -214,8 +214,8 @@ class _Serving:
         moves = (*started, *ended)
         if moves:
             tip = await self._publish(tip, look, moves)
-        if unread and self._before:
-            self._before = None  # whether their files are queued is known when all was read: they are asked for anew
+        if unread:  # whether the files of those before us are queued is known when all was read
+            self._before, self._found = [], self._before + self._found
         await self._act(tip, look, moves, keys)
         return Pass(
             moves=moves,
@@ -363,13 +363,16 @@ class _Serving:
                     self._engine.abandon(run_), f"run {run_.name} is held but not needed any more, and could not be deleted"
                 )
         if self._before:
-            await self._tidy(tip, [run for run in self._before if not await self._is_served_apart(tip, look, run)], stand, keys)
+            crowded = [place for place in (Place.QUEUED, Place.PROCESSING) if len(look.files[place]) > LISTED]
+            known = [run for run in self._before if not any(_file(run) in look.files[place] for place in crowded)]
+            await self._tidy(tip, [run for run in known if not await self._is_served_apart(tip, look, run)], stand, keys)
             self._before = []
 
     async def _tidy(self, tip: str, before: Iterable[Run], stand: set[Claim], keys: set[str]) -> None:
         """After a restart: runs that were held for a push that never came are forgotten, others that no file stands for are seen off.
 
-        Whoever else holds one of them pushes onto the commit that we have read, where its file is queued, or has pushed before it.
+        Not those whose files may lie among too many to be looked at. Whoever else holds one of them pushes onto the commit that we have read,
+        where its file is queued, or has pushed before it.
         """
         in_use = {run for run, _ in stand}
         for run in before:
@@ -404,6 +407,11 @@ class _Serving:
 def _key(path: str, blob: str, commit: str) -> str:
     """What makes a queued file the same request: where it lies, what it holds, and which commit queued it."""
     return "\0".join((path, blob, commit))
+
+
+def _file(run: Run) -> str:
+    """The name of the file that a run was made of."""
+    return run.origin.get("file", "").rpartition("/")[2]
 
 
 def _name(key: str) -> str:
