@@ -24,6 +24,8 @@ from tests import processes, workers
 from tests.kubernetes import prepare
 from tests.kubernetes.node import Node
 from tests.rabbitmq import server as rabbitmq_server
+from tests.postgres import prepare as postgres
+from tests.postgres.server import Database, Server, open_server
 
 
 @dataclass(frozen=True)
@@ -148,6 +150,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     mounting = [item for item in items if item.get_closest_marker("bubblewrap") and not _is_on_kubernetes(item)]
     real = [item for item in items if _is_on_kubernetes(item)]
     cases = [item for item in items if item.get_closest_marker("conformance")]
+    served = [item for item in items if "postgres_server" in getattr(item, "fixturenames", ())]
     if os.environ.get("JOBYARD_TEST_KUBECONFIG"):
         real = []
     for tests, ready, what in (
@@ -155,6 +158,8 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         (real, prepare.node, "ON A REAL KUBERNETES"),
         (cases, prepare.cases, "OF KUBERNETES' OWN CASES"),
         ([item for item in items if _is_on_rabbitmq(item)], rabbitmq_server.ready, "ON A REAL RABBITMQ"),
+        (served, postgres.postgres, "ON A REAL POSTGRES"),
+        ([item for item in served if item.get_closest_marker("clients")], postgres.clients, "WITH QUEUES' OWN CLIENTS"),
     ):
         if not tests:
             continue
@@ -276,3 +281,19 @@ def rabbitmq(tmp_path_factory: pytest.TempPathFactory) -> Iterator[rabbitmq_serv
 def vhost(rabbitmq: rabbitmq_server.Broker) -> rabbitmq_server.VirtualHost:
     """A new virtual host."""
     return rabbitmq.create_virtual_host()
+
+
+# --- Postgres ---
+
+
+@pytest.fixture(scope="session")
+def postgres_server() -> Iterator[Server]:
+    """A PostgreSQL for the tests of this process. Each has a database of its own."""
+    with open_server() as server:
+        yield server
+
+
+@pytest.fixture
+async def database(postgres_server: Server) -> Database:
+    """A new database, and who may do everything there."""
+    return await postgres_server.create_database()

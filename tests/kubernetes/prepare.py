@@ -14,7 +14,7 @@ from tests.kubernetes import build
 
 
 @contextmanager
-def _alone(at: str) -> Iterator[None]:
+def alone(at: str) -> Iterator[None]:
     """One process at a time does this; the others then find it done."""
     build.cache().mkdir(parents=True, exist_ok=True)
     with (build.cache() / f"{at}.lock").open("w") as lock:
@@ -28,14 +28,14 @@ def install(packages: list[str]) -> None:
         return
     build.say(f"installing {' '.join(packages)} (apt-get, once) ...")
     quiet = {"check": False, "stdout": subprocess.DEVNULL, "env": {**os.environ, "DEBIAN_FRONTEND": "noninteractive"}}
-    with _alone("install"):
+    with alone("install"):
         subprocess.run(["apt-get", "update", "-qq"], **quiet)  # type: ignore[call-overload]
         subprocess.run(["apt-get", "install", "-y", "-qq", "--no-install-recommends", *packages], **quiet)  # type: ignore[call-overload]
 
 
 def bubblewrap() -> str:
     """An empty string when the local cluster can mount volumes here; else why not."""
-    with _alone("prepare"):
+    with alone("prepare"):
         if shutil.which("bwrap") is None:
             install(["bubblewrap"])
     return "" if find_bubblewrap() else "bubblewrap is missing or may not be used here: apt-get install bubblewrap"
@@ -49,7 +49,7 @@ def kubectl() -> str | None:
 
 def node() -> str:
     """An empty string when a node can be started; else why not, with the line that would mend it."""
-    with _alone("prepare"):
+    with alone("prepare"):
         missing = build.missing_packages()
         if missing:
             install(missing)
@@ -65,7 +65,7 @@ def node() -> str:
 
 def cases() -> str:
     """An empty string when Kubernetes' own cases can be run on the local cluster; else why not."""
-    with _alone("prepare"):
+    with alone("prepare"):
         if shutil.which("busybox") is None:
             install(["busybox-static"])
         if shutil.which("busybox") is None:

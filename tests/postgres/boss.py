@@ -1,0 +1,60 @@
+"""The real pg-boss of each major, as producer and worker: a Node process that does what it is told."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+from dataclasses import dataclass
+from typing import Any
+
+from tests.postgres import prepare
+from tests.postgres.server import Database
+
+MAJORS = (7, 8, 9, 10, 11, 12)
+SCRIPT = prepare.PACKAGES / "boss.mjs"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Boss:
+    """pg-boss of a major, on a schema of a database."""
+
+    major: int
+    database: Database
+    schema: str = "pgboss"
+
+    async def do(self, *steps: dict[str, Any]) -> list[Any]:
+        """Does the steps in one process, and says what each answered. Its start makes the schema, where there is none."""
+        process = await asyncio.create_subprocess_exec(
+            str(prepare.node()),
+            str(SCRIPT),
+            stdin=asyncio.subprocess.PIPE,
+            stdout=asyncio.subprocess.PIPE,
+            stderr=asyncio.subprocess.PIPE,
+            env={**os.environ, "CLIENTS": str(prepare.modules())},
+        )
+        answer, told = await process.communicate(json.dumps(self.plan(*steps)).encode())
+        assert process.returncode == 0, told.decode()
+        return list(json.loads(answer))
+
+    def plan(self, *steps: dict[str, Any]) -> dict[str, Any]:
+        """What the script is told."""
+        database = self.database
+        who = {"host": "127.0.0.1", "port": database.port, "database": database.name, "user": database.user, "password": database.password}
+        return {"major": self.major, "connection": who, "schema": self.schema, "steps": steps}
+
+
+def create(queue: str, **options: Any) -> dict[str, Any]:
+    return {"do": "create", "queue": queue, "options": options}
+
+
+def send(queue: str, count: int = 1, **options: Any) -> dict[str, Any]:
+    return {"do": "send", "queue": queue, "count": count, "options": options}
+
+
+def fetch(queue: str, count: int) -> dict[str, Any]:
+    return {"do": "fetch", "queue": queue, "count": count}
+
+
+def drain(queue: str, most: int = 10**9) -> dict[str, Any]:
+    return {"do": "drain", "queue": queue, "most": most}
