@@ -35,6 +35,22 @@ def step(
     )
 
 
+def test_a_pod_that_cannot_start_ends_its_attempt_where_the_step_says_so_and_a_missing_secret_has_a_minute() -> None:
+    for reason, seconds in (("ImagePullBackOff", 0), ("CreateContainerConfigError", 60)):
+        attempt = Attempt(
+            role=Role.STEP, step="a", attempt=1, job="j", state=State.PENDING, reason=Reason.WAITING_FOR_POD, created=START, start_error=reason
+        )
+        observed = Observed(created=START, begun=START, attempts={(Role.STEP, "a"): (attempt,)})
+        patient = decide(Workflow(name="w", steps=(step("a"),)), observed, START + 3600 * SECOND)
+        assert not any(isinstance(each, Stop) for each in patient.actions)
+        strict = Workflow(name="w", steps=(replace(step("a"), stops_on_start_error=True),))
+        if seconds:
+            early = decide(strict, observed, START + (seconds - 1) * SECOND)
+            assert not any(isinstance(each, Stop) for each in early.actions)
+            assert early.wake_at == START + seconds * SECOND
+        assert Stop(job="j", reason=reason) in decide(strict, observed, START + seconds * SECOND).actions
+
+
 class World:
     """What a cluster would do with our actions, as plain values: Jobs begin pending, and end when the test says so."""
 

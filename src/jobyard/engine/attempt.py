@@ -11,7 +11,7 @@ from jobyard.model import names
 from jobyard.model.job import outputs, owned_by, read
 from jobyard.model.objects import Job, Pod
 from jobyard.model.run import Role, State
-from jobyard.model.standing import has_run, stands
+from jobyard.model.standing import has_run, stands, start_error
 from jobyard.model.workflow import Workflow
 from jobyard.model.written import moment, whole
 
@@ -61,6 +61,7 @@ def read_attempt(job: Job, pods: Collection[Pod], workflow: Workflow, *, run: st
         step=step,
         created=job.metadata.creation_timestamp or _EPOCH,
         has_run=has_run(job, its_pods),
+        start_error=start_error(its_pods),
         stopping=stopping,
         resumed=bool(stopping) and job.spec.suspend is not True and read(job).finished is None,
         stop_deadline=_stop_deadline(job),

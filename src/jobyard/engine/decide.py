@@ -11,11 +11,15 @@ from datetime import UTC, datetime, timedelta
 
 from jobyard.engine.decision import Action, Attempt, Create, Decision, Delete, Kill, Observed, Slot, Stop, Write
 from jobyard.model.back_off import Tries
+from jobyard.model.cause import Cause
 from jobyard.model.run import Reason, Role, State, StepResult, StepView
 from jobyard.model.workflow import Cleanup, OnFailure, Retry, Step, When, Workflow
 
 RECORD_AFTER = timedelta(seconds=1)
 """How long a step's news may wait to be recorded, so that a busy run writes once a second. Until then the Job itself is the record."""
+
+PATIENCE_WITH = {Cause.CONTAINER_CONFIG: timedelta(minutes=1)}
+"""How long after its creation a Job may have such a start error: a Secret that it needs may be on its way."""
 
 START_OF_TIME = datetime.min.replace(tzinfo=UTC)
 
@@ -193,6 +197,12 @@ class _Look:
             if role is not Role.STEP:
                 continue
             step = self.workflow.by_name[name]
+            if step.stops_on_start_error and newest.start_error:
+                given_up = newest.created + PATIENCE_WITH.get(newest.start_error, timedelta(0))
+                if self.now >= given_up:
+                    self.actions.append(Stop(job=newest.job, reason=newest.start_error))
+                    continue
+                self.wakes.append(given_up)
             waits = newest.state is State.PENDING and not newest.has_run  # between two tries it is pending too
             for allowed, reason in ((step.timeout, Reason.TIMEOUT), (step.start_timeout if waits else None, Reason.START_TIMEOUT)):
                 if allowed is None:

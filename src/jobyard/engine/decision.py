@@ -21,6 +21,8 @@ class Attempt(StepResult):
     created: datetime
     has_run: bool = False
     """A pod of it ran, whatever became of it."""
+    start_error: str = ""
+    """Why a pod of it can't start, for a reason that seldom passes by itself; '' where none is known."""
     stopping: str = ""
     """Why we have asked for its end; '' when we have not."""
     resumed: bool = False

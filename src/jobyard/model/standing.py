@@ -7,6 +7,7 @@ from dataclasses import replace
 
 from jobyard.model import names
 from jobyard.model.back_off import OURS, between_tries, is_crash_loop
+from jobyard.model.cause import Cause
 from jobyard.model.job import read
 from jobyard.model.objects import Job, Pod
 from jobyard.model.run import Reason, State, StepResult
@@ -34,6 +35,28 @@ def has_run(job: Job, pods: Sequence[Pod]) -> bool:
     """Whether a pod of the Job ran, whatever became of it."""
     status = job.status
     return bool(status.ready or status.succeeded or status.failed) or any(pod.status.phase != "Pending" for pod in pods)
+
+
+START_ERRORS = frozenset(
+    (
+        Cause.ERR_IMAGE_PULL,
+        Cause.IMAGE_PULL_BACK_OFF,
+        Cause.ERR_IMAGE_NEVER_PULL,
+        Cause.INVALID_IMAGE_NAME,
+        Cause.CONTAINER_CONFIG,
+        Cause.CRASH_LOOP,
+        "CreateContainerError",
+    )
+)
+"""Why a container waits that seldom comes to run without somebody doing something."""
+
+
+def start_error(pods: Sequence[Pod]) -> str:
+    """The one of these for which a pod that has not ended waits; '' where none does."""
+    alive = [pod for pod in pods if not _has_ended(pod) and pod.metadata.deletion_timestamp is None]
+    statuses = [each for pod in alive for each in (*pod.status.init_container_statuses, *pod.status.container_statuses)]
+    reasons = (each.state.waiting.reason or "" for each in statuses if each.state.waiting)
+    return next((reason for reason in reasons if reason in START_ERRORS), "")
 
 
 def _has_ended(pod: Pod) -> bool:

@@ -73,6 +73,8 @@ class Step:
     timeout: timedelta | None = None
     start_timeout: timedelta | None = None
     """How long an attempt may wait for a pod of its to run."""
+    stops_on_start_error: bool = False
+    """An attempt whose pod can't start (image, configuration, crash loop) is stopped, with that as the reason, instead of waiting on."""
     limits: tuple[str, ...] = ()
     """Named limits that each of its Jobs counts for."""
     revert: Template | None = None
