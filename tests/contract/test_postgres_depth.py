@@ -15,7 +15,7 @@ from jobyard.triggers.postgres.trouble import PostgresTrouble
 from tests.ports import free_port
 from tests.postgres import boss
 from tests.postgres.boss import MAJORS, Boss
-from tests.postgres.looking import address, count, look, opened, reading
+from tests.postgres.looking import address, count, look, make_job_table, opened, reading
 from tests.postgres.server import Database, Server
 from tests.waiting import BOUND
 
@@ -70,16 +70,6 @@ def test_the_grants_are_for_the_columns_that_are_read_alone() -> None:
     assert grants("pgboss", (("job", shape.columns),), "watch-er") == (
         'GRANT USAGE ON SCHEMA pgboss TO "watch-er"; '
         'GRANT SELECT (name, state, start_after, created_on, blocked) ON pgboss.job TO "watch-er";'
-    )
-
-
-async def make_job_table(database: Database, schema: str = "pgboss", due: str = "start_after", created: str = "created_on") -> None:
-    """The columns of pg-boss that we read: for what needs no client."""
-    await database.execute(
-        f'CREATE SCHEMA "{schema}"',
-        f"CREATE TYPE \"{schema}\".job_state AS ENUM ('created', 'retry', 'active', 'completed', 'cancelled', 'failed')",
-        f'CREATE TABLE "{schema}".job (name text, state "{schema}".job_state DEFAULT \'created\', {due} timestamptz DEFAULT now(), '
-        f"{created} timestamptz DEFAULT now(), data jsonb)",
     )
 
 

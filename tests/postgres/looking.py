@@ -40,3 +40,13 @@ async def look(database: Database, *queues: str, cap: int = 500, **more: Any) ->
 async def count(database: Database, *queues: str, **more: Any) -> dict[str, int]:
     """How many wait."""
     return {name: depth.waiting for name, depth in (await look(database, *queues, **more)).items()}
+
+
+async def make_job_table(database: Database, schema: str = "pgboss", due: str = "start_after", created: str = "created_on") -> None:
+    """The columns of pg-boss that we read: for what needs no client."""
+    await database.execute(
+        f'CREATE SCHEMA "{schema}"',
+        f"CREATE TYPE \"{schema}\".job_state AS ENUM ('created', 'retry', 'active', 'completed', 'cancelled', 'failed')",
+        f'CREATE TABLE "{schema}".job (name text, state "{schema}".job_state DEFAULT \'created\', {due} timestamptz DEFAULT now(), '
+        f"{created} timestamptz DEFAULT now(), data jsonb)",
+    )
