@@ -87,7 +87,7 @@ def test_every_preset_says_where_its_tables_are_and_what_is_read() -> None:
 async def test_a_preset_whose_tables_are_not_there_says_so(database: Database) -> None:
     for name in presets():
         async with opened(reading(database, preset=name)) as meter:
-            with pytest.raises(PostgresTrouble, match="not there|there is no"):
+            with pytest.raises(PostgresTrouble, match=r"not there|there is no"):
                 await meter.look(["a"], 500)
 
 

@@ -38,7 +38,14 @@ def step(
 def test_a_pod_that_cannot_start_ends_its_attempt_where_the_step_says_so_and_a_missing_secret_has_a_minute() -> None:
     for reason, seconds in (("ImagePullBackOff", 0), ("CreateContainerConfigError", 60)):
         attempt = Attempt(
-            role=Role.STEP, step="a", attempt=1, job="j", state=State.PENDING, reason=Reason.WAITING_FOR_POD, created=START, start_error=reason
+            role=Role.STEP,
+            step="a",
+            attempt=1,
+            job="j",
+            state=State.PENDING,
+            reason=Reason.WAITING_FOR_POD,
+            created=START,
+            start_error=reason,
         )
         observed = Observed(created=START, begun=START, attempts={(Role.STEP, "a"): (attempt,)})
         patient = decide(Workflow(name="w", steps=(step("a"),)), observed, START + 3600 * SECOND)

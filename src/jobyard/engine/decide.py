@@ -6,6 +6,7 @@ is there room (`_start`)? Has it ended, and what is to be recorded? `wake_at` is
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
@@ -18,7 +19,7 @@ from jobyard.model.workflow import Cleanup, OnFailure, Retry, Step, When, Workfl
 RECORD_AFTER = timedelta(seconds=1)
 """How long a step's news may wait to be recorded, so that a busy run writes once a second. Until then the Job itself is the record."""
 
-PATIENCE_WITH = {Cause.CONTAINER_CONFIG: timedelta(minutes=1)}
+PATIENCE_WITH: Mapping[str, timedelta] = {Cause.CONTAINER_CONFIG: timedelta(minutes=1)}
 """How long after its creation a Job may have such a start error: a Secret that it needs may be on its way."""
 
 START_OF_TIME = datetime.min.replace(tzinfo=UTC)

@@ -230,4 +230,3 @@ class _Serving:
     def _wake(self, slot: Slot) -> None:
         slot.wake(self._trigger.clock.now())
         self._trigger.wanted.set()
-
