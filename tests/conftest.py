@@ -160,6 +160,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         ([item for item in items if _is_on_rabbitmq(item)], rabbitmq_server.ready, "ON A REAL RABBITMQ"),
         (served, postgres.postgres, "ON A REAL POSTGRES"),
         ([item for item in served if item.get_closest_marker("clients")], postgres.clients, "WITH QUEUES' OWN CLIENTS"),
+        ([item for item in served if item.get_closest_marker("pooler")], postgres.pgbouncer, "BEHIND PGBOUNCER"),
     ):
         if not tests:
             continue

@@ -66,10 +66,9 @@ async def test_the_rights_that_the_message_names_are_enough_and_no_payload_can_b
 
 
 def test_the_grants_are_for_the_columns_that_are_read_alone() -> None:
-    shape = Shape(schema="pgboss", due="start_after", created="created_on", has_blocked=True)
+    shape = Shape(schema="pgboss", due="start_after", has_blocked=True)
     assert grants("pgboss", (("job", shape.columns),), "watch-er") == (
-        'GRANT USAGE ON SCHEMA pgboss TO "watch-er"; '
-        'GRANT SELECT (name, state, start_after, created_on, blocked) ON pgboss.job TO "watch-er";'
+        'GRANT USAGE ON SCHEMA pgboss TO "watch-er"; GRANT SELECT (name, state, start_after, blocked) ON pgboss.job TO "watch-er";'
     )
 
 

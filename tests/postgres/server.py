@@ -78,7 +78,7 @@ class Server:
         asked = {**FAST, "listen_addresses": "127.0.0.1", "port": str(self.port), "unix_socket_directories": str(self.folder), **settings}
         words = [str(found / "postgres"), "-D", str(self.folder / "data"), *(f"--{name}={value}" for name, value in asked.items())]
         with (self.folder / "log").open("ab") as log:
-            self._process = subprocess.Popen(words, stdout=log, stderr=log, start_new_session=True, **_as_nobody_special())
+            self._process = subprocess.Popen(words, stdout=log, stderr=log, start_new_session=True, **as_nobody_special())
         watch = ["sh", "-c", 'cat > /dev/null; kill -QUIT "$0"', str(self._process.pid)]  # reads to its end when this process is gone
         self._guard = subprocess.Popen(watch, stdin=subprocess.PIPE, stderr=subprocess.DEVNULL, start_new_session=True)
         end = time.monotonic() + BOUND
@@ -114,7 +114,7 @@ class Server:
         return Database(port=self.port, name=database.name, user=name, password=password)
 
 
-def _as_nobody_special() -> dict[str, Any]:
+def as_nobody_special() -> dict[str, Any]:
     """PostgreSQL will not run as root."""
     if os.geteuid() != 0:
         return {}
@@ -126,7 +126,7 @@ def _as_nobody_special() -> dict[str, Any]:
 def open_server() -> Iterator[Server]:
     """A server as long as the context lasts."""
     folder = Path(tempfile.mkdtemp(prefix="jobyard-postgres-"))
-    user = _as_nobody_special()
+    user = as_nobody_special()
     if user:
         os.chown(folder, user["user"], user["group"])
     found = prepare.programs()

@@ -17,21 +17,19 @@ class Shape:
     """As the database spells it."""
     due: str
     """The column that says when an item is due."""
-    created: str
     has_blocked: bool = False
     """Items may wait for others (12.19 and later)."""
 
     @property
     def columns(self) -> tuple[str, ...]:
         """What we read."""
-        return ("name", "state", self.due, self.created, *(["blocked"] if self.has_blocked else []))
+        return ("name", "state", self.due, *(["blocked"] if self.has_blocked else []))
 
     def fill(self, text: str) -> str:
         """The preset's text for this schema."""
         return text.format(
             schema=quoted(self.schema),
             due=self.due,
-            created=self.created,
             not_blocked="AND NOT job.blocked" if self.has_blocked else "",
             in_order="" if self.has_blocked else f"ORDER BY job.{self.due}",
             first="$2" if self.has_blocked else "1",
@@ -42,10 +40,8 @@ def shape_of(schema: str, columns: Collection[str]) -> Shape | None:
     """The shape of a table with these columns; None when it is none of pg-boss 7 to 12."""
     if not {"name", "state"} <= set(columns):
         return None
-    for due, created in (("start_after", "created_on"), ("startafter", "createdon")):
-        if {due, created} <= set(columns):
-            return Shape(schema=schema, due=due, created=created, has_blocked="blocked" in columns)
-    return None
+    due = next((each for each in ("start_after", "startafter") if each in columns), None)
+    return Shape(schema=schema, due=due, has_blocked="blocked" in columns) if due else None
 
 
 def quoted(name: str) -> str:

@@ -18,6 +18,8 @@ from jobyard.triggers.postgres.settings import QueueSettings
 
 DEBOUNCE = timedelta(milliseconds=200)
 """How long after a notification to look: many come at once."""
+FLOOR = 100
+"""How far at least is counted: beyond, `100+` is all that anybody needs to know."""
 NEAR = 0.1
 """A queue whose time is nearer than this part of its check interval is looked at with the others: one query for all."""
 
@@ -171,4 +173,4 @@ def found_by(kept: Mapping[str, str]) -> Depth | None:
 def cap(settings: Sequence[QueueSettings]) -> int:
     """Where counting stops: no rule asks for more."""
     wanted = [each.scale.most * each.scale.per_pod for each in settings if each.scale is not None]
-    return min(max(500, *wanted, 0), 100_000)
+    return min(max(FLOOR, *wanted), 100_000)
