@@ -56,8 +56,8 @@ async def open_line(database: Database) -> AsyncIterator[tuple[Line, Database]]:
             for each in ways:
                 each.cancel()
             await asyncio.gather(*ways, return_exceptions=True)
-            for each in both:
-                each.transport.abort()
+            for end in both:
+                end.transport.abort()
             line._open -= both
 
     listener = await asyncio.start_server(serve, "127.0.0.1", 0)
@@ -82,7 +82,7 @@ async def open_pooler(database: Database) -> AsyncIterator[Database]:
     )
     user = as_nobody_special()
     for each in (folder, *folder.iterdir()):
-        os.chmod(each, 0o755)
+        os.chmod(each, 0o755)  # noqa: S103 - PgBouncer is somebody else
     program = shutil.which("pgbouncer", path="/usr/sbin:/usr/bin")
     assert program is not None
     with subprocess.Popen([program, str(folder / "ini")], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, **user) as process:

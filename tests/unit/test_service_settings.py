@@ -17,7 +17,9 @@ from jobyard.service.reading import files_of, read_file
 from jobyard.service.service import is_same_service
 from jobyard.service.settings import GitSettings, Settings, read_settings, recognises
 from jobyard.supervise import Budget
-from tests.manifests import step, workflow
+from jobyard.triggers.postgres.settings import Address, Scale
+from jobyard.triggers.postgres.settings import TriggerSettings as PostgresSettings
+from tests.manifests import job, step, workflow
 
 WHOLE = """\
 apiVersion: jobyard.dev/v1
@@ -92,7 +94,7 @@ spec:
         'jobyard.yaml:8:14: a second trigger named "ops", expected a name of its own; the first is in line 7',
         'jobyard.yaml:8:46: the text "soon" as spec.triggers[1].git.poll, expected a duration such as "30s", "15m" or "1h30m"',
         "jobyard.yaml:8:79: the number 0 as spec.triggers[1].failureBudget.failures, expected at least 1",
-        "jobyard.yaml:9:7: trigger Ops has no source, expected one of: git, amqp",
+        "jobyard.yaml:9:7: trigger Ops has no source, expected one of: git, amqp, pgboss, sql",
         'jobyard.yaml:9:14: the text "Ops" as spec.triggers[2].name, expected lower-case letters, digits and -, a letter or digit first and last',
         'jobyard.yaml:10:17: the text "jsn" as spec.log.format, expected auto, text or json; did you mean "json"?',
         'jobyard.yaml:11:13: the text "many" as spec.replicas, expected a whole number',
@@ -112,7 +114,7 @@ spec:
 """
     assert mistakes(tmp_path, text) == [
         'jobyard.yaml:6:14: a second trigger named "a", expected a name of its own; the first is in line 5',
-        "jobyard.yaml:7:7: trigger b has no source, expected one of: git, amqp",
+        "jobyard.yaml:7:7: trigger b has no source, expected one of: git, amqp, pgboss, sql",
         'jobyard.yaml:8:14: a trigger named "page", expected another name; runs of that one are a person\'s',
     ]
 
@@ -188,7 +190,7 @@ spec:
     assert mistakes(tmp_path, text) == [
         'jobyard.yaml:6:14: a second trigger named "a", expected a name of its own; the first is in line 5',
         'jobyard.yaml:6:44: the text "soon" as spec.triggers[1].git.poll, expected a duration such as "30s", "15m" or "1h30m"',
-        "jobyard.yaml:7:7: trigger c has no source, expected one of: git, amqp",
+        "jobyard.yaml:7:7: trigger c has no source, expected one of: git, amqp, pgboss, sql",
         'jobyard.yaml:8:17: unknown key "gti" in spec.triggers[3]; did you mean "git"?',
         'jobyard.yaml:9:7: the text "a" as spec.triggers[4], expected a mapping',
     ]
@@ -277,6 +279,29 @@ spec:
               labels: {a: {env: TEXT}}
     - name: other
       amqp: {url: [{env: ADDRESS}], queues: [{queue: q, job: {image: i}}]}
+    - name: boss
+      pgboss:
+        connection:
+          host: {env: TEXT}
+          port: {env: NUMBER}
+          database: {env: TEXT}
+          user: {env: TEXT}
+          password: {env: TEXT}
+          ssl: {mode: {env: TLS}, ca: {env: TEXT}, cert: {env: TEXT}, key: {env: TEXT}}
+        schema: {env: TEXT}
+        channel: {env: TEXT}
+        timeout: {env: DURATION}
+        queues:
+          - queue: {env: TEXT}
+            job: {env: JOB}
+            check: {env: DURATION}
+            scale: {max: {env: NUMBER}, perPod: {env: NUMBER}, maxStep: {env: NUMBER}, claimGrace: {env: DURATION}}
+            wait: {afterSuccess: {env: DURATION}, afterFailure: {env: DURATION}, afterError: {env: DURATION}, afterStartTimeout: {env: DURATION}}
+            startTimeout: {env: DURATION}
+    - name: preset
+      sql: {connection: {url: {env: URL}}, preset: {env: PRESET}, queues: [{queue: a, job: {env: JOB}}]}
+    - name: query
+      sql: {connection: {url: {env: URL}}, query: {env: TEXT}, queues: [{queue: a, job: {env: JOB}}]}
   retention: {runs: {env: DURATION}, failed: {env: DURATION}}
   limits: {namespace: {env: NUMBER}}
   replicas: {env: NUMBER}
@@ -284,14 +309,25 @@ spec:
 """
 ENV = {"NAME": "n", "LISTEN": ":1", "TEXT": "t", "DURATION": "2m", "AUTHOR": "A <a@b>", "ANY": "*", "PODS": "any", "FLAG": "true"}
 ENV |= {"ID": "content", "PAYLOAD": "env", "ADDRESS": "amqps://host/", "NUMBER": "7", "LEVEL": "error", "FORMAT": "text"}
+ENV |= {"TLS": "verify-full", "PRESET": "oban", "JOB": "job.json"}
+ENV |= {"URL": "postgres://me:hush%40@db:6543/shop?sslmode=require"}
 
 
 def test_any_value_may_stand_outside_for_the_service_and_for_editors(tmp_path: Path) -> None:
+    (tmp_path / "job.json").write_text(json.dumps(job("a", parallelism=2)))
     found = accepted(tmp_path, OUTSIDE, **ENV)
-    trigger, *_ = found.triggers
+    by_name = {each.name: each for each in found.triggers}
+    trigger = found.triggers[0]
     assert (found.name, found.replicas, found.limits, found.log_level) == ("n", 7, {"namespace": 7}, "error")
     assert isinstance(trigger.source, GitSettings)
     assert (trigger.source.serve.finalizers, trigger.source.serve.kinds, trigger.source.serve.namespaces) == (True, ("*",), ("n",))
+    boss, preset = by_name["boss"].source, by_name["preset"].source
+    assert isinstance(boss, PostgresSettings)
+    assert (boss.address.port, boss.address.tls) == (7, "verify-full")
+    assert boss.queues[0].scale == Scale(most=7, per_pod=7, most_at_once=7, claim_grace=timedelta(minutes=2))
+    assert isinstance(preset, PostgresSettings)
+    assert preset.address == Address(host="db", port=6543, database="shop", user="me", password="hush@", tls="require")
+    assert "hush" not in repr(found)
     editor = jsonschema_rs.validator_for(service_schema.json_schema())
     for text in (OUTSIDE, WHOLE):
         assert [str(each) for each in editor.iter_errors(yaml.safe_load(text))] == []
@@ -331,3 +367,92 @@ def test_the_schema_knows_where_a_value_may_come_from_elsewhere() -> None:
     schema = service_schema.json_schema()
     assert {"$ref": "#/$defs/FromOutside"} in schema["$defs"]["Git"]["properties"]["repository"]["anyOf"]
     assert json.dumps(schema)
+
+
+# --- queues ---
+
+QUEUES = """\
+apiVersion: jobyard.dev/v1
+kind: Service
+spec:
+  namespace: jobs
+  triggers:
+    - name: orders
+      pgboss:
+        connection: {host: db, user: watcher, password: hush}
+        queues:
+          - {queue: invoices, job: job.json, check: 5s, scale: {max: 20, perPod: 10}, wait: {afterFailure: 2m}, startTimeout: 1m}
+          - {queue: mails, job: job.json}
+"""
+
+
+def test_a_queue_says_what_runs_and_when_and_its_job_is_read_with_the_settings(tmp_path: Path) -> None:
+    (tmp_path / "job.json").write_text(json.dumps(job("a", parallelism=2)))
+    settings, findings = read_settings(written(tmp_path, QUEUES), {})
+    assert settings is not None
+    assert [str(each).removeprefix(f"{tmp_path}/") for each in findings] == [
+        "jobyard.yaml:8:57: warning: a secret in plain; put it into the environment or a file, and {env: NAME} or {file: PATH} here"
+    ]
+    (trigger,) = settings.triggers
+    assert isinstance(trigger.source, PostgresSettings)
+    invoices, mails = trigger.source.queues
+    assert (trigger.source.preset, trigger.source.schema, trigger.source.address.host) == ("pgboss", "pgboss", "db")
+    assert (invoices.scale, invoices.pods, invoices.waits.failure) == (Scale(most=20, per_pod=10), 2, timedelta(minutes=2))
+    (work,) = invoices.workflow.steps
+    assert (work.start_timeout, work.stops_on_start_error) == (timedelta(minutes=1), True)
+    assert (mails.scale, mails.waits.check, mails.workflow.steps[0].start_timeout) == (None, timedelta(seconds=5), timedelta(minutes=10))
+    assert read_settings(written(tmp_path, QUEUES), {})[0] == settings  # a reload leaves it alone
+
+
+def test_every_mistake_about_queues_is_told_at_its_place_and_no_password_with_it(tmp_path: Path) -> None:
+    (tmp_path / "job.json").write_text(json.dumps(job("a", parallelism=8)))
+    (tmp_path / "broken.yaml").write_text("apiVersion: batch/v1\nkind: Job\nmetadata: {name: a}\nspec: {templat: {}}\n")
+    (tmp_path / "asks.json").write_text(json.dumps(workflow("w", step("a"), parameters=[{"name": "day", "required": True}])))
+    (tmp_path / "away.json").write_text(json.dumps(job("a") | {"metadata": {"name": "a", "namespace": "elsewhere"}}))
+    text = """\
+apiVersion: jobyard.dev/v1
+kind: Service
+spec:
+  namespace: jobs
+  triggers:
+    - name: a
+      pgboss:
+        connection: {url: "mysql://me:hush@db"}
+        schemaa: x
+        queues: []
+    - name: b
+      sql:
+        connection: {url: "postgres://me:hush@db?sslmode=often", host: db}
+        queues:
+          - {queue: q, job: nosuch.yaml, check: 1ms}
+          - {queue: q, job: broken.yaml}
+          - {queue: r, job: asks.json}
+          - {queue: s, job: away.json}
+          - {queue: t, job: job.json, scale: {max: 7}}
+    - {name: c, git: {repository: r}, sql: {connection: {}, preset: postgress, queues: [{queue: q, job: job.json}]}}
+"""
+    assert mistakes(tmp_path, text) == [
+        'jobyard.yaml:9:9: unknown key "schemaa" in spec.triggers[0].pgboss; did you mean "schema"?',
+        "jobyard.yaml:10:17: a list of 0 as spec.triggers[0].pgboss.queues, expected one of at least 1",
+        "jobyard.yaml:20:39: a second source, sql beside git, expected one for each trigger",
+        'jobyard.yaml:20:69: the text "postgress" as spec.triggers[2].sql.preset, expected procrastinate, graphile-worker, river, oban, pgmq, '
+        "solid-queue or pgboss",
+    ]
+    mended = text.replace("        schemaa: x\n        queues: []", "        queues: [{queue: q, job: job.json}]").replace(
+        "postgress", "oban"
+    )
+    assert mistakes(tmp_path, mended) == [
+        "broken.yaml:4:7: spec.template is missing; add it",
+        'broken.yaml:4:8: unknown field "templat" in spec; did you mean "template"?',
+        "jobyard.yaml:8:27: no URL of a Postgres, expected postgres://USER:PASSWORD@HOST:PORT/DATABASE",
+        "jobyard.yaml:12:9: sql with neither preset nor query, expected one of the two",
+        "jobyard.yaml:12:27: an sslmode that there is none of, expected disable, prefer, require, verify-ca, verify-full",
+        "jobyard.yaml:12:66: both url and host, expected the one or the others; put it into the url",
+        "jobyard.yaml:14:29: nosuch.yaml does not exist, expected a Job manifest or a workflow; paths are relative to this file",
+        "jobyard.yaml:14:49: a check interval that is none, expected at least 100ms",
+        "jobyard.yaml:15:21: a second time the same queue, expected each queue once; the first is in line 14",
+        "jobyard.yaml:16:29: parameter day: no value; expected a string. Give one: --set day=VALUE",
+        "jobyard.yaml:17:29: it wants to run in namespace elsewhere, expected one of jobs; name it in spec.namespaces",
+        "jobyard.yaml:18:52: 7 pods at most, expected at least the 8 of one Job (its parallelism)",
+        "jobyard.yaml:19:39: a second source, sql beside git, expected one for each trigger",
+    ]

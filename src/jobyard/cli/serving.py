@@ -25,6 +25,7 @@ from jobyard.service.log import begin_logging
 from jobyard.service.metrics import Metrics
 from jobyard.service.obstacles import Obstacles, by_file
 from jobyard.service.options import TargetOptions
+from jobyard.service.queues import queue_source
 from jobyard.service.served import Source
 from jobyard.service.service import Service, is_same_service, open_service
 from jobyard.service.settings import Settings, TriggerSettings, read_settings, require
@@ -32,6 +33,7 @@ from jobyard.service.target import open_target
 from jobyard.triggers.amqp.settings import QueueSettings
 from jobyard.triggers.git import moves
 from jobyard.triggers.git.moves import Move
+from jobyard.triggers.postgres.settings import TriggerSettings as PostgresSettings
 from jobyard.web.app import Held, make_app
 from jobyard.web.hooks import add_webhooks
 from jobyard.web.server import PortTaken, listening
@@ -131,6 +133,8 @@ async def _serve(
         def build(trigger: TriggerSettings, where: str) -> Source:
             if isinstance(trigger.source, QueueSettings):
                 return amqp_source(trigger.name, trigger.source, where)
+            if isinstance(trigger.source, PostgresSettings):
+                return queue_source(trigger.name, trigger.source, SystemClock(), log.warning)
             source = GitSource(trigger, where, settings.namespaces, _say, log.warning)
             return Source(trigger=source, wake=source.wake, branch=lambda: source.branch)
 

@@ -21,7 +21,7 @@ from jobyard.engine.clock import SystemClock
 from jobyard.model.duration import show
 from jobyard.model.errors import Forbidden
 from jobyard.model.objects import CONFIG_MAPS
-from jobyard.service.board import Board, NoSuchService, Notes, find_board, find_trigger
+from jobyard.service.board import Board, Level, NoSuchService, Notes, find_board, find_trigger
 from jobyard.service.in_sight import leader
 from jobyard.service.options import TargetOptions
 from jobyard.service.shapes import NOT_SERVED, trigger_json
@@ -62,6 +62,10 @@ async def print_triggers(service: str | None, options: TargetOptions, output: st
         click.echo(line)
     if not rows:
         say(f"Service {notes.service} has no triggers: its settings name none.")
+    queues = [(name, *level_words(each, now)) for name in notes.triggers for each in queues_of(notes, name)]
+    if queues:
+        say("")
+        print_table(("TRIGGER", "QUEUE", "WAITING", "OLDEST", "RUNS", "NEXT"), queues)
     if line := caveat(notes, leads, now):
         say(line)
 
@@ -96,6 +100,35 @@ def words(notes: Notes, name: str, now: datetime, *, is_led: bool = True) -> tup
     if standing.until is not None and standing.until > now:
         why.append(f"goes on in {show(standing.until - now)}")
     return state, since, "; ".join(why)
+
+
+def queues_of(notes: Notes, name: str) -> tuple[Level, ...]:
+    """The queues that a trigger serves, as far as somebody told. Pure."""
+    standing = notes.standing(name)
+    return standing.queues if standing is not None and standing.state == Stage.RUNNING else ()
+
+
+NEXT = {
+    "QueueEmpty": "starts when there is work",
+    "Running": "when the run has ended",
+    "Enough": "what is starting takes what waits",
+    "MaxRunning": "as many run as may",
+    "AfterSuccess": "after a success",
+    "AfterFailure": "after a failure",
+    "AfterError": "its Job could not be made or started",
+    "AfterStartTimeout": "its pod did not start in time",
+    "NoProgress": "the last runs succeeded and took nothing",
+    "DepthUnknown": "how much waits is not known",
+}
+"""What a queue waits for, in words."""
+
+
+def level_words(level: Level, now: datetime) -> tuple[str, str, str, str, str]:
+    """Queue, how many wait, how long the oldest has, how many runs go on, and what comes next. Pure."""
+    waiting = "?" if level.waiting is None else f"{level.waiting}{'+' if level.more else ''}"
+    oldest = show(now - level.oldest) if level.oldest is not None else ""
+    until = f", goes on in {show(level.until - now)}" if level.until is not None and level.until > now else ""
+    return level.queue, waiting, oldest, str(level.runs), f"{NEXT.get(level.waits, level.waits)}{until}"
 
 
 def caveat(notes: Notes, leads: str | None, now: datetime) -> str:

@@ -70,6 +70,8 @@ def explain(
                     f"{called(path, found)} as {spell(path)}",
                     "lower-case letters, digits and -, a letter or digit first and last",
                 )
+            case "too_short" if isinstance(found, list):
+                inspection.error(path, f"a list of {len(found)} as {spell(path)}", f"one of at least {each['ctx']['min_length']}")
             case "value_error":
                 inspection.error(path, f"{called(path, found)} as {spell(path)}", str(each["msg"]).split(" is not ")[-1])
             case _:
@@ -134,9 +136,9 @@ def _is_union_tag(part: str | int) -> bool:
 def _fields(model: type[BaseModel], path: TreePath) -> list[str]:
     """The keys that the model knows at `path`."""
     for part in path:
-        field = model.model_fields.get(str(part))
+        field = next((each for name, each in model.model_fields.items() if (each.alias or name) == str(part)), None)
         model = (_model_in(field.annotation) if field is not None else None) or model
-    return list(model.model_fields)
+    return [field.alias or name for name, field in model.model_fields.items()]
 
 
 def _model_in(annotation: Any) -> type[BaseModel] | None:

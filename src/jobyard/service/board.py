@@ -27,7 +27,7 @@ log = logging.getLogger("jobyard.service")
 
 ROLE = "triggers"
 """The value of the label `jobyard.dev/role` on a board."""
-ENTRY_LIMIT = 4000
+ENTRY_LIMIT = 60_000
 """Characters of an entry."""
 _STANDS, _PAUSED, _POKED = "stands", "paused", "poked"
 _SUFFIX = "-triggers"
@@ -37,6 +37,27 @@ WORDS = 500
 
 Word = Annotated[str, msgspec.Meta(max_length=1000)]
 Moment = Annotated[datetime, msgspec.Meta(tz=True)]
+
+
+QUEUES_TOLD = 50
+"""Of how many of a trigger's queues is told."""
+
+
+class Level(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """How a queue stands that a trigger serves."""
+
+    queue: Word
+    waiting: int | None = None
+    """None while it is not known."""
+    more: bool = False
+    """There are more than that."""
+    oldest: Moment | None = None
+    """Since when the one waits that has waited longest."""
+    runs: int = 0
+    """How many of its runs go on."""
+    waits: Word = ""
+    """What it waits for, in one stable word."""
+    until: Moment | None = None
 
 
 class Standing(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -53,6 +74,8 @@ class Standing(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     failures: int = 0
     error: Word = ""
     until: Moment | None = None
+    queues: Annotated[tuple[Level, ...], msgspec.Meta(max_length=QUEUES_TOLD)] = ()
+    """Of a trigger that serves queues: those with something to tell come first."""
 
 
 class Pause(msgspec.Struct, frozen=True, kw_only=True):

@@ -10,6 +10,7 @@ from typing import Protocol
 
 from jobyard.contracts import Engine, Trigger
 from jobyard.model.run import Outcome, Run
+from jobyard.service.board import Level
 from jobyard.service.settings import TriggerSettings
 from jobyard.supervise import Report, Switch
 
@@ -23,6 +24,8 @@ class Source:
     """There is news; the commit where it is known."""
     branch: Callable[[], str]
     """What news may be about; '' while that is not known."""
+    levels: Callable[[], tuple[Level, ...]] = lambda: ()
+    """How the queues stand that it serves, if it does."""
 
 
 Build = Callable[[TriggerSettings, str], Source]

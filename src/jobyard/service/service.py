@@ -302,7 +302,7 @@ class Service:
     async def _keep_telling(self) -> None:
         """The leader writes how its triggers stand when that is not what the board says, whoever wrote that."""
         while True:
-            await self._news.wait()
+            await self._news.wait(TELL_EVERY)  # of queues nothing else tells
             await asyncio.sleep(SETTLES)
             if not self._leads or self.notes is None or isinstance(self.notes.trouble, NotOurBoard):
                 continue
@@ -341,6 +341,7 @@ class Service:
                 failures=health.failures,
                 error=why[:WORDS],
                 until=health.until,
+                queues=served.source.levels() if health.stage is Stage.RUNNING else (),
             )
         return found
 

@@ -6,27 +6,15 @@ import re
 from datetime import timedelta
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, WithJsonSchema
+from pydantic import BeforeValidator, Field, WithJsonSchema
 
 from jobyard.files.workflow_schema import Duration, JsonSchema, Name
 from jobyard.service.amqp_schema import Amqp
 from jobyard.service.options import IDENTITY
-from jobyard.service.sources import FromOutside
+from jobyard.service.queue_schema import PgBoss, Sql
+from jobyard.service.schema_values import Flag, Part, Secret, Text, number
 
 ADDRESS = re.compile(r"(?:\[[0-9A-Fa-f:.]+\]|[^\[\]:\s]*):(?P<port>[0-9]{1,5})")
-
-
-class _Part(BaseModel):
-    model_config = ConfigDict(extra="forbid", strict=True)
-
-
-def _number(value: object) -> object:
-    """A number may come from the environment, where everything is text."""
-    return int(value) if isinstance(value, FromOutside) and value.isascii() and value.isdigit() and len(value) < 10 else value
-
-
-def _text(value: object) -> object:
-    return str(value) if isinstance(value, FromOutside) else value
 
 
 def _address(value: object) -> object:
@@ -42,18 +30,10 @@ def _author(value: object) -> object:
     return str(value)
 
 
-def _flag(value: object) -> object:
-    return {"true": True, "false": False}.get(value, value) if isinstance(value, FromOutside) else value
-
-
-Text = Annotated[str, BeforeValidator(_text)]
-Flag = Annotated[bool, BeforeValidator(_flag)]
-Secret = Annotated[str, BeforeValidator(_text), WithJsonSchema({"type": "string", "description": "A secret: {env: NAME} or {file: PATH}."})]
-"""A value that nothing may show."""
 Any_ = Literal["*"]
 
 
-class Git(_Part):
+class Git(Part):
     """A branch of a repository whose queued files are run."""
 
     repository: Annotated[Text, Field(min_length=1, description="Its address, in any form that `git clone` accepts.")]
@@ -87,14 +67,14 @@ class Git(_Part):
     ] = False
 
 
-class FailureBudget(_Part):
+class FailureBudget(Part):
     """How many runs of a trigger may fail within a time before it takes a rest."""
 
-    failures: Annotated[int, Field(ge=1, le=1_000_000, description="How many of its runs."), BeforeValidator(_number)]
+    failures: Annotated[int, Field(ge=1, le=1_000_000, description="How many of its runs."), BeforeValidator(number)]
     within: Annotated[Duration, Field(description="Within what time. It rests until that many have not failed in it any more.")]
 
 
-class Trigger(_Part):
+class Trigger(Part):
     """Why runs start: a source, under a name."""
 
     name: Annotated[
@@ -103,17 +83,19 @@ class Trigger(_Part):
     ]
     git: Annotated[Git | None, Field(description="Commit a Job to run it.")] = None
     amqp: Annotated[Amqp | None, Field(description="Run a Job for each message of queues of RabbitMQ.")] = None
+    pgboss: Annotated[PgBoss | None, Field(description="Run Jobs while queues of pg-boss have work.")] = None
+    sql: Annotated[Sql | None, Field(description="The same for other queues in Postgres: by a preset, or by a query.")] = None
     failureBudget: Annotated[FailureBudget | None, Field(description="When it takes a rest from failures; left out, never.")] = None  # noqa: N815
 
 
-class Retention(_Part):
+class Retention(Part):
     """How long runs are kept after their end, where their workflow does not say; left out, for ever."""
 
     runs: Annotated[Duration | None, Field(description="Each run; left out, for ever.")] = None
     failed: Annotated[Duration | None, Field(description="Runs that failed, were cancelled or lost; left out, like the others.")] = None
 
 
-class Log(_Part):
+class Log(Part):
     """What the log says, and how."""
 
     level: Annotated[
@@ -126,7 +108,7 @@ class Log(_Part):
     ] = "auto"
 
 
-class Spec(_Part):
+class Spec(Part):
     """What to serve, and how."""
 
     namespace: Annotated[
@@ -143,7 +125,7 @@ class Spec(_Part):
     triggers: Annotated[list[Trigger], Field(description="What runs start from, each under a name.")] = []
     retention: Annotated[Retention, Field(description="How long runs are kept.")] = Retention()
     limits: Annotated[
-        dict[Name, Annotated[int, Field(ge=0, le=1_000_000), BeforeValidator(_number)]],
+        dict[Name, Annotated[int, Field(ge=0, le=1_000_000), BeforeValidator(number)]],
         Field(
             description="How many runs, or Jobs, may be active at once, by the name of the limit; `namespace` counts all runs. They win over `jobyard limits set`."
         ),
@@ -155,12 +137,12 @@ class Spec(_Part):
             le=100,
             description="How many processes serve these settings. With 1, none asks for a lease: never start a second one then.",
         ),
-        BeforeValidator(_number),
+        BeforeValidator(number),
     ] = 2
     log: Annotated[Log, Field(description="What the log says, and how.")] = Log()
 
 
-class Metadata(_Part):
+class Metadata(Part):
     """Who the service is."""
 
     name: Annotated[Name, Field(max_length=40, description="Names the Lease, the ConfigMap NAME-triggers, and a label on its runs.")] = (
@@ -168,7 +150,7 @@ class Metadata(_Part):
     )
 
 
-class ServiceFile(_Part):
+class ServiceFile(Part):
     """A Jobyard service: one process for every trigger."""
 
     apiVersion: Literal["jobyard.dev/v1"]  # noqa: N815

@@ -23,14 +23,21 @@ from jobyard.model.template import Path as TreePath
 from jobyard.service import service_schema, sources
 from jobyard.service.amqp_settings import read_queues, trigger_name
 from jobyard.service.options import GitOptions, ServeOptions
+from jobyard.service.queue_settings import read_source as read_postgres
 from jobyard.service.sources import Missing, Outside
 from jobyard.supervise import Budget as FailureBudget
 from jobyard.supervise import BudgetWrong
 from jobyard.triggers.amqp.settings import QueueSettings
+from jobyard.triggers.postgres.settings import TriggerSettings as PostgresSettings
 
 DEFAULT_FILE = "jobyard.yaml"
 SHORTEST_POLL = timedelta(seconds=1)
-SOURCES = {"git": ("webhookSecret", "repository"), "amqp": ("password", "url")}
+SOURCES = {
+    "git": ("webhookSecret", "repository"),
+    "amqp": ("password", "url"),
+    "pgboss": ("password", "url"),
+    "sql": ("password", "url"),
+}
 """What a trigger may have, each with the keys of a secret and of an address, which may hold one."""
 
 
@@ -50,7 +57,7 @@ class TriggerSettings:
     """A source under a name. Two that are equal are served alike: a reload leaves such a trigger alone."""
 
     name: str
-    source: GitSettings | QueueSettings
+    source: GitSettings | QueueSettings | PostgresSettings
     budget: FailureBudget | None = None
 
     @property
@@ -170,6 +177,10 @@ def _read(
     if given.amqp is not None:
         for queue in read_queues(inspection, (*path, "amqp"), given.amqp, outside, allowed):
             yield TriggerSettings(name=trigger_name(given.name, queue.queue), budget=budget, source=queue)
+    for kind, postgres in (("pgboss", given.pgboss), ("sql", given.sql)):
+        if postgres is not None:
+            source = read_postgres(inspection, (*path, kind), postgres, outside, allowed)
+            yield TriggerSettings(name=given.name, budget=budget, source=source)
     if given.git is not None:  # none at all was told
         yield TriggerSettings(name=given.name, budget=budget, source=_git(inspection, (*path, "git"), given.git))
 
@@ -225,14 +236,16 @@ def _warn_of_secrets(inspection: Inspection, tree: Any) -> None:
     remedy = "put it into the environment or a file, and {env: NAME} or {file: PATH} here"
     for path, trigger in _triggers(tree):
         for source, (secret, address) in SOURCES.items():
-            given = trigger.get(source)
+            given, where = trigger.get(source), (*path, source)
+            if isinstance(given, dict) and "connection" in given:
+                given, where = given["connection"], (*where, "connection")
             if not isinstance(given, dict):
                 continue
             if isinstance(given.get(secret), str):
-                inspection.warn((*path, source, secret), "a secret in plain", "", remedy)
+                inspection.warn((*where, secret), "a secret in plain", "", remedy)
             addresses = given[address] if isinstance(given.get(address), list) else [given.get(address)]
             if any(isinstance(each, str) and _has_password(each) for each in addresses):
-                inspection.warn((*path, source, address), "an address with a password in plain", "", remedy)
+                inspection.warn((*where, address), "an address with a password in plain", "", remedy)
 
 
 def _has_password(url: str) -> bool:

@@ -21,7 +21,7 @@ from jobyard.supervise import Stage
 if TYPE_CHECKING:
     from jobyard.files.objects import SideObject
     from jobyard.model.workflow import Workflow
-    from jobyard.service.board import Notes
+    from jobyard.service.board import Level, Notes
     from jobyard.triggers.git.history import Standing, Transition
     from jobyard.triggers.git.moves import Move
 
@@ -55,6 +55,20 @@ def trigger_json(name: str, notes: Notes, leader: str | None) -> Shape:
         process=standing.by if standing else None,
         said=standing.said if standing else None,
         led=None if leader is None else bool(leader),
+        queues=[_level_json(each) for each in standing.queues] if standing and standing.queues else None,
+    )
+
+
+def _level_json(level: Level) -> Shape:
+    """A queue that a trigger serves."""
+    return shape(
+        queue=level.queue,
+        waiting=level.waiting,
+        more=level.more,
+        oldest=level.oldest,
+        runs=level.runs,
+        waits=level.waits,
+        until=level.until,
     )
 
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import timedelta
+from typing import Any
 
 from jobyard.model.workflow import Workflow
 
@@ -66,6 +68,8 @@ class QueueSettings:
     workflow: Workflow
     namespace: str = ""
     """Where it runs; '' for the service's own."""
+    inputs: Mapping[str, Any] = field(default_factory=dict)
+    """Values of the workflow's parameters."""
     waits: Waits = Waits()
     scale: Scale | None = None
     """None: one run at a time."""

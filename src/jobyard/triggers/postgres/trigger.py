@@ -192,6 +192,7 @@ class _Serving:
             key=slot.key(number),
             workflow=settings.workflow,
             namespace=settings.namespace,
+            inputs=settings.inputs,
             origin=origin(slot.queue, depth),
         )
         try:
