@@ -1,9 +1,9 @@
-// The real pg-boss, of any major, doing what a plan on standard input says: {"major", "connection", "schema", "steps"}. Answers one JSON list.
+// The real pg-boss, of any major, doing what a plan in PLAN or on standard input says: {"major", "connection", "schema", "steps"}. Answers one JSON list.
 import { createRequire } from 'node:module'
 import { pathToFileURL } from 'node:url'
 
 const require = createRequire(process.env.CLIENTS + '/')
-const text = await new Promise((resolve) => {
+const text = process.env.PLAN ?? await new Promise((resolve) => {
   let all = ''
   process.stdin.on('data', (part) => (all += part)).on('end', () => resolve(all))
 })
