@@ -22,9 +22,9 @@ class PostgresTls(Part):
         Literal["disable", "prefer", "require", "verify-ca", "verify-full"],
         Field(description="prefer speaks TLS where the server does; the last two look at its certificate, verify-full at its name too."),
     ] = "prefer"
-    ca: Annotated[Text, Field(description="A file with the authorities that are trusted; left out, the system's.")] = ""
-    cert: Annotated[Text, Field(description="A file with our own certificate.")] = ""
-    key: Annotated[Text, Field(description="A file with its key.")] = ""
+    ca: Annotated[Text | None, Field(description="A file with the authorities that are trusted; left out, the system's.")] = None
+    cert: Annotated[Text | None, Field(description="A file with our own certificate.")] = None
+    key: Annotated[Text | None, Field(description="A file with its key.")] = None
 
 
 class Connection(Part):
@@ -74,7 +74,7 @@ class Scale(Part):
 class PostgresQueue(Part):
     """A queue, and what runs while it has work."""
 
-    queue: Annotated[Queue_, Field(description="Its name, as the library has it.")]
+    queue: Annotated[Queue_, Field(description="Its name in its library.")]
     job: Annotated[Text, Field(min_length=1, description="A Job manifest or a workflow, relative to this file.")]
     check: Annotated[Duration, Field(description="How long to wait after a look that found nothing to do.")] = timedelta(seconds=5)
     scale: Annotated[Scale | None, Field(description="Several Jobs at once; left out, one run at a time.")] = None

@@ -69,9 +69,9 @@ def _address(inspection: Inspection, path: TreePath, given: Connection) -> Addre
         user=given.user,
         password=given.password or "",
         tls=given.ssl.mode,
-        ca=given.ssl.ca,
-        certificate=given.ssl.cert,
-        key=given.ssl.key,
+        ca=given.ssl.ca or "",
+        certificate=given.ssl.cert or "",
+        key=given.ssl.key or "",
     )
 
 

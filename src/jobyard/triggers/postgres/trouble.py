@@ -59,14 +59,14 @@ def explain(error: BaseException, address: Address, wanted: Wanted) -> PostgresT
     if isinstance(error, asyncpg.PostgresError):
         return _refusal(error, address, wanted, trouble)
     if isinstance(error, TimeoutError):
-        return trouble("no answer in time", "It is asked again by itself")
+        return trouble("no answer in time", "Jobyard asks again")
     if isinstance(error, ConnectionError) and "SSL" in str(error):
         return trouble("it does not speak TLS", "Have it do so, or say ssl: {mode: disable}")
     if isinstance(error, OSError):
-        return trouble(f"it can't be reached ({_system(error)})", "It is tried again by itself")
+        return trouble(f"it can't be reached ({_system(error)})", "Jobyard tries again")
     if isinstance(error, asyncpg.InterfaceError):
-        return trouble("the connection was closed", "It is opened again by itself")
-    return trouble(f"something unforeseen ({type(error).__name__})", "It is tried again by itself")
+        return trouble("the connection was closed", "Jobyard opens it again")
+    return trouble(f"something unforeseen ({type(error).__name__})", "Jobyard tries again")
 
 
 def _refusal(error: asyncpg.PostgresError, address: Address, wanted: Wanted, trouble: Callable[..., PostgresTrouble]) -> PostgresTrouble:
@@ -98,22 +98,22 @@ def _refusal(error: asyncpg.PostgresError, address: Address, wanted: Wanted, tro
                 shape_changed=True,
             )
         case "57014":
-            return trouble(f"counting took longer than {wanted.seconds:g} s", "It is asked again; is there an index for it?")
+            return trouble(f"counting took longer than {wanted.seconds:g} s", "Jobyard asks again; is there an index for it?")
         case "55P03":
-            return trouble("somebody has locked the table", "It is asked again by itself")
+            return trouble("somebody has locked the table", "Jobyard asks again")
         case "25006":
             return trouble("the query wants to write, or the server is a standby that can't do that", "Only read in it")
         case "57P03":
-            return trouble("it is starting or recovering", "It is tried again by itself")
+            return trouble("it is starting or recovering", "Jobyard tries again")
         case "57P01" | "57P02":
-            return trouble("it is being stopped", "It is tried again by itself")
+            return trouble("it is being stopped", "Jobyard tries again")
         case "53300":
-            return trouble("it has no connection to spare", "It is tried again by itself; raise max_connections, or use a pooler")
+            return trouble("it has no connection to spare", "Jobyard tries again; raise max_connections, or use a pooler")
     if state.startswith("22"):
         return trouble(f"a value in its tables can't be counted (SQLSTATE {state})", "Look at what the query reads")
     if state.startswith("08"):
-        return trouble("the connection was cut", "It is opened again by itself")
-    return trouble(f"it refuses ({_said(error)}, SQLSTATE {state or 'unknown'})", "It is asked again by itself")
+        return trouble("the connection was cut", "Jobyard opens it again")
+    return trouble(f"it refuses ({_said(error)}, SQLSTATE {state or 'unknown'})", "Jobyard asks again")
 
 
 def _said(error: asyncpg.PostgresError) -> str:
