@@ -20,7 +20,7 @@ from jobyard.model import names
 from jobyard.model.objects import CONFIG_MAPS, JOBS, PODS
 from jobyard.model.run import Role, RunRequest
 from jobyard.service.reading import read_file
-from tests.crash import amqp, git, service
+from tests.crash import amqp, git, queues, service
 from tests.crash.place import Place
 from tests.flows import read
 from tests.manifests import Tree, job, step, workflow
@@ -240,6 +240,25 @@ SCENARIOS: dict[str, Scenario] = {
         serve=counted,
         source=Source(fill=fill_units, look=look_at_units),
         processes=2,
+        keeps=True,
+    ),
+    "pgboss": Scenario(
+        files={"1": {}, "2": {}, "3": {}},
+        ends={number: frozenset(["done"]) for number in "123"},
+        jobs=3,
+        serve=queues.serve,
+        source=Source(fill=queues.fill, look=queues.look),
+        most=1,
+        keeps=True,
+    ),
+    "pgboss-scale": Scenario(
+        files={number: {} for number in "123456"},
+        ends={number: frozenset(["done"]) for number in "123456"},
+        jobs=6,
+        serve=queues.scaled,
+        source=Source(fill=queues.fill, look=queues.look),
+        processes=2,
+        most=3,
         keeps=True,
     ),
     "adopted": Scenario(

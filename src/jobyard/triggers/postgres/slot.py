@@ -55,6 +55,12 @@ class Slot:
         known = self._running_since
         self._running_since = {run.uid: known.get(run.uid, now) for run in self.runs if run.state is State.RUNNING}
 
+    def note(self, run: Run, number: int) -> None:
+        """A run that was asked for is there: it counts from now on, also for a look that had taken the runs before."""
+        if all(run.uid != each.uid for each in self.runs):
+            self.runs.append(run)
+        self.asked.discard(number)
+
     def queue_runs(self) -> list[QueueRun]:
         """The runs as the rule sees them; those that were asked for count too."""
         there = {generation(run) for run in self.runs}
@@ -173,4 +179,4 @@ def found_by(kept: Mapping[str, str]) -> Depth | None:
 def cap(settings: Sequence[QueueSettings]) -> int:
     """Where counting stops: no rule asks for more."""
     wanted = [each.scale.most * each.scale.per_pod for each in settings if each.scale is not None]
-    return min(max(FLOOR, *wanted), 100_000)
+    return min(max([FLOOR, *wanted]), 100_000)

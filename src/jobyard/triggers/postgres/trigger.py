@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime, timedelta
 from errno import ECONNRESET
 
@@ -150,8 +150,9 @@ class _Serving:
         asked += [slot for slot in self._slots.values() if slot not in asked and slot.is_due(now, NEAR) and self._wants_depth(slot, now)]
         for slot in asked:
             slot.begin_look()
-        depths = await self._meter.look([slot.queue for slot in asked], self._cap)
-        await self._take_runs()  # others may have begun some meanwhile
+        depths = await self._meter.look(
+            [slot.queue for slot in asked], self._cap
+        )  # after the runs: what they have taken is not counted twice
         now = self._trigger.clock.now()
         for slot in asked:
             self._decide(slot, depths, now)
@@ -168,9 +169,9 @@ class _Serving:
                 task.cancel()
         step = slot.decide(depth, now)
         if isinstance(step, Start) and depth is not None:
-            for number in slot.next_generations(step.count):
-                slot.asked.add(number)
-                self._submits[slot.queue].append(self._tasks.create_task(self._begin(slot, number, depth), name=f"{slot.key(number)}"))
+            numbers = slot.next_generations(step.count)
+            slot.asked.update(numbers)
+            self._submits[slot.queue].append(self._tasks.create_task(self._begin(slot, numbers, depth), name=slot.key(numbers[0])))
         if self._submits[slot.queue]:
             slot.look_after(slot.settings.waits.check, now)
 
@@ -185,30 +186,40 @@ class _Serving:
 
     # --- one run ---
 
-    async def _begin(self, slot: Slot, number: int, depth: Depth) -> None:
-        settings = slot.settings
-        request = RunRequest(
-            trigger=self._trigger.name,
-            key=slot.key(number),
-            workflow=settings.workflow,
-            namespace=settings.namespace,
-            inputs=settings.inputs,
-            origin=origin(slot.queue, depth),
-        )
+    async def _begin(self, slot: Slot, numbers: Sequence[int], depth: Depth) -> None:
+        """Begins runs, one after the other: whoever sees one of them has seen those before it, and counts on from it rightly."""
         try:
-            run = await self._engine.submit(request)
-            if run.released:
-                slot.skip(number)
-            else:
-                self._follow(slot, run)
+            for number in numbers:
+                if not await self._submit(slot, number, depth):
+                    break
         except JobyardError as error:
             slot.remember(End.ERROR, self._trigger.clock.now())
             self._trigger.tell(f"queue {slot.queue}: no Job could be made: {error}")
         finally:
-            slot.asked.discard(number)
+            slot.asked.difference_update(numbers)
             task = asyncio.current_task()
             self._submits[slot.queue] = [each for each in self._submits[slot.queue] if each is not task]
             self._wake(slot)
+
+    async def _submit(self, slot: Slot, number: int, depth: Depth) -> bool:
+        """Whether the run of this number goes on, or went on not long ago."""
+        settings = slot.settings
+        run = await self._engine.submit(
+            RunRequest(
+                trigger=self._trigger.name,
+                key=slot.key(number),
+                workflow=settings.workflow,
+                namespace=settings.namespace,
+                inputs=settings.inputs,
+                origin=origin(slot.queue, depth),
+            )
+        )
+        if run.released:
+            slot.skip(number)
+            return False
+        slot.note(run, number)
+        self._follow(slot, run)
+        return True
 
     def _follow(self, slot: Slot, run: Run) -> None:
         if run.uid not in self._following:
