@@ -4,8 +4,11 @@ from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
 
+from jobyard.cli.triggers import NEXT, level_words
 from jobyard.model.run import Run, State
 from jobyard.model.workflow import Workflow
+from jobyard.service.board import QUEUES_TOLD
+from jobyard.service.queues import levels
 from jobyard.triggers.postgres.depth import Depth
 from jobyard.triggers.postgres.rule import End, Start, Wait, Why
 from jobyard.triggers.postgres.settings import QueueSettings, Scale, Waits
@@ -97,3 +100,30 @@ def test_counting_goes_as_far_as_a_rule_asks_for_and_not_beyond_reason() -> None
     assert cap([plain, QueueSettings(queue="v", workflow=plain.workflow, scale=Scale(most=50, per_pod=10))]) == 500
     assert cap([QueueSettings(queue="v", workflow=plain.workflow, scale=Scale(most=10_000, per_pod=10_000))]) == 100_000
     assert isinstance(Slot(plain, NOW).decide(deep(1), NOW), Start)
+
+
+# --- how it is told ---
+
+
+def test_how_queues_stand_is_told_in_words_and_no_finer_than_is_news() -> None:
+    busy, idle = Slot(QUEUE, NOW), Slot(QueueSettings(queue="idle", workflow=QUEUE.workflow), NOW)
+    busy.take([run(1, State.RUNNING)], NOW)
+    busy.decide(Depth(waiting=100, more=True, oldest=NOW - 125 * S, at=NOW), NOW)
+    idle.decide(deep(0), NOW)
+    told = levels([idle, busy])
+    assert [level_words(each, NOW) for each in told] == [
+        ("a/b", "100+", "2m10s", "1", ""),
+        ("idle", "0", "", "0", "starts when there is work"),
+    ]
+    idle.decide(deep(0), NOW + 5 * S)
+    assert levels([idle, busy]) == told  # nothing to write on the board
+    idle.remember(End.ERROR, NOW)
+    idle.decide(deep(1), NOW)
+    assert level_words(levels([idle])[0], NOW)[3:] == ("0", "its Job could not be made or started, goes on in 15s")
+    many = [Slot(QueueSettings(queue=f"q{number}" * 200, workflow=QUEUE.workflow), NOW) for number in range(200)]
+    assert len(levels(many)) == QUEUES_TOLD
+    assert max(len(each.queue) for each in levels(many)) <= 100
+
+
+def test_every_word_for_what_a_queue_waits_for_has_a_sentence() -> None:
+    assert {str(why) for why in Why} == set(NEXT)

@@ -16,7 +16,7 @@ import rich_click as click
 from jobyard.access import Right, demand, to
 from jobyard.cli import render
 from jobyard.cli.hints import say, wrap
-from jobyard.cli.printing import print_json
+from jobyard.cli.printing import print_json, print_table
 from jobyard.engine.clock import SystemClock
 from jobyard.model.duration import show
 from jobyard.model.errors import Forbidden
