@@ -150,7 +150,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     mounting = [item for item in items if item.get_closest_marker("bubblewrap") and not _is_on_kubernetes(item)]
     real = [item for item in items if _is_on_kubernetes(item)]
     cases = [item for item in items if item.get_closest_marker("conformance")]
-    served = [item for item in items if "postgres_server" in getattr(item, "fixturenames", ())]
+    served = [item for item in items if "postgres_server" in getattr(item, "fixturenames", ()) or "pgboss" in item.name]
     if os.environ.get("JOBYARD_TEST_KUBECONFIG"):
         real = []
     for tests, ready, what in (
