@@ -12,6 +12,8 @@ from typing import Any
 
 import pytest
 
+from jobyard.cluster.client import open_cluster
+from jobyard.cluster.kubeconfig import connect
 from tests.conftest import ClusterUnderTest
 from tests.e2e.conftest import Jobyard
 from tests.e2e.test_serve import until
@@ -23,6 +25,7 @@ from tests.postgres.worker import worker
 from tests.replicas import Replica, leads, runs
 
 pytestmark = [pytest.mark.timeout(180), pytest.mark.clients]
+PAYLOAD = "canary-in-a-payload"
 Start = Callable[..., Replica]
 
 
@@ -33,7 +36,9 @@ def start(credentials: Path, space: str, tmp_path: Path) -> Iterator[Start]:
 
     def begin(*triggers: dict[str, Any], **env: str) -> Replica:
         words = ["--kubeconfig", str(credentials), "-n", space]
-        started.append(Replica(tmp_path, words, list(triggers), {**os.environ, **env}, replicas=1))
+        started.append(
+            Replica(tmp_path, words, list(triggers), {**os.environ, **env}, replicas=1, log={"level": "debug", "format": "json"})
+        )
         return started[-1]
 
     yield begin
@@ -43,11 +48,18 @@ def start(credentials: Path, space: str, tmp_path: Path) -> Iterator[Start]:
 
 
 def test_queues_are_drained_by_pg_bosss_own_workers_and_what_is_wrong_with_a_database_is_told(
-    start: Start, tmp_path: Path, under_test: ClusterUnderTest, jobyard: Jobyard, postgres_server: Server
+    start: Start, tmp_path: Path, under_test: ClusterUnderTest, jobyard: Jobyard, postgres_server: Server, space: str
 ) -> None:
     database = asyncio.run(postgres_server.create_database())
     client = Boss(major=12, database=database)
-    asyncio.run(client.do(boss.create("invoices"), boss.create("mails"), boss.send("invoices", 23), boss.send("mails", 2, startAfter=3600)))
+    asyncio.run(
+        client.do(
+            boss.create("invoices"),
+            boss.create("mails"),
+            boss.send("invoices", 23, data={"secret": PAYLOAD}),
+            boss.send("mails", 2, startAfter=3600),
+        )
+    )
     watcher = asyncio.run(postgres_server.create_role(database))
     (tmp_path / "job.json").write_text(json.dumps(worker(client, "invoices", under_test, most=10)))
     connection = {
@@ -82,4 +94,20 @@ def test_queues_are_drained_by_pg_bosss_own_workers_and_what_is_wrong_with_a_dat
     print(listed.out)
     assert "invoices" in listed.out
     assert "starts when there is work" in listed.out
-    assert WATCHERS not in replica.said.text + listed.out
+
+    seen = asyncio.run(everything(under_test, space))
+    for page in ("/readyz", "/metrics"):
+        seen += replica.ask(page)[1]
+    for canary in (WATCHERS, PAYLOAD):
+        assert canary not in replica.said.text + listed.out + seen
+
+
+async def everything(under_test: ClusterUnderTest, namespace: str) -> str:
+    """All that a reader of the namespace sees of ours."""
+    async with open_cluster(connect(kubeconfig=str(under_test.kubeconfig))) as cluster:
+        paths = ("api/v1", "configmaps"), ("batch/v1", "jobs"), ("api/v1", "pods"), ("api/v1", "events")
+        answers = [
+            await cluster.call("GET", f"/{'' if group == 'api/v1' else 'apis/'}{group}/namespaces/{namespace}/{plural}", f"list {plural}")
+            for group, plural in paths
+        ]
+    return "".join(each.decode() for each in answers)

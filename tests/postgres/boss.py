@@ -61,8 +61,8 @@ def create(queue: str, **options: Any) -> dict[str, Any]:
     return {"do": "create", "queue": queue, "options": options}
 
 
-def send(queue: str, count: int = 1, **options: Any) -> dict[str, Any]:
-    return {"do": "send", "queue": queue, "count": count, "options": options}
+def send(queue: str, count: int = 1, data: Any = None, **options: Any) -> dict[str, Any]:
+    return {"do": "send", "queue": queue, "count": count, "data": data or {}, "options": options}
 
 
 def fetch(queue: str, count: int) -> dict[str, Any]:

@@ -12,7 +12,7 @@ from jobyard.service.queues import levels
 from jobyard.triggers.postgres.depth import Depth
 from jobyard.triggers.postgres.rule import End, Start, Wait, Why
 from jobyard.triggers.postgres.settings import QueueSettings, Scale, Waits
-from jobyard.triggers.postgres.slot import FLOOR, Slot, by_level, cap, end_of, found_by, origin, queue_run
+from jobyard.triggers.postgres.slot import FLOOR, Slot, by_level, cap, end_of, finished, found_by, origin, queue_run
 
 NOW = datetime(2026, 11, 28, 12, tzinfo=UTC)
 S = timedelta(seconds=1)
@@ -57,10 +57,10 @@ def test_generations_count_on_from_what_is_there_or_asked_for_and_far_from_what_
 def test_what_is_heard_during_a_look_is_looked_at_after_it() -> None:
     slot = Slot(QUEUE, NOW)
     slot.begin_look()
-    slot.hear(NOW)
+    assert slot.hear(NOW)
     slot.decide(deep(0), NOW)
     assert slot.due == NOW + timedelta(seconds=0.2)
-    slot.hear(NOW + S)  # of many, the first says when
+    assert not slot.hear(NOW + S)  # of many, the first says when
     assert slot.due == NOW + timedelta(seconds=0.2)
     slot.begin_look()
     assert slot.due == NOW + 5 * S
@@ -72,6 +72,19 @@ def test_what_the_cluster_does_not_tell_is_remembered_and_never_much_of_it() -> 
         slot.remember(End.ERROR, NOW)
     assert slot.decide(deep(1), NOW) == Wait(until=NOW + timedelta(minutes=10), why=Why.AFTER_ERROR)
     assert len(slot.queue_runs()) <= 21
+
+
+def test_a_queue_whose_run_goes_on_is_looked_at_all_the_same_now_and_then() -> None:
+    slot = Slot(QueueSettings(queue="w", workflow=QUEUE.workflow), NOW)
+    slot.take([run(1)], NOW)
+    assert slot.rest(NOW)
+    assert slot.due == NOW + timedelta(minutes=1)
+
+
+def test_of_a_queue_that_is_served_no_more_every_run_goes_after_an_hour() -> None:
+    hour = timedelta(hours=1)
+    old, young, going = run(1, State.FAILED, finished=NOW - hour), run(2, State.FAILED, finished=NOW), run(3)
+    assert finished([old, young, going], NOW) == [old]
 
 
 def test_an_end_is_told_by_state_and_reason() -> None:

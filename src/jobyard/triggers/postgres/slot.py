@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime, timedelta
 
-from jobyard.model.generation import generation, key, level, newest
+from jobyard.model.generation import KEPT, generation, key, level, newest
 from jobyard.model.run import Reason, Run, State
 from jobyard.model.standing import START_ERRORS
 from jobyard.model.written import moment, whole
@@ -20,6 +20,8 @@ DEBOUNCE = timedelta(milliseconds=200)
 """How long after a notification to look: many come at once."""
 FLOOR = 100
 """How far at least is counted: beyond, `100+` is all that anybody needs to know."""
+LONGEST = timedelta(minutes=1)
+"""How long nothing is looked at though something will tell: nobody is perfect."""
 NEAR = 0.1
 """A queue whose time is nearer than this part of its check interval is looked at with the others: one query for all."""
 
@@ -36,12 +38,14 @@ class Slot:
         """What it waits for, by the last look."""
         self.asked: set[int] = set()
         """Generations that were submitted and are not there yet."""
-        self._until: datetime | None = now
+        self._until = now
         self._heard: datetime | None = None
         self._running_since: dict[str, datetime] = {}
         self._remembered: list[QueueRun] = []
         """Ends that the cluster does not tell of: of a Job that was refused, or deleted by hand."""
         self._floor = 0
+        self.told = ""
+        """What was said of it last, for a person."""
 
     @property
     def queue(self) -> str:
@@ -87,23 +91,24 @@ class Slot:
 
     # --- times ---
 
-    def hear(self, now: datetime) -> None:
-        """Somebody says that there is work."""
-        if self._heard is None:
+    def hear(self, now: datetime) -> bool:
+        """Somebody says that there is work. Whether that is news: of many who say so, the first."""
+        is_news = self._heard is None
+        if is_news:
             self._heard = now + DEBOUNCE
+        return is_news
 
     def wake(self, now: datetime) -> None:
         """Something about it has changed."""
         self._until = now
 
     @property
-    def due(self) -> datetime | None:
-        """When to look; None when something will tell."""
-        return min(filter(None, (self._until, self._heard)), default=None)
+    def due(self) -> datetime:
+        """When to look."""
+        return min(self._until, self._heard) if self._heard else self._until
 
     def is_due(self, now: datetime, slack: float = 0.0) -> bool:
-        due = self.due
-        return due is not None and due <= now + self.settings.waits.check * slack
+        return self.due <= now + self.settings.waits.check * slack
 
     def begin_look(self) -> None:
         """What is heard from here on is news."""
@@ -115,7 +120,7 @@ class Slot:
         """Whether nothing would start however deep the queue is."""
         wait = rest(self.queue_runs(), self.settings, now)
         if wait is not None:
-            self._wait(wait)
+            self._wait(wait, now)
         return wait is not None
 
     def decide(self, depth: Depth | None, now: datetime) -> Start | Wait:
@@ -123,17 +128,17 @@ class Slot:
         self.depth = depth
         step = next_step(depth, self.queue_runs(), self.settings, now)
         if isinstance(step, Wait):
-            self._wait(step)
+            self._wait(step, now)
         else:
             self.step, self._until = None, now + self.settings.waits.check
         return step
 
     def look_after(self, wait: timedelta, now: datetime) -> None:
         """Looks again in any case, though something else will tell."""
-        self._until = min(self._until, now + wait) if self._until else now + wait
+        self._until = min(self._until, now + wait)
 
-    def _wait(self, wait: Wait) -> None:
-        self.step, self._until = wait, wait.until
+    def _wait(self, wait: Wait, now: datetime) -> None:
+        self.step, self._until = wait, wait.until or now + LONGEST
 
 
 def by_level(runs: Iterable[Run]) -> Mapping[str, list[Run]]:
@@ -142,6 +147,11 @@ def by_level(runs: Iterable[Run]) -> Mapping[str, list[Run]]:
     for run in runs:
         found.setdefault(level(run), []).append(run)
     return found
+
+
+def finished(runs: Iterable[Run], now: datetime) -> list[Run]:
+    """Of a queue that is not served any more: the runs that ended so long ago that nobody asks for them."""
+    return [run for run in runs if run.state.is_end and now - (run.finished or run.created) >= KEPT]
 
 
 def queue_run(run: Run, running_since: datetime | None) -> QueueRun:

@@ -10,7 +10,7 @@ import asyncio
 import contextlib
 import os
 from collections.abc import Callable, Mapping, Sequence
-from datetime import datetime, timedelta
+from datetime import datetime
 from errno import ECONNRESET
 
 from jobyard.contracts import Clock, Runs
@@ -22,11 +22,9 @@ from jobyard.triggers.postgres.meter import Meter, open_meter
 from jobyard.triggers.postgres.preset import PGBOSS
 from jobyard.triggers.postgres.rule import End, Start
 from jobyard.triggers.postgres.settings import TriggerSettings
-from jobyard.triggers.postgres.slot import NEAR, Slot, by_level, cap, origin
+from jobyard.triggers.postgres.slot import LONGEST, NEAR, Slot, by_level, cap, finished, origin
 from jobyard.triggers.postgres.trouble import Wanted, explain
 
-LONGEST = timedelta(minutes=1)
-"""The longest sleep: a clock that was set is noticed."""
 LEAST = 0.01
 """The shortest, in seconds."""
 RELEASE_EVERY = 60.0
@@ -70,9 +68,9 @@ class QueueTrigger:
     def look_soon(self) -> None:
         """Somebody wants us to look at every queue."""
         now = self.clock.now()
-        for slot in self.slots.values():
-            slot.hear(now)
-        self.wanted.set()
+        news = [slot.hear(now) for slot in self.slots.values()]
+        if any(news):
+            self.wanted.set()
 
     def _hear(self, payload: str | None) -> None:
         """A notification, or (None) the end of the connection."""
@@ -80,13 +78,12 @@ class QueueTrigger:
         slot = self.slots.get(payload or "")
         if payload is None:
             self.is_cut = True
+            self.wanted.set()
         elif slot is not None:
-            slot.hear(now)
-        elif self.settings.preset == PGBOSS:
-            return  # of a queue that others serve
-        else:
+            if slot.hear(now):
+                self.wanted.set()
+        elif self.settings.preset != PGBOSS:  # else it is of a queue that others serve
             self.look_soon()
-        self.wanted.set()
 
     def _tell_once(self, what: str) -> None:
         if what not in self._told:
@@ -103,8 +100,9 @@ class QueueTrigger:
     async def _keep_releasing(self, engine: Runs) -> None:
         """Lets go of runs whose successors are old enough."""
         while True:
-            for mine in by_level(await self.runs(engine)).values():
-                for run in superseded(mine, self.clock.now()):
+            for queue, mine in by_level(await self.runs(engine)).items():
+                now = self.clock.now()
+                for run in superseded(mine, now) if queue in self.slots else finished(mine, now):
                     with contextlib.suppress(JobyardError):  # the next look tries again
                         await engine.release(run)
             await asyncio.sleep(RELEASE_EVERY)
@@ -135,8 +133,7 @@ class _Serving:
 
     async def _pause(self) -> None:
         now = self._trigger.clock.now()
-        dues = [slot.due for slot in self._slots.values() if slot.due is not None]
-        until = min([*dues, now + LONGEST])
+        until = min([*(slot.due for slot in self._slots.values()), now + LONGEST])
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(max((until - now).total_seconds(), LEAST)):
                 await self._trigger.wanted.wait()
@@ -194,7 +191,7 @@ class _Serving:
                     break
         except JobyardError as error:
             slot.remember(End.ERROR, self._trigger.clock.now())
-            self._trigger.tell(f"queue {slot.queue}: no Job could be made: {error}")
+            self._tell(slot, f"no Job could be made: {error}")
         finally:
             slot.asked.difference_update(numbers)
             task = asyncio.current_task()
@@ -218,8 +215,15 @@ class _Serving:
             slot.skip(number)
             return False
         slot.note(run, number)
+        slot.told = ""
         self._follow(slot, run)
         return True
+
+    def _tell(self, slot: Slot, what: str) -> None:
+        """Says it once, until another thing is to be said or a run could be begun."""
+        if slot.told != what:
+            slot.told = what
+            self._trigger.tell(f"queue {slot.queue}: {what}")
 
     def _follow(self, slot: Slot, run: Run) -> None:
         if run.uid not in self._following:
@@ -231,10 +235,10 @@ class _Serving:
             outcome = await self._engine.outcome(run)
             if outcome.state is State.LOST and run.uid not in {each.uid for each in await self._trigger.runs(self._engine)}:
                 slot.remember(End.FAILURE, self._trigger.clock.now())
-                self._trigger.tell(f"queue {slot.queue}: the Job of run {run.name} was deleted before it ended")
+                self._tell(slot, f"the Job of run {run.name} was deleted before it ended")
         except JobyardError as error:
             slot.remember(End.FAILURE, self._trigger.clock.now())
-            self._trigger.tell(f"queue {slot.queue}: run {run.name}: {error}")
+            self._tell(slot, f"run {run.name}: {error}")
         finally:
             self._following.discard(run.uid)
             self._wake(slot)
