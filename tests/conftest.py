@@ -23,9 +23,9 @@ from jobyard.model.errors import NotFound
 from tests import processes, workers
 from tests.kubernetes import prepare
 from tests.kubernetes.node import Node
-from tests.rabbitmq import server as rabbitmq_server
 from tests.postgres import prepare as postgres
 from tests.postgres.server import Database, Server, open_server
+from tests.rabbitmq import server as rabbitmq_server
 
 
 @dataclass(frozen=True)

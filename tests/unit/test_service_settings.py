@@ -451,7 +451,7 @@ spec:
         "jobyard.yaml:14:29: nosuch.yaml does not exist, expected a Job manifest or a workflow; paths are relative to this file",
         "jobyard.yaml:14:49: a check interval that is none, expected at least 100ms",
         "jobyard.yaml:15:21: a second time the same queue, expected each queue once; the first is in line 14",
-        "jobyard.yaml:16:29: parameter day: no value; expected a string. Give one: --set day=VALUE",
+        "jobyard.yaml:16:29: parameter day: no value; expected a string; give one: --set day=VALUE",
         "jobyard.yaml:17:29: it wants to run in namespace elsewhere, expected one of jobs; name it in spec.namespaces",
         "jobyard.yaml:18:52: 7 pods at most, expected at least the 8 of one Job (its parallelism)",
         "jobyard.yaml:19:39: a second source, sql beside git, expected one for each trigger",

@@ -7,15 +7,12 @@ from typing import Any
 from urllib.parse import quote, urlsplit
 
 from jobyard.files.inspection import Inspection
-from jobyard.files.reading import Reading, SeveralWorkflows
 from jobyard.model import names
-from jobyard.model.errors import WrongInput
-from jobyard.model.parameters import resolve
 from jobyard.model.template import Path as TreePath
 from jobyard.model.workflow import Workflow
 from jobyard.service import amqp_schema
 from jobyard.service.sources import Missing, Outside
-from jobyard.service.workflow_files import read_workflow
+from jobyard.service.workflow_files import read_job
 from jobyard.triggers.amqp.form import Form, full_image
 from jobyard.triggers.amqp.keys import IdSource, NoIdSource, read_source
 from jobyard.triggers.amqp.payload import Payload
@@ -90,7 +87,7 @@ def _queue(
     if isinstance(given.job, amqp_schema.Form):
         job = _form(given.job)
     else:
-        reading = _read(inspection, (*path, "job"), given.job, outside)
+        reading = read_job(inspection, (*path, "job"), given.job, outside)
         if reading is None or reading.workflow is None:
             return None
         job, inputs = reading.workflow, reading.inputs
@@ -125,27 +122,3 @@ def _form(given: amqp_schema.Form) -> Form:
         labels=dict(given.labels),
         restricted=True,
     )
-
-
-def _read(inspection: Inspection, path: TreePath, given: str, outside: Outside) -> Reading | None:
-    """What the file holds; None where that was told to be wrong."""
-    if isinstance(given, Missing):
-        return None
-    file = outside.folder / given
-    if not file.exists():
-        tell = inspection.warn if outside.is_elsewhere else inspection.error
-        tell(path, f"{given} does not exist", "a Job manifest or a workflow", "paths are relative to this file")
-        return None
-    try:
-        reading = read_workflow(file)
-        inspection.findings += reading.findings
-        if reading.workflow is None or reading.errors:
-            return None
-        if reading.objects:
-            what, remedy = f"{given} holds more than Jobs", "apply the other objects once, and let the Jobs name them"
-            inspection.error(path, what, "Jobs alone", remedy)
-        resolve(reading.workflow.parameters, reading.inputs)
-        return reading
-    except (SeveralWorkflows, WrongInput) as error:
-        inspection.error(path, str(error))
-        return None

@@ -5,19 +5,15 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from datetime import timedelta
-from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qsl, unquote, urlsplit
 
 from jobyard.files.inspection import Inspection
-from jobyard.files.reading import SeveralWorkflows
-from jobyard.model.errors import WrongInput
-from jobyard.model.parameters import resolve
 from jobyard.model.template import Path as TreePath
 from jobyard.model.workflow import Workflow
 from jobyard.service.queue_schema import Connection, PgBoss, PostgresQueue, Sql
 from jobyard.service.sources import Missing, Outside
-from jobyard.service.workflow_files import read_workflow
+from jobyard.service.workflow_files import read_job
 from jobyard.triggers.postgres.preset import PGBOSS
 from jobyard.triggers.postgres.settings import Address, QueueSettings, Scale, TriggerSettings, Waits
 
@@ -145,27 +141,9 @@ def _queue(inspection: Inspection, path: TreePath, given: PostgresQueue, outside
 
 def _workflow(inspection: Inspection, path: TreePath, given: PostgresQueue, outside: Outside) -> tuple[Workflow, Mapping[str, Any]]:
     """What runs: the file as it is read, each step ended that can't start."""
-    nothing: tuple[Workflow, Mapping[str, Any]] = (Workflow(name="nothing", steps=()), {})
-    file = outside.folder / Path(given.job)
-    if isinstance(given.job, Missing):
-        return nothing
-    if not file.exists():
-        tell = inspection.warn if outside.is_elsewhere else inspection.error
-        tell(path, f"{given.job} does not exist", "a Job manifest or a workflow", "paths are relative to this file")
-        return nothing
-    try:
-        reading = read_workflow(file)
-        inspection.findings += reading.findings
-        if reading.workflow is None or reading.errors:
-            return nothing
-        if reading.objects:
-            inspection.error(
-                path, f"{given.job} holds more than Jobs", "Jobs alone", "apply the other objects once, and let the Jobs name them"
-            )
-        resolve(reading.workflow.parameters, reading.inputs)
-    except (SeveralWorkflows, WrongInput) as error:
-        inspection.error(path, str(error))
-        return nothing
+    reading = read_job(inspection, path, given.job, outside)
+    if reading is None or reading.workflow is None:
+        return Workflow(name="nothing", steps=()), {}
     steps = tuple(
         replace(step, start_timeout=step.start_timeout or given.startTimeout or None, stops_on_start_error=True)
         for step in reading.workflow.steps
