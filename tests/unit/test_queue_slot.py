@@ -81,6 +81,17 @@ def test_a_queue_whose_run_goes_on_is_looked_at_all_the_same_now_and_then() -> N
     assert slot.due == NOW + timedelta(minutes=1)
 
 
+def test_what_is_heard_of_a_queue_that_rests_wakes_nobody_again_and_again() -> None:
+    slot = Slot(QueueSettings(queue="w", workflow=QUEUE.workflow), NOW)
+    slot.take([run(1)], NOW)
+    assert slot.rest(NOW)
+    slot.hear(NOW)
+    later = NOW + S
+    assert slot.is_due(later)
+    assert slot.rest(later)
+    assert not slot.is_due(later)
+
+
 def test_of_a_queue_that_is_served_no_more_every_run_goes_after_an_hour() -> None:
     hour = timedelta(hours=1)
     old, young, going = run(1, State.FAILED, finished=NOW - hour), run(2, State.FAILED, finished=NOW), run(3)

@@ -117,9 +117,10 @@ class Slot:
     # --- decisions ---
 
     def rest(self, now: datetime) -> bool:
-        """Whether nothing would start however deep the queue is."""
+        """Whether nothing would start however deep the queue is: then what was heard says nothing new."""
         wait = rest(self.queue_runs(), self.settings, now)
         if wait is not None:
+            self._heard = None
             self._wait(wait, now)
         return wait is not None
 

@@ -147,9 +147,8 @@ class _Serving:
         asked += [slot for slot in self._slots.values() if slot not in asked and slot.is_due(now, NEAR) and self._wants_depth(slot, now)]
         for slot in asked:
             slot.begin_look()
-        depths = await self._meter.look(
-            [slot.queue for slot in asked], self._cap
-        )  # after the runs: what they have taken is not counted twice
+        # After the runs were taken: what they have claimed since counts once less, never twice.
+        depths = await self._meter.look([slot.queue for slot in asked], self._cap)
         now = self._trigger.clock.now()
         for slot in asked:
             self._decide(slot, depths, now)
