@@ -126,7 +126,7 @@ async def of_one_job(place: Place) -> None:
 async def _refused_without_config_maps(place: Place, engine: ClusterEngine) -> None:
     two = read(workflow("w", step("a"), step("b", "true", "a")), place.folder)
     for waits in (True, False):
-        with pytest.raises(Forbidden, match=r"needs a ConfigMap.* lack the right to create configmaps, get configmaps") as refused:
+        with pytest.raises(Forbidden, match=r"needs a ConfigMap.* there is no right to create configmaps, get configmaps") as refused:
             await engine.submit(asks(two, "two", waits=waits))
         assert (refused.value.reason, refused.value.exit_code) == (Reason.NO_RIGHT, 3)
     assert (await engine.outcome(await engine.submit(asks(plain(job("on")), "on")))).state is State.SUCCEEDED
