@@ -89,6 +89,13 @@ def test_runs_that_succeed_and_take_nothing_are_made_more_slowly() -> None:
     assert next_step(deep(9, oldest=NOW - 800 * S), useless, ONE, NOW) == Start(count=1)
 
 
+def test_a_deep_queue_whose_items_came_in_one_statement_is_drained_as_fast_as_any() -> None:
+    """They are all of one age, and more than are counted: 500 items were drained by 11 Jobs in five minutes, then by fewer and fewer."""
+    for depth in (deep(100, more=True, oldest=NOW - 900 * S), deep(101, oldest=NOW - 900 * S)):
+        before = deep(100, more=True, oldest=NOW - 900 * S)
+        assert next_step(depth, [ended(End.SUCCESS, ago, found=before) for ago in (9, 6, 3)], MANY, NOW) == Start(count=10)
+
+
 # --- scaling ---
 
 

@@ -132,14 +132,17 @@ def _scaled(depth: Depth, runs: Sequence[QueueRun], settings: QueueSettings, sca
 
 
 def _stuck(depth: Depth, runs: Sequence[QueueRun], settings: QueueSettings, now: datetime) -> Wait | None:
-    """Whether the last runs succeeded and took nothing: the oldest is the same as before them, and no fewer wait."""
+    """Whether the last runs succeeded and took nothing: as many wait as before each of them, and the oldest is the same. Where more wait
+    than are counted nobody can tell: what came in one statement is all of one age, and a queue that is being drained must not be slowed."""
+    if depth.more:
+        return None
     useless = 0
     ended = _ended(runs)
     for run in reversed(ended):
         before = run.found
         if run.end is not End.SUCCESS or before is None or depth.oldest is None or before.oldest is None:
             break
-        if depth.waiting < before.waiting or abs(depth.oldest - before.oldest) > timedelta(seconds=1):
+        if depth.waiting != before.waiting or abs(depth.oldest - before.oldest) > timedelta(seconds=1):
             break
         useless += 1
     if useless < STUCK_AFTER:
