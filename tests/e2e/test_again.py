@@ -116,16 +116,16 @@ def test_a_service_s_settings_win_over_a_limit_that_is_set_by_hand(jobyard: Joby
 def test_a_run_that_is_left_says_whether_a_service_is_there_to_drive_it(
     jobyard: Jobyard, under_test: ClusterUnderTest, space: str, tmp_path: Path
 ) -> None:
-    file = write(tmp_path, workflow("flow", step("a")))
+    file = write(tmp_path, workflow("flow", step("a"), step("b", "true", "a")))
     alone = jobyard("run", file, "--detach", "-o", "json")
-    assert (alone.lines[-1]["driven"], "No service is in sight that drives namespace" in alone.err) == (False, True)
+    assert (alone.lines[-1]["driven"], "No Jobyard service drives the run" in alone.err) == (False, True)
     asyncio.run(_keep(under_test, space, "yard-1", {}))
     asyncio.run(_pause(under_test, space))
     words = f"jobyard triggers pause --kubeconfig {under_test.kubeconfig} -n {space} o"
     env = environment(_JOBYARD_COMPLETE="bash_complete", COMP_WORDS=words, COMP_CWORD="7")
     assert subprocess.run(COMMAND, capture_output=True, text=True, env=env, check=False).stdout == "plain,ops\n"
     served = jobyard("run", file, "--detach", "-o", "json")
-    assert (served.lines[-1]["driven"], "No service is in sight" in served.err) == (True, False)
+    assert (served.lines[-1]["driven"], "No Jobyard service" in served.err) == (True, False)
 
 
 async def _pause(under_test: ClusterUnderTest, space: str) -> None:
