@@ -189,7 +189,8 @@ class Limiter:
         """The run's record was seen, or there will be none: it is counted by what is seen from now on."""
         scopes, ticket.promised = ticket.promised, ()
         self._promised.keep(scopes, ticket.run)
-        self._offer(scopes)
+        # Where it is seen to count, nothing came free: who waits need not be looked at.
+        self._offer([scope for scope in scopes if ticket.run not in self._active(scope)])
 
     def settle(self) -> None:
         """Offers what has come free to those that wait for it."""
